@@ -74,6 +74,8 @@ type Schema struct {
 
 	Props map[string]json.RawMessage // custom properties, and unknown logical types
 	Pos   Pos
+
+	index map[string]int // Record: field by name; Enum: symbol by name; made by the parser
 }
 
 // Field is a field of a record.
@@ -86,6 +88,21 @@ type Field struct {
 	Order   string
 	Props   map[string]json.RawMessage
 	Pos     Pos
+
+	defaultAvro []byte // Default in Avro binary; made by the parser
+}
+
+// DefaultAvro returns the field's default encoded in Avro binary, and whether
+// it has one. The bytes must not be changed.
+func (f *Field) DefaultAvro() ([]byte, bool) { return f.defaultAvro, f.Default != nil }
+
+// Field returns the record's field of that name.
+func (s *Schema) Field(name string) (*Field, bool) {
+	i, ok := s.index[name]
+	if !ok || s.Type != Record {
+		return nil, false
+	}
+	return s.Fields[i], true
 }
 
 // FullName returns the name with its namespace, or the name of an unnamed type

@@ -73,8 +73,9 @@ type Tail struct {
 // caller drops the producer and starts over.
 type Producer interface {
 	// Send publishes m asynchronously and calls done exactly once, from
-	// another goroutine; done must not block. Send may block while the
-	// client's queue is full, until ctx ends.
+	// another goroutine; done must not block, nor call the producer. Send may
+	// block while the client's queue is full, until ctx ends; a message that
+	// was not sent because of that stops the producer.
 	//
 	// The first Send is the probe: the caller sends nothing else until it is
 	// acknowledged. The implementation checks that its id directly follows
@@ -82,8 +83,12 @@ type Producer interface {
 	Send(ctx context.Context, m *Outgoing, done func(MessageID, error))
 	// Flush pushes what is batched towards the broker without waiting.
 	Flush()
-	// Lost is closed when the broker took the right away.
+	// Lost is closed when the producer stopped, for whatever reason but Close:
+	// the broker took the right away, the connection broke, or a callback
+	// reported an error.
 	Lost() <-chan struct{}
+	// Err says why Lost was closed; nil before.
+	Err() error
 	// Close gives the right up. Callbacks still pending report ErrStopped.
 	Close()
 }

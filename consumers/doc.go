@@ -1,0 +1,36 @@
+// Package consumers keeps a service's own copy of other services' data.
+//
+// A projection receives events from topics, hands each to a handler together
+// with a database transaction, and commits the handler's rows and the
+// projection's position as one. The broker is told afterwards.
+//
+//	topic partition ──▶ inbox ──▶ one transaction: gate, handlers, position ──▶ ack
+//	                  (bounded)         │                      │
+//	                                 schemas              Postgres of
+//	                              (writer → reader)       the service
+//
+// Rules that keep a copy exact, whatever is killed and whenever:
+//
+//  1. A position is moved in the transaction that holds the rows of the events
+//     up to it, and nowhere else.
+//  2. The broker is acknowledged only after that transaction committed.
+//  3. An event at or below the stored position is skipped. Nothing else
+//     removes duplicates: no message ids, no event ids.
+//  4. The position row of a partition is locked before it is read. Of two
+//     instances that hold the same messages, one applies and one skips.
+//  5. An event above the stored position must carry the next ordinal.
+//     Anything else is a gap, which stops the projection and is never skipped.
+//  6. No transaction is open while the projection waits for messages, for the
+//     schema registry or for the next try of a failed event.
+//
+// A handler's error is retried, first at once and then with growing delays,
+// while the event's partition waits and other partitions go on. A handler may
+// answer with Discard or RetryAfter instead. There is no parking of failing
+// events and no rebuild beside a live copy in this package yet.
+//
+// The package does not write to topics: package outbox does.
+//
+// Start with Config, New, Handle and Projection.Run; then partition.go, which
+// runs one partition, and apply.go, which is the transaction. Subscribe is the
+// small loop for those who keep no copy.
+package consumers

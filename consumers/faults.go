@@ -1,0 +1,54 @@
+package consumers
+
+import "github.com/runnel-cdc/runnel/internal/fault"
+
+// The faults a projection can meet. Use them as targets of errors.Is.
+var (
+	ErrConfig = fault.Define("PROJECTION_CONFIG", fault.Input,
+		"The projection's or the broker's configuration can't be used.",
+		"Correct the field that the message names.")
+	ErrRegistration = fault.Define("PROJECTION_REGISTRATION", fault.Input,
+		"Handlers were registered in a way that can't work.",
+		"Register each event type once, before Run, with its generated struct type; HandleBatch stands alone.")
+	ErrRunning = fault.Define("PROJECTION_RUNNING", fault.Input,
+		"Run was called while the projection runs already.",
+		"Call Run once; a second instance needs a Projection of its own.")
+	ErrVersion = fault.Define("PROJECTION_VERSION", fault.Input,
+		"The database holds another version of this projection than the one that was started.",
+		"Start the version that the database holds.")
+	ErrTables = fault.Define("PROJECTION_TABLES_MISSING", fault.Environment,
+		"The database knows the projection's positions, but the schema of its tables is gone.",
+		"Restore the schema, or forget the projection's positions and rebuild it from the start.")
+	ErrMigrate = fault.Define("PROJECTION_MIGRATE", fault.Runtime,
+		"Migrate could not create the projection's tables; nothing was changed.",
+		"Correct the statement that the cause names and start again.")
+	ErrDatabaseRights = fault.Define("PROJECTION_RIGHTS", fault.Environment,
+		"The database role lacks a right that the projection needs.",
+		"Grant the role CREATE on the database, or create the schemas for it beforehand.")
+	ErrTopic = fault.Define("PROJECTION_TOPIC", fault.Environment,
+		"A topic can't be read by a projection.",
+		"Topics are made by Runnel (runnel run --auto-apply) and are partitioned.")
+	ErrGap = fault.Define("PROJECTION_GAP", fault.Runtime,
+		"Events are missing between the projection's position and the message that came next.",
+		"Rebuild the projection from the start of its topics; the copy is right up to its position.")
+	ErrForeignMessage = fault.Define("PROJECTION_FOREIGN_MESSAGE", fault.Runtime,
+		"A message in the topic was not published by Runnel.",
+		"Find the producer that writes to the topic and stop it; only Runnel may publish there.")
+	ErrUndecodable = fault.Define("EVENT_UNDECODABLE", fault.Runtime,
+		"An event's bytes can't be read as the type that is asked for.",
+		"Deploy a handler whose schema can read the writer's; the cause says what does not fit.")
+	ErrSchemaUnavailable = fault.Define("SCHEMA_UNAVAILABLE", fault.Environment,
+		"The schema that an event was written with can't be fetched from the registry.",
+		"Check the registry's address and that the topic still has its schemas; the projection goes on by itself.")
+	ErrHandlerPanic = fault.Define("HANDLER_PANIC", fault.Runtime,
+		"A handler panicked; its transaction was rolled back.",
+		"Correct the handler; the event is retried and its partition waits.")
+	ErrHandlerTx = fault.Define("HANDLER_TRANSACTION", fault.Runtime,
+		"A handler broke or ended the transaction it was given.",
+		"Return the error of a failed statement; never call Commit or Rollback: the projection does.")
+)
+
+// Faults lists this package's fault codes.
+var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrTables, ErrMigrate,
+	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrSchemaUnavailable,
+	ErrHandlerPanic, ErrHandlerTx}

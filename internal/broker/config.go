@@ -1,0 +1,142 @@
+package broker
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config says how to reach a Pulsar cluster. The zero value of everything but
+// the two addresses is good.
+type Config struct {
+	URL      string // pulsar://host:port or pulsar+ssl://host:port; several hosts: host1:port,host2:port
+	AdminURL string // http://host:port or https://host:port
+
+	TokenFile string // holds a token, read again for each connection and request; default: no authentication
+	CAFile    string // PEM; default: the system's certificate authorities
+
+	Logger *slog.Logger // default: none
+	Name   string       // shown in the broker's statistics, e.g. "runnel shop"
+
+	OperationTimeout time.Duration // of one request to the broker; default 15 s
+	KeepAlive        time.Duration // a silent connection is dropped after twice this; default 5 s
+	BatchDelay       time.Duration // a message waits at most so long for others to join its batch; default 2 ms
+
+	MaxPending      int   // messages in flight per producer; default 16,384
+	MaxPendingBytes int64 // payload bytes in flight per producer (one message may exceed it); default 32 MiB
+	ReceiveQueue    int   // messages fetched ahead per consumer or reader; default 1,000
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&c.OperationTimeout, 15*time.Second)
+	setDefault(&c.KeepAlive, 5*time.Second)
+	setDefault(&c.BatchDelay, 2*time.Millisecond)
+	setDefault(&c.MaxPending, 16384)
+	setDefault(&c.MaxPendingBytes, 32<<20)
+	setDefault(&c.ReceiveQueue, 1000)
+	return c
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// endpoint is one broker address to connect to.
+type endpoint struct {
+	host string // host:port
+	tls  bool
+}
+
+// endpoints reads Config.URL.
+func (c Config) endpoints() ([]endpoint, error) {
+	scheme, rest, ok := strings.Cut(c.URL, "://")
+	if !ok || (scheme != "pulsar" && scheme != "pulsar+ssl") {
+		return nil, ErrConfig.New("pulsar.url %q does not start with pulsar:// or pulsar+ssl://", redactURL(c.URL))
+	}
+	port := ":6650"
+	if scheme == "pulsar+ssl" {
+		port = ":6651"
+	}
+	rest, _, _ = strings.Cut(rest, "/")
+	var all []endpoint
+	for host := range strings.SplitSeq(rest, ",") {
+		u, err := url.Parse("pulsar://" + host)
+		if err != nil || u.Hostname() == "" || u.User != nil {
+			return nil, ErrConfig.New("pulsar.url holds no usable host name (given: %d characters)", len(host))
+		}
+		if u.Port() == "" {
+			host += port
+		}
+		all = append(all, endpoint{host, scheme == "pulsar+ssl"})
+	}
+	return all, nil
+}
+
+// adminBase returns Config.AdminURL without a trailing slash.
+func (c Config) adminBase() (string, error) {
+	u, err := url.Parse(c.AdminURL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+		return "", ErrConfig.New("pulsar.admin_url %q is not an http:// or https:// address", redactURL(c.AdminURL))
+	}
+	return u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/"), nil
+}
+
+// tlsConfig verifies the server's certificate and its name. ServerName stays
+// empty on purpose: each connection then checks the name it dialled, which is
+// right for clusters whose brokers have certificates of their own. (The
+// client's TLSValidateHostname would check the service URL's name everywhere.)
+func (c Config) tlsConfig() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile == "" {
+		return t, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, ErrConfig.Wrap(err, "reading pulsar.ca_file")
+	}
+	t.RootCAs = x509.NewCertPool()
+	if !t.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, ErrConfig.New("pulsar.ca_file %s holds no PEM certificate", c.CAFile)
+	}
+	return t, nil
+}
+
+// token reads the token file; "" without one.
+func (c Config) token() (string, error) {
+	if c.TokenFile == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(c.TokenFile)
+	if err != nil {
+		return "", ErrConfig.Wrap(err, "reading pulsar.token_file")
+	}
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return "", ErrConfig.Wrap(errors.New("the file is empty"), "reading pulsar.token_file %s", c.TokenFile)
+	}
+	return strings.TrimPrefix(text, "token:"), nil
+}
+
+// redactURL drops what may be a password.
+func redactURL(text string) string {
+	if scheme, rest, ok := strings.Cut(text, "://"); ok {
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			rest = "***" + rest[at:]
+		}
+		text = scheme + "://" + rest
+	}
+	if len(text) > 200 {
+		text = text[:200]
+	}
+	return text
+}

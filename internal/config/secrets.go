@@ -1,0 +1,81 @@
+package config
+
+import (
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// Hidden replaces a secret in what is shown.
+const Hidden = "xxxxx"
+
+// PostgresURL returns the connection string with the password in it. The
+// password's file is read anew each time, so that a changed one is used.
+func (c *Config) PostgresURL() (string, error) {
+	password := c.Postgres.Password
+	if c.Postgres.PasswordFile != "" {
+		var err error
+		if password, err = readSecret("postgres.password_file", c.Postgres.PasswordFile); err != nil {
+			return "", err
+		}
+	}
+	if password == "" {
+		return c.Postgres.URL, nil
+	}
+	if !strings.HasPrefix(c.Postgres.URL, "postgres://") && !strings.HasPrefix(c.Postgres.URL, "postgresql://") {
+		quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password)
+		return c.Postgres.URL + " password='" + quoted + "'", nil
+	}
+	// In front of the query: the first of two values counts, and the query
+	// counts before the user's part. Spaces as %20: + means itself there.
+	escaped := strings.ReplaceAll(url.QueryEscape(password), "+", "%20")
+	base, query, _ := strings.Cut(c.Postgres.URL, "?")
+	if query != "" {
+		query = "&" + query
+	}
+	return base + "?password=" + escaped + query, nil
+}
+
+// Token returns the broker's token, "" if there is none. Its file is read anew
+// each time.
+func (c *Config) Token() (string, error) {
+	if c.Pulsar.TokenFile == "" {
+		return c.Pulsar.Token, nil
+	}
+	return readSecret("pulsar.token_file", c.Pulsar.TokenFile)
+}
+
+func readSecret(key, file string) (string, error) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return "", ErrSecretFile.Wrap(err, "%s", key).At("%s", file)
+	}
+	secret := strings.TrimRight(string(src), "\r\n")
+	if secret == "" {
+		return "", ErrSecretFile.New("%s: the file is empty", key).At("%s", file)
+	}
+	return secret, nil
+}
+
+var (
+	// userinfo is greedy: a password may hold an unescaped @ or /.
+	userinfo = regexp.MustCompile(`^([A-Za-z0-9+.-]+://[^:/@?]*:)(.*)@`)
+	keyword  = regexp.MustCompile(`(?i)((?:password|token|secret)[a-z_]*\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&]*)`)
+)
+
+// redactURL hides the passwords in a connection string of any form.
+func redactURL(text string) string {
+	text = userinfo.ReplaceAllString(text, "${1}"+Hidden+"@")
+	return keyword.ReplaceAllString(text, "${1}"+Hidden)
+}
+
+// Redact hides the passwords in a connection URL or keyword/value string.
+func Redact(url string) string { return redactURL(url) }
+
+func redactAll(text string) string {
+	if text == "" {
+		return ""
+	}
+	return Hidden
+}

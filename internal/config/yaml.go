@@ -1,0 +1,315 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxFile bounds the configuration file, in bytes; maxDepth its nesting, as
+// the parser is recursive.
+const (
+	maxFile  = 1 << 20
+	maxDepth = 64
+)
+
+// A reader collects the scalars of one YAML text, and what is wrong with it.
+type reader struct {
+	file   string
+	values map[string]fileValue
+	errs   []error
+}
+
+// fileValue is a value with its place. For a list, routes is set.
+type fileValue struct {
+	text   string
+	routes []Route
+	at     string // file:line:col
+}
+
+// readYAML reads a configuration file that was already loaded.
+func readYAML(file string, src []byte) (map[string]fileValue, []error) {
+	r := &reader{file: file, values: map[string]fileValue{}}
+	root := r.parse(src)
+	if root != nil {
+		r.section("", root)
+	}
+	return r.values, r.errs
+}
+
+// parseRoutes reads a list of routes outside a file.
+func parseRoutes(text string) ([]Route, []error) {
+	r := &reader{file: "routes", values: map[string]fileValue{}}
+	var routes []Route
+	if root := r.parse([]byte(text)); root != nil {
+		routes = r.routes(root)
+	}
+	return routes, r.errs
+}
+
+// parse returns the document's root, or nil when it is empty or refused.
+func (r *reader) parse(src []byte) ast.Node {
+	if len(src) > maxFile {
+		r.fail(ErrSyntax.New("%d bytes are more than %d", len(src), maxFile).At("%s", r.file))
+		return nil
+	}
+	if tooDeep(src) {
+		r.fail(ErrSyntax.New("nested deeper than %d levels", maxDepth).At("%s", r.file))
+		return nil
+	}
+	file, err := parser.ParseBytes(src, 0)
+	if err != nil {
+		r.fail(r.syntax(err))
+		return nil
+	}
+	var root ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if root != nil {
+			r.fail(ErrSyntax.New("a second document").At("%s", r.place(doc.Body)))
+			return nil
+		}
+		root = doc.Body
+	}
+	if root != nil && root.Type() == ast.CommentType {
+		return nil
+	}
+	return root
+}
+
+// syntax gives a parser's error our shape, without the source text in it.
+func (r *reader) syntax(err error) error {
+	var e yaml.Error
+	if !errors.As(err, &e) {
+		return ErrSyntax.New("not YAML").At("%s", r.file)
+	}
+	message, _, _ := strings.Cut(e.GetMessage(), "\n")
+	out := ErrSyntax.New("%s", message).At("%s", r.file)
+	if t := e.GetToken(); t != nil && t.Position != nil {
+		_ = out.At("%s:%d:%d", r.file, t.Position.Line, t.Position.Column)
+	}
+	return out
+}
+
+// section walks a mapping whose keys continue prefix ("" or "postgres.").
+func (r *reader) section(prefix string, node ast.Node) {
+	for _, entry := range r.entries(node, "a mapping of keys to values") {
+		name := r.key(entry)
+		if name == "" {
+			continue
+		}
+		key := prefix + name
+		switch s := findSetting(key); {
+		case isSection(key):
+			if entry.Value.Type() != ast.NullType { // a section with nothing in it
+				r.section(key+".", entry.Value)
+			}
+		case s == nil:
+			r.unknown(entry, key, settingKeys(), prefix)
+		case s.envOnly:
+			r.fail(ErrSecretInline.New("%s does not belong in the file", key).At("%s", r.place(entry.Key)).
+				Fix("Set %s_file to a file that holds it, or the environment variable %s.", key, s.env()))
+		default:
+			r.leaf(s, entry)
+		}
+	}
+}
+
+func (r *reader) leaf(s *setting, entry *ast.MappingValueNode) {
+	v, node := s.field(&Config{}), entry.Value
+	if _, list := v.(routesValue); list {
+		r.values[s.key] = fileValue{routes: r.routes(node), at: r.place(node)}
+		return
+	}
+	text, k, found := scalar(node)
+	if !v.takes(k) || found == "a list" || found == "a mapping" {
+		if found == "nothing" { // that has no place of its own
+			node = entry
+		}
+		r.fail(r.wrongType(node, s.key, v.want(), found, k))
+		return
+	}
+	r.values[s.key] = fileValue{text: text, at: r.place(node)}
+}
+
+var routeKeys = []string{"aggregate", "type", "topic"}
+
+func (r *reader) routes(node ast.Node) []Route {
+	if node.Type() == ast.NullType {
+		return nil
+	}
+	list, ok := node.(*ast.SequenceNode)
+	if !ok {
+		_, k, found := scalar(node)
+		r.fail(r.wrongType(node, "routes", routesValue{}.want(), found, k))
+		return nil
+	}
+	var routes []Route
+	for _, item := range list.Values {
+		if item == nil {
+			continue
+		}
+		route := Route{Aggregate: "*", Type: "*"}
+		before := len(r.errs)
+		for _, entry := range r.entries(item, "a mapping of aggregate, type and topic") {
+			name := r.key(entry)
+			if name == "" {
+				continue
+			}
+			text, k, found := scalar(entry.Value)
+			switch {
+			case !slices.Contains(routeKeys, name):
+				r.unknown(entry, name, routeKeys, "")
+				continue
+			case k != textKind || found == "a list" || found == "a mapping":
+				r.fail(r.wrongType(entry.Value, "routes: "+name, "text", found, k))
+				continue
+			}
+			switch name {
+			case "aggregate":
+				route.Aggregate = text
+			case "type":
+				route.Type = text
+			case "topic":
+				route.Topic = text
+			}
+		}
+		if len(r.errs) == before {
+			if err := checkRoute(route); err != nil {
+				r.fail(ErrValue.New("routes: %s", err).At("%s", r.place(item)))
+			}
+		}
+		routes = append(routes, route)
+	}
+	return routes
+}
+
+// entries returns a mapping's entries, reporting a node that is none.
+func (r *reader) entries(node ast.Node, want string) []*ast.MappingValueNode {
+	switch m := node.(type) {
+	case *ast.MappingNode:
+		return m.Values
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{m}
+	}
+	_, _, found := scalar(node)
+	r.fail(ErrType.New("want %s, found %s", want, found).At("%s", r.place(node)))
+	return nil
+}
+
+// key returns an entry's key, "" after reporting one that is no plain text.
+func (r *reader) key(entry *ast.MappingValueNode) string {
+	if s, ok := entry.Key.(*ast.StringNode); ok && s.Value != "" && entry.Value != nil {
+		return s.Value
+	}
+	r.fail(ErrSyntax.New("a key must be a name followed by a value").At("%s", r.place(entry)))
+	return ""
+}
+
+func (r *reader) unknown(entry *ast.MappingValueNode, key string, known []string, prefix string) {
+	e := ErrUnknownKey.New("%.100q is not a key", key).At("%s", r.place(entry.Key))
+	near := Nearest(key, known)
+	if near == "" && prefix != "" { // right name, wrong section
+		near = Nearest(strings.TrimPrefix(key, prefix), known)
+	}
+	if near != "" {
+		e = e.Fix("Did you mean %s?", near)
+	}
+	r.fail(e)
+}
+
+func (r *reader) wrongType(node ast.Node, key, want, found string, k kind) error {
+	e := ErrType.New("%s: want %s, found %s", key, want, found).At("%s", r.place(node))
+	switch k {
+	case intKind, otherKind:
+		if found != "nothing" && !strings.HasPrefix(want, "a whole number") {
+			return e.Fix("Write %s; put quotes around text that looks like a number or a truth value.", want)
+		}
+	}
+	return e.Fix("Write %s.", want)
+}
+
+func (r *reader) fail(err error) { r.errs = append(r.errs, err) }
+
+// place is file:line:col of a node's first token.
+func (r *reader) place(node ast.Node) string {
+	var t *token.Token
+	switch n := node.(type) {
+	case *ast.MappingValueNode:
+		t = n.Key.GetToken()
+	case *ast.MappingNode:
+		if t = n.Start; len(n.Values) > 0 && !n.IsFlowStyle {
+			t = n.Values[0].Key.GetToken()
+		}
+	default:
+		t = node.GetToken()
+	}
+	if t == nil || t.Position == nil {
+		return r.file
+	}
+	return fmt.Sprintf("%s:%d:%d", r.file, t.Position.Line, t.Position.Column)
+}
+
+// scalar returns a node's text and type, and what it is in words.
+func scalar(node ast.Node) (text string, k kind, found string) {
+	switch n := node.(type) {
+	case *ast.StringNode:
+		return n.Value, textKind, "text"
+	case *ast.LiteralNode:
+		return strings.TrimRight(n.Value.Value, "\n"), textKind, "text"
+	case *ast.IntegerNode:
+		return n.Token.Value, intKind, "a whole number"
+	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "", otherKind, "a number"
+	case *ast.BoolNode:
+		return "", otherKind, "a truth value"
+	case *ast.NullNode, nil:
+		return "", otherKind, "nothing"
+	case *ast.SequenceNode:
+		return "", otherKind, "a list"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "", otherKind, "a mapping"
+	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
+		return "", otherKind, "an anchor or alias"
+	}
+	return "", otherKind, "a tag or directive"
+}
+
+// tooDeep guards the recursive parser: brackets and dashes nest within a line,
+// indentation across lines.
+func tooDeep(src []byte) bool {
+	brackets, dashes := 0, 0
+	for _, c := range src {
+		switch c {
+		case '[', '{':
+			if brackets++; brackets > maxDepth {
+				return true
+			}
+		case ']', '}':
+			brackets = max(0, brackets-1)
+		case '-', '?', ':', '&', '*', '!':
+			if dashes++; dashes > 4*maxDepth {
+				return true
+			}
+		case '\n':
+			dashes = 0
+		}
+	}
+	return false
+}
+
+func settingKeys() []string {
+	keys := make([]string, len(settings))
+	for i, s := range settings {
+		keys[i] = s.key
+	}
+	return keys
+}

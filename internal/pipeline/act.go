@@ -1,0 +1,127 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// act does what the state asks for.
+func (l *loop) act(ctx, hard context.Context) {
+	for _, id := range l.state.Ready().Acquire {
+		l.acquire(ctx, l.lanes[id])
+	}
+	l.state.Ready().Acquire = l.state.Ready().Acquire[:0]
+	l.send(hard)
+}
+
+// send hands out the messages. Its context must not end with the run's: a send
+// that is cut off may or may not have happened.
+func (l *loop) send(hard context.Context) {
+	ready := l.state.Ready()
+	if len(ready.Send) == 0 {
+		return
+	}
+	if l.unacked == 0 {
+		l.lastAck = time.Now()
+	}
+	l.unacked += len(ready.Send)
+	for i := range ready.Send {
+		m := &ready.Send[i]
+		l.lanes[m.Lane].send(hard, m, l.schema(m.Schema))
+	}
+	clear(ready.Send)
+	ready.Send = ready.Send[:0]
+}
+
+// takeAcks tells the state what was acknowledged since the last time.
+func (l *loop) takeAcks() error {
+	var failed error
+	l.dirty, failed = l.mail.take(l.dirty)
+	for _, ln := range l.dirty {
+		n := int(ln.acks.Swap(0))
+		if err := l.state.Acked(ln.id, n); err != nil {
+			return err
+		}
+		l.unacked -= n
+		l.lastAck = time.Now()
+		l.report.acked(&l.topics[ln.topic], n)
+	}
+	return failed
+}
+
+// acquire becomes the producer of a lane, in the background.
+func (l *loop) acquire(ctx context.Context, ln *lane) {
+	l.group.Go(func() error {
+		select {
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		case <-ctx.Done():
+			return nil
+		}
+		producer, tail, err := l.client.Acquire(ctx, broker.AcquireRequest{
+			Partition: ln.partition, Producer: l.name,
+			Schema: l.topics[ln.topic].newest, Replayed: l.start,
+		}, func(holder string) { l.report.waiting(ln.partition.String(), holder) })
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				producer.Close()
+			}
+		case err != nil:
+			l.mail.fail(err)
+		default:
+			l.acquired <- acquisition{ln, producer, tail} // has room for every lane
+		}
+		return nil
+	})
+}
+
+// take tells the state what an acquired partition holds.
+func (l *loop) take(hard context.Context, a acquisition) error {
+	ln := a.lane
+	ln.producer = a.producer
+	l.report.acquired()
+	l.group.Go(func() error {
+		select {
+		case <-a.producer.Lost():
+			l.mail.fail(ErrLaneLost.New("the broker took the right to publish away").At("%s", ln.partition))
+		case <-hard.Done():
+		}
+		return nil
+	})
+	l.topics[ln.topic].maxBytes = a.tail.MaxMessageSize
+	return l.state.Acquired(router.Acquired{
+		Lane: ln.id, Tail: a.tail.Stamp, ReadBack: a.tail.ReadBack, MaxBytes: a.tail.MaxMessageSize,
+	})
+}
+
+// resize takes a topic's new limit.
+func (l *loop) resize(r resize) {
+	if l.topics[r.topic].maxBytes == r.maxBytes {
+		return
+	}
+	l.topics[r.topic].maxBytes = r.maxBytes
+	for _, ln := range l.lanes {
+		if ln.topic == r.topic {
+			l.state.Resize(ln.id, r.maxBytes)
+		}
+	}
+}
+
+// schema returns the broker's form of a topic schema.
+func (l *loop) schema(t *schemas.TopicSchema) *broker.Schema {
+	s := l.schemas[t]
+	if s == nil {
+		s = brokerSchema(t)
+		l.schemas[t] = s
+	}
+	return s
+}
+
+func brokerSchema(t *schemas.TopicSchema) *broker.Schema {
+	return &broker.Schema{Name: t.Name, JSON: t.JSON, Version: t.Version}
+}

@@ -1,0 +1,69 @@
+package pipeline
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// Config describes a pipeline.
+type Config struct {
+	// Name identifies the pipeline in the slot's and producers' names. Required.
+	Name string
+	// PostgresURL is the source database, with the password. Required.
+	PostgresURL string
+	// Slot is the replication slot. Default: runnel_<Name>.
+	Slot string
+	// Publication holds the outbox. Default: runnel.
+	Publication string
+	// Broker is where Pulsar is. Required.
+	Broker broker.Config
+	// Namespace holds the topics. Default: public/runnel.
+	Namespace string
+	// Partitions of a topic that is created. Default: 4.
+	Partitions int
+	// Retention of a namespace that is created. Zero or less: forever.
+	Retention time.Duration
+	// Schemas is the catalog's folder. Required.
+	Schemas string
+	// Routes; none: an event's topic is its aggregate type.
+	Routes []router.RouteRule
+	// InFlight bounds the bytes read and not yet acknowledged. Default: 32 MiB.
+	InFlight int
+	// Stall ends a run in which nothing is acknowledged for so long. Default: 60 s.
+	Stall time.Duration
+	// OutboxRetention keeps outbox partitions for so long. Zero: 7 days. Less: forever.
+	OutboxRetention time.Duration
+	// AutoApply creates what is missing: outbox, namespace, topics, schemas.
+	AutoApply bool
+	// HTTP is the address of health, metrics and status. Empty: none. When its
+	// port is taken, a free one of the same address is used.
+	HTTP string
+	// Version is told by the metrics.
+	Version string
+	// Logger. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// WithDefaults fills in what is not set.
+func (c Config) WithDefaults() Config {
+	def(&c.Slot, "runnel_"+c.Name)
+	def(&c.Publication, "runnel")
+	def(&c.Namespace, "public/runnel")
+	def(&c.Partitions, 4)
+	def(&c.InFlight, 32<<20)
+	def(&c.Stall, time.Minute)
+	def(&c.OutboxRetention, 7*24*time.Hour)
+	def(&c.Version, "unknown")
+	def(&c.Logger, slog.Default())
+	return c
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}

@@ -1,0 +1,31 @@
+package pipeline
+
+import "github.com/runnel-cdc/runnel/internal/fault"
+
+// The faults of a pipeline as a whole.
+var (
+	ErrStalled = fault.Define("BROKER_STALLED", fault.Runtime,
+		"The broker does not acknowledge what was sent.",
+		"The run starts over by itself. Look at the broker's health and at its disks.")
+	ErrLaneLost = fault.Define("PARTITION_LOST", fault.Runtime,
+		"Another producer took a partition, or the broker closed ours.",
+		"The run starts over by itself, and waits while another daemon publishes.")
+	ErrNotApplied = fault.Define("SCHEMAS_NOT_APPLIED", fault.Environment,
+		"A topic, or the registered schema of an event of the catalog, is missing.",
+		"Run `runnel run --auto-apply` once, which creates what is missing.")
+	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
+		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
+		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")
+	ErrGap = fault.Define("SLOT_GAP", fault.Runtime,
+		"Committed outbox rows were neither streamed by the slot nor are they in their topics: the slot was re-created or moved.",
+		"Do not delete outbox rows. The slot must be repaired before anything more is published.")
+	ErrHistory = fault.Define("TOPIC_AHEAD_OF_WAL", fault.Runtime,
+		"A partition holds an event beyond the end of the server's WAL: the database was restored or replaced.",
+		"Check that the daemon is connected to the right database; do not delete the slot.")
+	ErrListen = fault.Define("HTTP_LISTEN", fault.Environment,
+		"The address for health and metrics can't be listened on.",
+		"Give --http an address of this machine, or an empty one for none.")
+)
+
+// Faults lists this package's fault codes.
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrRoutesChanged, ErrGap, ErrHistory, ErrListen}

@@ -1,0 +1,96 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// lane is the broker's side of one router lane: a producer, and the count of
+// acknowledgements that the loop has not taken yet.
+type lane struct {
+	id        router.Lane
+	partition broker.Partition
+	topic     int
+	producer  broker.Producer
+	acks      atomic.Int64
+	done      func(broker.MessageID, error) // made once: no closure per message
+}
+
+// mailbox is where the broker's callbacks post for the loop. Posting never
+// blocks; what is queued is bounded by the number of lanes.
+type mailbox struct {
+	mu    sync.Mutex
+	dirty []*lane // lanes with acknowledgements to take
+	err   error   // the first error of any callback
+
+	wake chan struct{} // capacity 1
+}
+
+func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+
+// acked counts an acknowledgement of a lane.
+func (m *mailbox) acked(l *lane) {
+	if l.acks.Add(1) > 1 {
+		return // posted already, not taken yet
+	}
+	m.mu.Lock()
+	m.dirty = append(m.dirty, l)
+	m.mu.Unlock()
+	m.ring()
+}
+
+// fail keeps the first error.
+func (m *mailbox) fail(err error) {
+	m.mu.Lock()
+	if m.err == nil {
+		m.err = err
+	}
+	m.mu.Unlock()
+	m.ring()
+}
+
+func (m *mailbox) ring() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the lanes that have acknowledgements, and the first error.
+func (m *mailbox) take(into []*lane) ([]*lane, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	into = append(into[:0], m.dirty...)
+	m.dirty = m.dirty[:0]
+	return into, m.err
+}
+
+// newLane returns a lane whose callback posts to m.
+func newLane(m *mailbox, id router.Lane, topic int, p broker.Partition) *lane {
+	l := &lane{id: id, topic: topic, partition: p}
+	l.done = func(_ broker.MessageID, err error) {
+		if err != nil {
+			m.fail(err)
+			return
+		}
+		m.acked(l)
+	}
+	return l
+}
+
+// send hands a message to the broker's client. It may block while the client's
+// queue is full, until ctx ends.
+func (l *lane) send(ctx context.Context, m *router.Send, schema *broker.Schema) {
+	l.producer.Send(ctx, &broker.Outgoing{
+		Key:        m.Key,
+		Payload:    m.Payload,
+		Properties: m.Properties,
+		EventTime:  time.UnixMicro(m.OccurredAt),
+		Schema:     schema,
+	}, l.done)
+}

@@ -1,0 +1,188 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// drainLimit is how long a run that ends waits for acknowledgements of what it
+// has sent. What is not acknowledged by then is found by the next run.
+const drainLimit = 10 * time.Second
+
+// sendAtOnce is how many messages of a batch may wait to be handed out.
+const sendAtOnce = 128
+
+// acquireAtOnce bounds the acquisitions under way.
+const acquireAtOnce = 16
+
+// source is what the loop needs of capture.Source.
+type source interface {
+	Confirm(lsn uint64)
+}
+
+// acquisition is the outcome of becoming a lane's producer.
+type acquisition struct {
+	lane     *lane
+	producer broker.Producer
+	tail     broker.Tail
+}
+
+// resize says that the topic accepts other sizes now.
+type resize struct {
+	topic    int
+	maxBytes int
+}
+
+// loop owns the router's state of a run. Everything else posts to it.
+type loop struct {
+	log    *slog.Logger
+	state  *router.State
+	source source
+	client broker.Client
+	topics []topic
+	lanes  []*lane
+	start  position.Position
+	name   string // the producers' name
+	stall  time.Duration
+	report *reporter
+
+	batches  <-chan *router.Batch
+	acquired chan acquisition
+	resized  chan resize
+	mail     *mailbox
+	group    *errgroup.Group // runs the acquisitions
+	slots    chan struct{}   // bounds them
+
+	schemas map[*schemas.TopicSchema]*broker.Schema
+	dirty   []*lane
+	unacked int                         // sent, not acknowledged
+	lastAck time.Time                   // when something was acknowledged, or sending began
+	onSlot  func(context.Context) error // run once, when the slot is known to be ours; may be nil
+}
+
+// run feeds the state until an error, or until ctx ends. Then it waits for what
+// is in flight: what is published must be confirmed if it can be.
+func (l *loop) run(ctx context.Context) error {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer l.close()
+	err := l.feed(ctx, hard)
+	l.report.draining()
+	return l.drain(hard, err)
+}
+
+func (l *loop) feed(ctx, hard context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		in := l.batches
+		if l.state.Full() {
+			in = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case b := <-in:
+			if err := l.first(ctx); err != nil {
+				return err
+			}
+			if err := l.step(hard, b); err != nil {
+				return err
+			}
+		case <-l.mail.wake:
+			if err := l.takeAcks(); err != nil {
+				return err
+			}
+		case a := <-l.acquired:
+			if err := l.take(hard, a); err != nil {
+				return err
+			}
+		case r := <-l.resized:
+			l.resize(r)
+		case <-tick.C:
+			if err := l.watch(); err != nil {
+				return err
+			}
+			l.report.publish(l)
+		}
+		l.act(ctx, hard)
+		l.source.Confirm(l.state.Confirmed())
+	}
+}
+
+// first does, once, what needs the slot to be ours: the first batch proves it.
+func (l *loop) first(ctx context.Context) error {
+	if l.onSlot == nil {
+		return nil
+	}
+	check := l.onSlot
+	l.onSlot = nil
+	return check(ctx)
+}
+
+// step feeds a batch. Messages are handed out in between, so that a large batch
+// begins to travel at once.
+func (l *loop) step(hard context.Context, b *router.Batch) error {
+	for i := range b.Inputs {
+		if err := l.state.Step(&b.Inputs[i]); err != nil {
+			return err
+		}
+		if len(l.state.Ready().Send) >= sendAtOnce {
+			l.send(hard)
+		}
+	}
+	return nil
+}
+
+// watch ends a run in which the broker does not answer.
+func (l *loop) watch() error {
+	if l.unacked > 0 && time.Since(l.lastAck) > l.stall {
+		return ErrStalled.New("%d messages were sent and none was acknowledged for %s", l.unacked, l.stall)
+	}
+	return nil
+}
+
+// drain waits for what is in flight, so that what is published is confirmed
+// too if it can be: the next run then has less to compare. cause is why the run
+// ends, nil at a shutdown; it is returned.
+func (l *loop) drain(hard context.Context, cause error) error {
+	limit := time.NewTimer(drainLimit)
+	defer limit.Stop()
+	for l.unacked > 0 {
+		select {
+		case <-l.mail.wake:
+			if err := l.takeAcks(); err != nil {
+				return cmp.Or(cause, err)
+			}
+			l.source.Confirm(l.state.Confirmed())
+		case <-limit.C:
+			return cmp.Or(cause, error(ErrStalled.New("%d messages were not acknowledged within %s of the end of the run", l.unacked, drainLimit)))
+		case <-hard.Done():
+			return cause
+		}
+	}
+	l.source.Confirm(l.state.Confirmed())
+	return cause
+}
+
+// close gives the producers up.
+func (l *loop) close() {
+	var wg sync.WaitGroup
+	for _, ln := range l.lanes {
+		if ln.producer != nil {
+			wg.Go(ln.producer.Close)
+		}
+	}
+	wg.Wait()
+	l.report.publish(l)
+}

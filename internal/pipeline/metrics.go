@@ -1,0 +1,75 @@
+package pipeline
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
+)
+
+// metrics are what /metrics shows. Names follow Prometheus' rules.
+type metrics struct {
+	registry       *prometheus.Registry
+	runs           prometheus.Counter
+	errors         *prometheus.CounterVec
+	haltedCode     *prometheus.GaugeVec
+	state          *prometheus.GaugeVec
+	published      *prometheus.CounterVec
+	lag            prometheus.Gauge
+	oldest         prometheus.Gauge
+	inFlightEvents prometheus.Gauge
+	inFlightBytes  prometheus.Gauge
+}
+
+func newMetrics(version string) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		runs: prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_runs_total",
+			Help: "Attempts at streaming, the current one included."}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "runnel_run_errors_total",
+			Help: "Runs that ended with an error, by code."}, []string{"code"}),
+		haltedCode: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "runnel_halted",
+			Help: "1 while the pipeline is halted with this code and waits for a person."}, []string{"code"}),
+		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "runnel_state_info",
+			Help: "1 for the state that the pipeline is in."}, []string{"state"}),
+		published: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "runnel_published_events_total",
+			Help: "Events acknowledged by the broker, by topic."}, []string{"topic"}),
+		lag: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_wal_lag_bytes",
+			Help: "Bytes of WAL written and not confirmed."}),
+		oldest: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_oldest_unpublished_seconds",
+			Help: "Age of the oldest committed transaction received and not confirmed."}),
+		inFlightEvents: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_events",
+			Help: "Events queued or sent and not acknowledged."}),
+		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_bytes",
+			Help: "Bytes of events queued or sent and not acknowledged."}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
+		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
+	build.Set(1)
+	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.lag, m.oldest,
+		m.inFlightEvents, m.inFlightBytes, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) failed(err error) {
+	code := "OTHER"
+	if f := fault.Find(err); f != nil {
+		code = f.Code.ID
+	}
+	m.errors.WithLabelValues(code).Inc()
+}
+
+func (m *metrics) entered(state string) {
+	m.state.Reset()
+	m.state.WithLabelValues(state).Set(1)
+}
+
+func (m *metrics) haltedWith(halted bool, code string) {
+	m.haltedCode.Reset()
+	if halted {
+		m.haltedCode.WithLabelValues(code).Set(1)
+	}
+}

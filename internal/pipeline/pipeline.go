@@ -1,0 +1,128 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// The pauses between runs.
+const (
+	firstPause   = 200 * time.Millisecond
+	longPause    = 10 * time.Second
+	standbyPause = time.Second
+	haltedPause  = 30 * time.Second
+)
+
+// Pipeline runs one outbox's way to Pulsar.
+type Pipeline struct {
+	cfg    Config
+	routes *router.Routes
+	log    *slog.Logger
+	report *reporter
+}
+
+// New checks cfg and connects to nothing.
+func New(cfg Config) (*Pipeline, error) {
+	cfg = cfg.WithDefaults()
+	routes, err := router.NewRoutes(cfg.Routes)
+	if err != nil {
+		return nil, err
+	}
+	return &Pipeline{cfg: cfg, routes: routes, log: cfg.Logger, report: newReporter(cfg)}, nil
+}
+
+// Status returns how the pipeline is. It is safe for concurrent use.
+func (p *Pipeline) Status() Status { return p.report.status() }
+
+// Run publishes until ctx ends, then stops reading, waits a while for what is
+// in flight, confirms it and returns nil. It returns an error only for wrong
+// input found at the start, such as a catalog that can't be read; everything
+// later is retried, or halts the pipeline until it is put right.
+func (p *Pipeline) Run(ctx context.Context) error {
+	if p.cfg.HTTP != "" {
+		stop, err := p.serve(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		p.report.starting(attempt)
+		started := time.Now()
+		err := p.runOnce(ctx)
+		if ctx.Err() != nil {
+			p.report.stopped()
+			if err != nil {
+				p.log.Warn("the last run did not end cleanly; the next start continues exactly", "error", err)
+			}
+			return nil
+		}
+		if attempt == 1 && class(err) == fault.Input {
+			return err
+		}
+		if time.Since(started) > time.Minute {
+			pause = firstPause
+		}
+		wait := pause
+		switch {
+		case halts(err):
+			wait = haltedPause
+			p.report.halted(err)
+			logHalt(p.log, err)
+		case waits(err):
+			wait = standbyPause
+			p.report.blocked(err)
+			p.log.Info("standing by", "reason", err)
+		default:
+			p.report.failed(err)
+			p.log.Warn("the run ended, starting over", "error", err, "pause", wait.Round(time.Millisecond))
+			pause = min(2*pause, longPause)
+		}
+		wait = wait/2 + rand.N(wait/2) // so that two daemons do not move in step
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// runOnce makes one run. A panic in it ends the run, not the process's other
+// duties; it is not swallowed: it is the run's error, with its message.
+func (p *Pipeline) runOnce(ctx context.Context) error {
+	r := &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report}
+	err := r.run(ctx)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("the run ended without an error")
+	}
+	return err
+}
+
+func logHalt(log *slog.Logger, err error) {
+	if f := fault.Find(err); f != nil {
+		log.Error("halted", "code", f.Code.ID, "error", err, "remedy", f.WhatToDo(), "looks_again_in", haltedPause)
+		return
+	}
+	log.Error("halted", "error", err)
+}
+
+func class(err error) fault.Class {
+	if f := fault.Find(err); f != nil {
+		return f.Code.Class
+	}
+	return 0
+}
+
+func notApplied(err error, topic string) error {
+	if isTopicMissing(err) {
+		return ErrNotApplied.Wrap(err, "the topic does not exist").At("%s", topic)
+	}
+	return fmt.Errorf("topic %s: %w", topic, err)
+}

@@ -1,0 +1,173 @@
+package pipeline
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
+)
+
+// The states of a pipeline.
+const (
+	Starting  = "starting"  // a run is being prepared
+	Waiting   = "waiting"   // another holds the slot or a partition
+	Streaming = "streaming" // the slot is ours, events pass
+	Retrying  = "retrying"  // a run failed, the next one is due
+	Halted    = "halted"    // a person must do something; it looks again by itself
+	Draining  = "draining"  // the run ends and waits for acknowledgements
+	Stopped   = "stopped"
+)
+
+// Status is a pipeline at a glance, as GET /status returns it.
+type Status struct {
+	Pipeline string    `json:"pipeline"`
+	State    string    `json:"state"`
+	Since    time.Time `json:"since"`
+	Run      int       `json:"run"`
+	// Code, Message and Remedy tell the last error while it lasts.
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
+	// Confirmed is the LSN up to which everything is durable in its topic.
+	Confirmed      string        `json:"confirmed_lsn,omitempty"`
+	LagBytes       int64         `json:"lag_bytes"`
+	OldestSeconds  float64       `json:"oldest_unpublished_seconds"`
+	InFlightEvents int           `json:"in_flight_events"`
+	InFlightBytes  int           `json:"in_flight_bytes"`
+	Published      uint64        `json:"published"`
+	Topics         []TopicStatus `json:"topics,omitempty"`
+}
+
+// TopicStatus is one topic's part of a Status.
+type TopicStatus struct {
+	Topic      string            `json:"topic"`
+	Published  uint64            `json:"published"`
+	Partitions []PartitionStatus `json:"partitions"`
+}
+
+// PartitionStatus is what is known of a partition that events went to in this run.
+type PartitionStatus struct {
+	Partition int    `json:"partition"`
+	Position  string `json:"position"` // of the last message known to be durable
+	Ordinal   uint64 `json:"ordinal"`
+}
+
+// reporter gathers what status and metrics tell. The run's goroutines write,
+// HTTP handlers read.
+type reporter struct {
+	metrics *metrics
+
+	mu sync.Mutex
+	st Status
+}
+
+func newReporter(cfg Config) *reporter {
+	return &reporter{
+		metrics: newMetrics(cfg.Version),
+		st:      Status{Pipeline: cfg.Name, State: Starting, Since: time.Now()},
+	}
+}
+
+func (r *reporter) status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.st
+	st.Topics = append([]TopicStatus(nil), st.Topics...)
+	return st
+}
+
+// enter changes the state. The last error stays visible until streaming.
+func (r *reporter) enter(state string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.st.State != state {
+		r.st.State, r.st.Since = state, time.Now()
+	}
+	r.metrics.entered(state)
+	switch {
+	case err != nil:
+		r.st.Code, r.st.Message, r.st.Remedy = "", err.Error(), ""
+		if f := fault.Find(err); f != nil {
+			r.st.Code, r.st.Remedy = f.Code.ID, f.WhatToDo()
+		}
+	case state == Streaming || state == Stopped:
+		r.st.Code, r.st.Message, r.st.Remedy = "", "", ""
+	}
+	r.metrics.haltedWith(state == Halted, r.st.Code)
+}
+
+func (r *reporter) starting(attempt int) {
+	r.mu.Lock()
+	r.st.Run = attempt
+	halted := r.st.State == Halted
+	r.mu.Unlock()
+	r.metrics.runs.Inc()
+	if !halted { // a halt lasts until the run that follows it streams
+		r.enter(Starting, nil)
+	}
+}
+
+func (r *reporter) streaming()        { r.enter(Streaming, nil) }
+func (r *reporter) draining()         { r.enter(Draining, nil) }
+func (r *reporter) stopped()          { r.enter(Stopped, nil) }
+func (r *reporter) halted(err error)  { r.metrics.failed(err); r.enter(Halted, err) }
+func (r *reporter) failed(err error)  { r.metrics.failed(err); r.enter(Retrying, err) }
+func (r *reporter) blocked(err error) { r.enter(Waiting, err) }
+func (r *reporter) lag(bytes int64) {
+	r.metrics.lag.Set(float64(bytes))
+	r.mu.Lock()
+	r.st.LagBytes = bytes
+	r.mu.Unlock()
+}
+
+// waiting tells who holds a partition that a lane waits for.
+func (r *reporter) waiting(partition, holder string) {
+	r.enter(Waiting, fmt.Errorf("partition %s is held by %s", partition, holder))
+}
+
+// acquired tells that a lane got its partition: whoever was waited for is gone.
+func (r *reporter) acquired() {
+	r.mu.Lock()
+	waiting := r.st.State == Waiting
+	r.mu.Unlock()
+	if waiting {
+		r.enter(Streaming, nil)
+	}
+}
+
+func (r *reporter) acked(t *topic, n int) {
+	t.published += uint64(n)
+	r.metrics.published.WithLabelValues(t.local).Add(float64(n))
+}
+
+// publish takes what the loop knows. It is called by the loop's goroutine.
+func (r *reporter) publish(l *loop) {
+	events, bytes := l.state.InFlight()
+	age := 0.0
+	if at, ok := l.state.OldestUnpublished(); ok && at > 0 {
+		age = max(0, time.Since(time.UnixMicro(at)).Seconds())
+	}
+	r.metrics.inFlightEvents.Set(float64(events))
+	r.metrics.inFlightBytes.Set(float64(bytes))
+	r.metrics.oldest.Set(age)
+	topics := make([]TopicStatus, len(l.topics))
+	var total uint64
+	for i := range l.topics {
+		topics[i] = TopicStatus{Topic: l.topics[i].local, Published: l.topics[i].published}
+		total += l.topics[i].published
+	}
+	for _, ln := range l.lanes {
+		if s := l.state.Published(ln.id); s.Ordinal > 0 {
+			topics[ln.topic].Partitions = append(topics[ln.topic].Partitions,
+				PartitionStatus{ln.partition.Index, s.String(), s.Ordinal})
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.st.Confirmed = formatLSN(l.state.Confirmed())
+	r.st.InFlightEvents, r.st.InFlightBytes, r.st.OldestSeconds = events, bytes, age
+	r.st.Published, r.st.Topics = total, topics
+}
+
+func formatLSN(lsn uint64) string { return fmt.Sprintf("%X/%X", lsn>>32, uint32(lsn)) }

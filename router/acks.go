@@ -1,0 +1,157 @@
+package router
+
+import (
+	"fmt"
+
+	"github.com/runnel-cdc/runnel/internal/position"
+)
+
+// Acquired tells that a lane asked for in Ready.Acquire is ours, and what it
+// holds. Events that waited for it are skipped or handed out.
+func (s *State) Acquired(a Acquired) error {
+	if s.err == nil {
+		s.err = s.acquired(a)
+	}
+	return s.err
+}
+
+func (s *State) acquired(a Acquired) error {
+	l := &s.lanes[a.Lane]
+	if l.phase != laneAcquiring {
+		return ErrProtocol.New("lane %d was acquired without being asked for", a.Lane)
+	}
+	if a.Tail.Epoch > s.start.Epoch {
+		return ErrEpochAhead.New("the partition's last message is of epoch %d, the database's history is epoch %d",
+			a.Tail.Epoch, s.start.Epoch).At("%s", s.name(l))
+	}
+	l.phase = laneProbing
+	l.watermark, l.ordinal, l.acked = a.Tail.Position, a.Tail.Ordinal, a.Tail
+	l.readBack, l.maxBytes = a.ReadBack, a.MaxBytes
+	if l.matched = l.readBack.Count == 0; !l.matched {
+		s.unmatched++
+	}
+	queue := l.waiting
+	l.waiting = nil
+	for i := range queue {
+		w := &queue[i]
+		if w.event.Position.Compare(l.watermark) > 0 {
+			if err := s.sendOrWait(a.Lane, l, w); err != nil {
+				return err
+			}
+			continue
+		}
+		s.bytes -= cost(&w.event)
+		s.events--
+		if err := s.skip(l, w.event.Position, w.txn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendOrWait keeps invariant 4 of lane: the probe goes alone.
+func (s *State) sendOrWait(id Lane, l *lane, w *waiting) error {
+	if l.phase == laneProbing && l.probed {
+		l.waiting = append(l.waiting, *w)
+		return nil
+	}
+	return s.send(id, l, w)
+}
+
+// Resize tells that the broker now accepts other sizes on a lane.
+func (s *State) Resize(id Lane, maxBytes int) { s.lanes[id].maxBytes = maxBytes }
+
+// Acked tells that the oldest n messages in flight on a lane are durable. The
+// first of them all is the probe, found directly behind the tail.
+func (s *State) Acked(id Lane, n int) error {
+	l := &s.lanes[id]
+	over := s.err != nil
+	if n > l.inFlight.len() {
+		s.err = ErrAckOrder.New("%d acknowledgements with %d in flight", n, l.inFlight.len()).
+			At("%s", s.name(l))
+		return s.err
+	}
+	for range n {
+		m := l.inFlight.pop()
+		s.bytes -= m.bytes
+		s.events--
+		s.window.settle(m.txn, 1)
+		l.acked = m.stamp
+	}
+	if l.phase == laneProbing && n > 0 {
+		l.phase = laneOpen
+		queue := l.waiting
+		l.waiting = nil
+		for i := range queue {
+			// After an error nothing more is sent: the run is over, and the
+			// next one finds these events again.
+			if s.err == nil {
+				s.err = s.send(id, l, &queue[i])
+			}
+		}
+	}
+	if over {
+		return nil // told already
+	}
+	return s.err
+}
+
+// skip notes that the partition holds the event already (invariant 3 of lane).
+func (s *State) skip(l *lane, p position.Position, t txn) error {
+	l.replayed.Add(p)
+	if l.matched || l.replayed.Count > l.readBack.Count {
+		return s.hole(l, p)
+	}
+	if n := len(l.skipped); n > 0 && l.skipped[n-1].txn == t {
+		l.skipped[n-1].count++
+	} else {
+		l.skipped = append(l.skipped, span{t, 1})
+	}
+	if p == l.watermark {
+		return s.match(l, p)
+	}
+	return nil
+}
+
+// match compares, once, what was replayed with what the partition holds. p is
+// the first position at or above the watermark.
+func (s *State) match(l *lane, p position.Position) error {
+	if l.matched {
+		return nil
+	}
+	if l.replayed != l.readBack {
+		return s.hole(l, p)
+	}
+	l.matched = true
+	s.unmatched--
+	for _, k := range l.skipped {
+		s.window.settle(k.txn, k.count)
+	}
+	l.skipped = nil
+	return nil
+}
+
+// overdue finds a lane whose watermark the stream has passed without replaying
+// it: what the partition holds there is not in the log.
+func (s *State) overdue(reached position.Position) error {
+	if s.unmatched == 0 {
+		return nil
+	}
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if l.phase >= laneProbing && !l.matched && l.watermark.Less(reached) {
+			return s.hole(l, reached)
+		}
+	}
+	return nil
+}
+
+func (s *State) name(l *lane) string {
+	return fmt.Sprintf("topic %s partition %d", s.topics[l.topic].Name, l.partition)
+}
+
+func (s *State) hole(l *lane, p position.Position) error {
+	return ErrHole.New("the partition holds %d events from LSN %016x to its last at %s, the outbox's log holds %d of them (compared at %s)",
+		l.readBack.Count, s.start.LSN, l.watermark, l.replayed.Count, p).
+		At("%s", s.name(l))
+}

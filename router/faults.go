@@ -1,0 +1,42 @@
+package router
+
+import "github.com/runnel-cdc/runnel/internal/fault"
+
+// The faults an event or a route can have. An event that can't be published is
+// poison: the pipeline halts at its position, and nothing is lost.
+var (
+	ErrRoute = fault.Define("ROUTE_INVALID", fault.Input,
+		"A routing rule can't be used.",
+		"Correct the rule in the configuration; globs may use * ? and [a-z], topics are local names.")
+	ErrNoAggregateID = fault.Define("EVENT_WITHOUT_AGGREGATE_ID", fault.Runtime,
+		"An outbox row has no aggregate id, so it has no key and no order.",
+		"Write events through runnel.publish or the outbox package, which refuse it.")
+	ErrUnknownEvent = fault.Define("EVENT_TYPE_UNKNOWN", fault.Runtime,
+		"An outbox row has an event type that the catalog does not hold under its aggregate type.",
+		"Add the event's .avsc to the catalog and apply it; the pipeline goes on by itself.")
+	ErrUnencodable = fault.Define("EVENT_UNENCODABLE", fault.Runtime,
+		"An outbox row's payload does not fit its schema.",
+		"Apply a catalog whose schema the payload fits; the cause names the place.")
+	ErrHeaders = fault.Define("EVENT_HEADERS_INVALID", fault.Runtime,
+		"An outbox row's headers are not a flat JSON object of strings, or use a reserved name.",
+		"Headers hold only text values; id, type and position are reserved.")
+	ErrTooLarge = fault.Define("EVENT_TOO_LARGE", fault.Runtime,
+		"An event is larger than the broker, or the topic's own policy, accepts.",
+		"Raise the topic's or the broker's maxMessageSize; the pipeline goes on by itself.")
+	ErrHole = fault.Define("REPLAY_MISMATCH", fault.Runtime,
+		"A partition does not hold exactly the events that were routed to it: one is missing below its last message, or a foreign one is there.",
+		"Do not delete the slot. Compare the partition with the outbox before going on.")
+	ErrEpochAhead = fault.Define("EPOCH_AHEAD", fault.Runtime,
+		"A topic holds events of a later history than the database's: the database was restored, cloned or replaced.",
+		"Check that the daemon is connected to the right database; do not delete the slot.")
+	ErrAckOrder = fault.Define("ACK_ORDER", fault.Runtime,
+		"The broker acknowledged more messages than were sent to a partition.",
+		"The run starts over by itself; report it if it comes back.")
+	ErrProtocol = fault.Define("REPLICATION_PROTOCOL", fault.Runtime,
+		"The replication stream is not in the order that the protocol promises.",
+		"The run starts over by itself; report it if it comes back.")
+)
+
+// Faults lists this package's fault codes.
+var Faults = []*fault.Code{ErrRoute, ErrNoAggregateID, ErrUnknownEvent, ErrUnencodable,
+	ErrHeaders, ErrTooLarge, ErrHole, ErrEpochAhead, ErrAckOrder, ErrProtocol}

@@ -1,0 +1,300 @@
+package router
+
+import (
+	"unsafe"
+
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// Codec turns a row's payload into a message's, under one topic's schema.
+// *schemas.TopicCodec is one.
+type Codec interface {
+	AppendAvro(dst []byte, eventType string, fp schemas.Fingerprint, payload []byte) ([]byte, *schemas.TopicSchema, error)
+	AppendJSON(dst []byte, eventType string, payload []byte) ([]byte, *schemas.TopicSchema, error)
+}
+
+// Topic is a topic that events may go to.
+type Topic struct {
+	Name       string // local name
+	Partitions int    // fixed for life
+	Codec      Codec
+}
+
+// Config describes a run.
+type Config struct {
+	Routes *Routes
+	Topics []Topic
+	// Start is the lowest position this run may replay; its LSN is confirmed.
+	Start position.Position
+	// MaxBytes and MaxEvents bound what is queued and in flight. A single batch
+	// may go over them. Defaults: 32 MiB, 65536.
+	MaxBytes  int
+	MaxEvents int
+}
+
+// State is one run of the router: from the start of a replication stream until
+// the first error. A run that ends is thrown away; the next one starts from
+// the confirmed LSN and the partitions' tails, which is why nothing is kept.
+//
+// A State belongs to one goroutine. Feed it with Step, Acquired and Acked, and
+// after each of them take what Ready holds.
+type State struct {
+	routes *Routes
+	topics []Topic
+	byName map[string]int
+	lanes  []lane
+	first  []Lane // first lane of each topic
+
+	targets map[string]map[string]*target // aggregate type, event type
+
+	window    *window
+	start     position.Position
+	tx        position.Position // of the open transaction; its Index is the next event's
+	unmatched int               // lanes that hold replayed positions and have not matched yet
+
+	bytes, maxBytes   int
+	events, maxEvents int
+
+	arena []byte // where payloads are encoded; only grows, freed by the collector
+	ready Ready
+	err   error
+}
+
+// target is where the events of one type go.
+type target struct {
+	topic     int
+	eventType string
+}
+
+// Ready is what the caller has to do. The caller clears it with Reset after
+// taking it.
+type Ready struct {
+	Acquire []Lane // become the exclusive producer of these partitions
+	Send    []Send // publish, in this order within a lane
+}
+
+// Reset empties r, keeping its memory.
+func (r *Ready) Reset() {
+	r.Acquire = r.Acquire[:0]
+	clear(r.Send) // lets the arena go
+	r.Send = r.Send[:0]
+}
+
+// arenaSize is how much memory for payloads is taken at once.
+const arenaSize = 256 << 10
+
+// messageOverhead is the most that a message's metadata takes besides key,
+// properties and payload: the fixed fields, their tags, and the frame of a
+// batch of one.
+const messageOverhead = 512
+
+// New returns the state at the start of a run.
+func New(cfg Config) *State {
+	s := &State{
+		routes: cfg.Routes, topics: cfg.Topics,
+		byName:   make(map[string]int, len(cfg.Topics)),
+		targets:  make(map[string]map[string]*target),
+		window:   newWindow(cfg.Start.LSN),
+		start:    cfg.Start,
+		tx:       position.Position{Epoch: cfg.Start.Epoch, LSN: cfg.Start.LSN},
+		maxBytes: cfg.MaxBytes, maxEvents: cfg.MaxEvents,
+	}
+	if s.maxBytes <= 0 {
+		s.maxBytes = 32 << 20
+	}
+	if s.maxEvents <= 0 {
+		s.maxEvents = 65536
+	}
+	for i, t := range cfg.Topics {
+		s.byName[t.Name] = i
+		s.first = append(s.first, Lane(len(s.lanes)))
+		for p := range t.Partitions {
+			s.lanes = append(s.lanes, lane{topic: i, partition: p})
+		}
+	}
+	return s
+}
+
+// Lanes returns the number of lanes.
+func (s *State) Lanes() int { return len(s.lanes) }
+
+// Partition returns the topic (its index in Config.Topics) and partition of a lane.
+func (s *State) Partition(l Lane) (topic, partition int) {
+	return s.lanes[l].topic, s.lanes[l].partition
+}
+
+// Ready returns what is to be done; the caller resets it.
+func (s *State) Ready() *Ready { return &s.ready }
+
+// Confirmed returns the LSN up to which everything is durable in its topic.
+func (s *State) Confirmed() uint64 { return s.window.confirmed }
+
+// Idle reports whether nothing is unconfirmed.
+func (s *State) Idle() bool { return s.window.len() == 0 }
+
+// Drained reports whether everything received so far is published. A
+// transaction may still be half received.
+func (s *State) Drained() bool { return s.window.pending == 0 }
+
+// Full reports whether the caller must stop reading until acknowledgements
+// have come.
+func (s *State) Full() bool {
+	return s.bytes >= s.maxBytes || s.events >= s.maxEvents || s.window.len() >= maxOpenTransactions
+}
+
+// maxOpenTransactions bounds the memory of the window when transactions have no
+// events to publish but stand behind one that waits.
+const maxOpenTransactions = 1 << 20
+
+// InFlight returns the number of events and payload bytes queued or sent but
+// not acknowledged.
+func (s *State) InFlight() (events, bytes int) { return s.events, s.bytes }
+
+// OldestUnpublished returns the commit time, in microseconds since the Unix
+// epoch, of the oldest transaction that is not confirmed.
+func (s *State) OldestUnpublished() (committed int64, ok bool) { return s.window.oldest() }
+
+// Published returns the last message of a lane that is known to be durable.
+func (s *State) Published(l Lane) position.Stamp { return s.lanes[l].acked }
+
+// Step takes the next input of the replication stream. An error, here or from
+// Acquired, ends the run: no more may be fed. What was handed out before may
+// still be acknowledged; the confirmation stops before the event at fault.
+func (s *State) Step(in *Input) error {
+	if s.err != nil {
+		return s.err
+	}
+	s.err = s.step(in)
+	return s.err
+}
+
+func (s *State) step(in *Input) error {
+	switch in.Kind {
+	case Begin:
+		p := in.Transaction.Position
+		begin := position.Position{Epoch: p.Epoch, LSN: p.LSN}
+		if s.window.open || begin.Less(position.Position{Epoch: s.tx.Epoch, LSN: s.tx.LSN}) {
+			return ErrProtocol.New("a transaction begins at %s after one at %s", p, s.tx)
+		}
+		if err := s.overdue(begin); err != nil {
+			return err
+		}
+		s.tx = begin
+		s.window.begin(in.Transaction.Committed)
+	case Row:
+		if !s.window.open || in.Event.Position != s.tx {
+			return ErrProtocol.New("a row at %s where %s was expected", in.Event.Position, s.tx)
+		}
+		if err := s.route(&in.Event); err != nil {
+			return err
+		}
+		s.tx.Index++
+	case Commit:
+		if !s.window.open {
+			return ErrProtocol.New("a commit at %016x outside a transaction", in.LSN)
+		}
+		s.window.commit(in.LSN)
+	case WALEnd:
+		if s.window.open {
+			return nil
+		}
+		if err := s.overdue(position.Position{Epoch: s.tx.Epoch, LSN: in.LSN}); err != nil {
+			return err
+		}
+		s.window.walEnd(in.LSN)
+	default:
+		return ErrProtocol.New("an input of kind %d", in.Kind)
+	}
+	return nil
+}
+
+// route sends an event to its lane.
+func (s *State) route(e *Event) error {
+	if len(e.AggregateID) == 0 {
+		return poison(ErrNoAggregateID.New("event %s of type %s has no aggregate id", uuid(e.ID), e.Type), e)
+	}
+	t, err := s.target(e)
+	if err != nil {
+		return err
+	}
+	id := s.first[t.topic] + Lane(PartitionOf(e.AggregateID, s.topics[t.topic].Partitions))
+	l := &s.lanes[id]
+	if l.phase >= laneProbing && e.Position.Compare(l.watermark) <= 0 {
+		return s.skip(l, e.Position, s.window.add())
+	}
+	s.bytes += cost(e)
+	s.events++
+	w := waiting{txn: s.window.add(), target: t, event: *e}
+	if l.phase == laneOpen || (l.phase == laneProbing && !l.probed) {
+		return s.send(id, l, &w)
+	}
+	l.waiting = append(l.waiting, w)
+	if l.phase == laneIdle {
+		l.phase = laneAcquiring
+		s.ready.Acquire = append(s.ready.Acquire, id)
+	}
+	return nil
+}
+
+// cost is the memory that an event is counted with until it is published.
+func cost(e *Event) int {
+	return len(e.Payload) + len(e.Headers) + len(e.AggregateID) + messageOverhead
+}
+
+// target finds the topic of an event. Only types that the topic's codec knows
+// are remembered, so the memory is bounded by the catalog.
+func (s *State) target(e *Event) (*target, error) {
+	if t := s.targets[string(e.AggregateType)][string(e.Type)]; t != nil {
+		return t, nil
+	}
+	aggregate, eventType := string(e.AggregateType), string(e.Type)
+	m := s.routes.Explain(aggregate, eventType)
+	topic, ok := s.byName[m.Topic]
+	if !ok {
+		return nil, poison(ErrUnknownEvent.New("event %s of type %q and aggregate type %q: no event of the catalog goes to topic %q",
+			uuid(e.ID), eventType, aggregate, m.Topic), e)
+	}
+	t := &target{topic: topic, eventType: eventType}
+	if len(s.targets) < maxTargets {
+		byType := s.targets[aggregate]
+		if byType == nil {
+			byType = make(map[string]*target)
+			s.targets[aggregate] = byType
+		}
+		if len(byType) < maxTargets {
+			byType[eventType] = t
+		}
+	}
+	return t, nil
+}
+
+// maxTargets bounds the memory of event types; more are looked up each time.
+const maxTargets = 10_000
+
+// send encodes an event above the watermark, gives it the next ordinal and
+// hands it out.
+func (s *State) send(id Lane, l *lane, w *waiting) error {
+	if err := s.match(l, w.event.Position); err != nil {
+		return err
+	}
+	out, size, err := s.encode(w.target, &w.event)
+	if err != nil {
+		return err
+	}
+	if size > l.maxBytes {
+		return poison(ErrTooLarge.New("event %s takes %d bytes as a message (its payload %d), the topic accepts %d",
+			uuid(w.event.ID), size, len(out.Payload), l.maxBytes), &w.event)
+	}
+	l.ordinal++
+	l.probed = true
+	out.Lane = id
+	out.Stamp.Ordinal = l.ordinal
+	out.Properties[position.Property] = out.Stamp.String()
+	l.inFlight.push(sent{txn: w.txn, bytes: cost(&w.event), stamp: out.Stamp})
+	s.ready.Send = append(s.ready.Send, out)
+	return nil
+}
+
+// text returns b as a string without copying: an event's bytes never change.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,0 +1,210 @@
+package schemas
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Defaults are read as Avro writes them in schemas: logical types play no part,
+// bytes and fixed are strings of the characters U+0000 to U+00FF, a union's
+// default is a value of its first branch, without the branch's name. (Avro 1.12
+// would admit any branch; Pulsar 4.0 carries Avro 1.11, which does not.)
+
+const (
+	maxDefaultDepth = 64
+	maxDefaultBytes = 1 << 20
+)
+
+// encodeDefaults encodes every default in Avro binary.
+func (p *parser) encodeDefaults() {
+	for _, f := range p.fields {
+		at := p.defaults[f]
+		out, bad := p.appendDefault([]byte{}, f.Type, at, 0)
+		if bad != nil {
+			p.fail(ErrInvalidDefault, at.doc.pos(bad.tok), "the default of %q: %s", f.Name, bad.message)
+			continue
+		}
+		f.defaultAvro = out
+	}
+}
+
+type badDefault struct {
+	tok     int32
+	message string
+}
+
+// appendDefault appends the default at the token, of type s.
+func (p *parser) appendDefault(dst []byte, s *Schema, at defaultAt, depth int) ([]byte, *badDefault) {
+	t := &at.doc.tape
+	kind := t.toks[at.tok].kind
+	bad := func(format string, args ...any) ([]byte, *badDefault) {
+		return dst, &badDefault{at.tok, fmt.Sprintf(format, args...)}
+	}
+	wrong := func() ([]byte, *badDefault) { return bad("expected %s, found %s", s.describe(), kind) }
+	if depth > maxDefaultDepth || len(dst) > maxDefaultBytes {
+		return bad("it never ends, or is too large")
+	}
+	switch s.Type {
+	case Null:
+		if kind != tokNull {
+			return wrong()
+		}
+	case Boolean:
+		switch kind {
+		case tokTrue:
+			dst = append(dst, 1)
+		case tokFalse:
+			dst = append(dst, 0)
+		default:
+			return wrong()
+		}
+	case Int, Long:
+		bits := 64
+		if s.Type == Int {
+			bits = 32
+		}
+		n, err := strconv.ParseInt(string(t.raw(at.tok)), 10, bits)
+		if kind != tokNumber || err != nil {
+			return bad("expected %s, found %s", s.describe(), t.appendNormal(nil, at.tok))
+		}
+		dst = binary.AppendVarint(dst, n)
+	case Float, Double:
+		x, err := strconv.ParseFloat(string(t.raw(at.tok)), 64)
+		if kind != tokNumber || err != nil {
+			return wrong()
+		}
+		if s.Type == Float {
+			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(x)))
+		} else {
+			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(x))
+		}
+	case String:
+		if kind != tokString {
+			return wrong()
+		}
+		text := t.text(at.tok)
+		dst = append(binary.AppendVarint(dst, int64(len(text))), text...)
+	case Bytes, Fixed:
+		if kind != tokString {
+			return wrong()
+		}
+		b, ok := appendLatin1(nil, t.text(at.tok))
+		if !ok || s.Type == Fixed && len(b) != s.Size {
+			return wrong()
+		}
+		if s.Type == Bytes {
+			dst = binary.AppendVarint(dst, int64(len(b)))
+		}
+		dst = append(dst, b...)
+	case Enum:
+		if kind != tokString {
+			return wrong()
+		}
+		i, ok := s.index[t.text(at.tok)]
+		if !ok {
+			return bad("%q is not a symbol of %s", t.text(at.tok), s.FullName())
+		}
+		dst = binary.AppendVarint(dst, int64(i))
+	case Array, Map:
+		if kind != tokArray && kind != tokObject || (s.Type == Array) != (kind == tokArray) {
+			return wrong()
+		}
+		return p.appendDefaultItems(dst, s, at, depth)
+	case Record:
+		if kind != tokObject {
+			return wrong()
+		}
+		return p.appendDefaultRecord(dst, s, at, depth)
+	case Union:
+		return p.appendDefault(append(dst, 0), s.Branches[0], at, depth+1)
+	}
+	return dst, nil
+}
+
+func (p *parser) appendDefaultItems(dst []byte, s *Schema, at defaultAt, depth int) ([]byte, *badDefault) {
+	t := &at.doc.tape
+	if n := t.toks[at.tok].count; n > 0 {
+		dst = binary.AppendVarint(dst, int64(n))
+	}
+	var bad *badDefault
+	if s.Type == Array {
+		for _, item := range at.doc.children(at.tok) {
+			if dst, bad = p.appendDefault(dst, s.Items, defaultAt{at.doc, item}, depth+1); bad != nil {
+				return dst, bad
+			}
+		}
+		return append(dst, 0), nil
+	}
+	seen := make(map[string]bool)
+	for _, m := range t.members(at.tok) {
+		if seen[m.key] {
+			return dst, &badDefault{m.at, fmt.Sprintf("the key %q is given twice", m.key)}
+		}
+		seen[m.key] = true
+		dst = append(binary.AppendVarint(dst, int64(len(m.key))), m.key...)
+		if dst, bad = p.appendDefault(dst, s.Items, defaultAt{at.doc, m.value}, depth+1); bad != nil {
+			return dst, bad
+		}
+	}
+	return append(dst, 0), nil
+}
+
+func (p *parser) appendDefaultRecord(dst []byte, s *Schema, at defaultAt, depth int) ([]byte, *badDefault) {
+	given := make(map[string]member)
+	for _, m := range at.doc.tape.members(at.tok) {
+		if _, known := s.index[m.key]; !known {
+			return dst, &badDefault{m.at, fmt.Sprintf("%s has no field %q", s.FullName(), m.key)}
+		}
+		if _, twice := given[m.key]; twice {
+			return dst, &badDefault{m.at, fmt.Sprintf("the key %q is given twice", m.key)}
+		}
+		given[m.key] = m
+	}
+	for _, f := range s.Fields {
+		value := defaultAt{}
+		if m, ok := given[f.Name]; ok {
+			value = defaultAt{at.doc, m.value}
+		} else if value, ok = p.defaults[f]; !ok {
+			return dst, &badDefault{at.tok, fmt.Sprintf("the field %q is missing", f.Name)}
+		}
+		var bad *badDefault
+		if dst, bad = p.appendDefault(dst, f.Type, value, depth+1); bad != nil {
+			if _, ok := given[f.Name]; !ok {
+				bad.tok = at.tok // the flaw may be in another file
+			}
+			return dst, bad
+		}
+	}
+	return dst, nil
+}
+
+// describe names the type for a message.
+func (s *Schema) describe() string {
+	name := s.FullName()
+	switch {
+	case s.Type == Union:
+		return s.Branches[0].describe() + " (the union's first branch)"
+	case s.Type == Fixed:
+		return fmt.Sprintf("%s (fixed, %d bytes)", name, s.Size)
+	case s.Name != "":
+		return fmt.Sprintf("%s (%s)", name, s.Type)
+	case s.Logical != NoLogical:
+		return fmt.Sprintf("%s (%s)", s.Logical, s.Type)
+	}
+	return name
+}
+
+// appendLatin1 appends text's characters as bytes; false when one is above
+// U+00FF.
+func appendLatin1(dst []byte, text string) ([]byte, bool) {
+	for _, r := range text {
+		if r > 0xff || r == utf8.RuneError {
+			return dst, false
+		}
+		dst = append(dst, byte(r))
+	}
+	return dst, true
+}
