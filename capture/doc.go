@@ -1,10 +1,10 @@
 // Package capture reads committed outbox rows from Postgres by logical
 // replication, in commit order, and tells Postgres what has been published.
 //
-//	 runnel.outbox ──WAL──▶ slot ──pgoutput──▶ Source.Run ──▶ chan *router.Batch
-//	      ▲                   ▲                   │
-//	      └── rows from before the slot ──────────┤ (once, from its snapshot)
-//	                          └──── status ───────┘ ◀── Source.Confirm(lsn)
+//	runnel.outbox ──WAL──▶ slot ──pgoutput──▶ Source.Run ──▶ chan *router.Batch
+//	     ▲                   ▲                   │
+//	     └── rows from before the slot ──────────┤ (once, from its snapshot)
+//	                         └──── status ───────┘ ◀── Source.Confirm(lsn)
 //
 // Open checks the server and makes the pipeline's slot, or refuses to: a slot
 // that was recorded is never dropped nor made again, because what lies between

@@ -40,12 +40,12 @@ const (
 func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([]fate, error) {
 	conn, err := w.p.cfg.Database.Acquire(ctx)
 	if err != nil {
-		return nil, w.trouble(ctx, err, true)
+		return nil, outageOf(ctx, err)
 	}
 	defer conn.Release()
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
-		return nil, w.trouble(ctx, err, true)
+		return nil, outageOf(ctx, err)
 	}
 	committed := false
 	defer func() {
@@ -56,11 +56,10 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 
 	stored, err := w.p.lock(ctx, tx, w.partition)
 	if err != nil {
-		if !errors.Is(err, position.ErrMalformed) && classify(ctx, err, conn.Conn().IsClosed()) == failed {
-			// No handler ran yet: a right or a table is missing, or a timeout hit.
-			return nil, &trouble{down, err}
+		if errors.Is(err, ErrTables) {
+			return nil, err
 		}
-		return nil, w.trouble(ctx, err, conn.Conn().IsClosed())
+		return nil, outageOf(ctx, err)
 	}
 	fates := make([]fate, 0, len(entries))
 	last := stored
@@ -113,19 +112,32 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 	return fates, nil
 }
 
-// call runs a handler: a panic becomes an error, and so does a transaction
-// that the handler broke without saying so.
-func (w *worker) call(guard *guardedTx, h func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = ErrHandlerPanic.Wrap(fmt.Errorf("%v\n%s", r, debug.Stack()), "in projection %s", w.p.cfg.Name)
-		}
-	}()
-	if err := h(); err != nil {
+// call runs a handler, and finds out when it broke its transaction without
+// saying so.
+func (w *worker) call(guard *guardedTx, h func() error) error {
+	if err := caught(h); err != nil {
 		return err
 	}
 	return guard.check()
 }
+
+// caught runs a handler and makes its panic an error.
+func caught(h func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = ErrHandlerPanic.Wrap(&panicked{r, debug.Stack()}, "the event is tried again")
+		}
+	}()
+	return h()
+}
+
+// panicked is a handler's panic; its stack goes to the log only.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprint(p.value) }
 
 // handlerTrouble judges a handler's error.
 func (w *worker) handlerTrouble(ctx context.Context, err error, guard *guardedTx) error {
@@ -142,6 +154,15 @@ func (w *worker) handlerTrouble(ctx context.Context, err error, guard *guardedTx
 		}
 	}
 	return w.trouble(ctx, err, guard.Conn().IsClosed())
+}
+
+// outageOf judges an error that came up before any handler ran: whatever it
+// is, no event is at fault.
+func outageOf(ctx context.Context, err error) error {
+	if c := classify(ctx, err, true); c == stopping || c == conflict {
+		return &trouble{c, err}
+	}
+	return &trouble{down, err}
 }
 
 func (w *worker) trouble(ctx context.Context, err error, closed bool) error {

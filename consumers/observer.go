@@ -15,6 +15,7 @@ const (
 	keyError      = "error"
 	keyTries      = "tries"
 	keyPause      = "pause"
+	keyStack      = "stack"
 )
 
 // Observer is told what a projection does, after it was committed. Fields may

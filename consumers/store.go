@@ -199,6 +199,10 @@ func (p *Projection) lock(ctx context.Context, tx pgx.Tx, of broker.Partition) (
 	}
 	// The first event ever of this partition.
 	if _, err := tx.Exec(ctx, insertSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, Position{}.String()); err != nil {
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "23503" {
+			return stored, ErrTables.New("projection %s, version %d, was removed from the database while it ran", p.cfg.Name, p.cfg.Version)
+		}
 		return stored, err
 	}
 	return stored, scan(tx.QueryRow(ctx, lockSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index))

@@ -91,9 +91,9 @@ func CheckTopicName(name string) error {
 	}
 	for _, c := range []byte(name) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.', c == ':', c == '=':
 		default:
-			return fmt.Errorf("the character %q is not one of a-z A-Z 0-9 _ - .", c)
+			return fmt.Errorf("the character %q is not one of a-z A-Z 0-9 _ - . : =", c)
 		}
 	}
 	if ok, _ := path.Match("*-partition-[0-9]*", name); ok {

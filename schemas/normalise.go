@@ -77,7 +77,11 @@ func (w *writer) named(s *Schema, space string) {
 	w.quoted(s.Type.String())
 	w.text(`,"name":`)
 	w.quoted(full)
-	if s.Namespace == "" && space != "" {
+	if s.Namespace != "" {
+		space = s.Namespace
+	} else if space != "" {
+		// Said at every level, because Avro's Java library lets a type without a
+		// namespace pass on the one around it.
 		w.text(`,"namespace":""`)
 	}
 	w.aliases(s.Aliases)
@@ -88,7 +92,7 @@ func (w *writer) named(s *Schema, space string) {
 			if i > 0 {
 				w.text(",")
 			}
-			w.field(f, s.Namespace)
+			w.field(f, space)
 		}
 		w.text("]")
 	case Enum:

@@ -104,6 +104,7 @@ type Incoming struct {
 	PublishTime   time.Time
 	SchemaVersion int64 // -1: none
 	Redeliveries  int
+	Producer      string // the name of the producer that sent it
 }
 
 // Stamp reads the message's position property.

@@ -29,17 +29,17 @@ var (
 	_ log.Entry  = clientLog{}
 )
 
-func (l clientLog) SubLogger(f log.Fields) log.Logger       { return l.with(f) }
-func (l clientLog) WithFields(f log.Fields) log.Entry       { return l.with(f) }
-func (l clientLog) WithField(name string, v any) log.Entry  { return l.with(log.Fields{name: v}) }
-func (l clientLog) WithError(err error) log.Entry           { return l.with(log.Fields{"error": err}) }
-func (l clientLog) Debug(...any)                            {}
-func (l clientLog) Debugf(string, ...any)                   {}
-func (l clientLog) Info(args ...any)                        { l.log(slog.LevelDebug, args) }
-func (l clientLog) Warn(args ...any)                        { l.log(slog.LevelDebug, args) }
-func (l clientLog) Error(args ...any)                       { l.log(slog.LevelInfo, args) }
-func (l clientLog) Infof(format string, args ...any)        { l.logf(slog.LevelDebug, format, args) }
-func (l clientLog) Errorf(format string, args ...any)       { l.logf(slog.LevelInfo, format, args) }
+func (l clientLog) SubLogger(f log.Fields) log.Logger      { return l.with(f) }
+func (l clientLog) WithFields(f log.Fields) log.Entry      { return l.with(f) }
+func (l clientLog) WithField(name string, v any) log.Entry { return l.with(log.Fields{name: v}) }
+func (l clientLog) WithError(err error) log.Entry          { return l.with(log.Fields{"error": err}) }
+func (l clientLog) Debug(...any)                           {}
+func (l clientLog) Debugf(string, ...any)                  {}
+func (l clientLog) Info(args ...any)                       { l.log(slog.LevelDebug, args) }
+func (l clientLog) Warn(args ...any)                       { l.log(slog.LevelDebug, args) }
+func (l clientLog) Error(args ...any)                      { l.log(slog.LevelInfo, args) }
+func (l clientLog) Infof(format string, args ...any)       { l.logf(slog.LevelDebug, format, args) }
+func (l clientLog) Errorf(format string, args ...any)      { l.logf(slog.LevelInfo, format, args) }
 
 func (l clientLog) Warnf(format string, args ...any) {
 	if format == refusedFormat && len(args) == 2 && l.refused != nil {

@@ -30,8 +30,8 @@ type Config struct {
 	// Default: none; without a match the topic is the aggregate type.
 	Routes []Route
 	// HTTP (http) is where /healthz, /readyz, /status and /metrics are served:
-	// host:port with the host written out, or HTTPOff. If the port is taken, a
-	// free one is used and printed. Default: 127.0.0.1:9464.
+	// host:port with the host written out, or HTTPOff; "" is HTTPOff. If the port
+	// is taken, a free one is used and printed. Default: 127.0.0.1:9464.
 	HTTP string
 	Log  Log
 
@@ -66,8 +66,6 @@ type Pulsar struct {
 	// TokenFile (pulsar.token_file) holds the JWT; read again when it changes.
 	// Default: none.
 	TokenFile string
-	// Token (RUNNEL_PULSAR_TOKEN only) is the alternative. Default: none.
-	Token string
 	// CAFile (pulsar.ca_file) holds trusted certificates (PEM). Default: the
 	// system's.
 	CAFile string
@@ -122,7 +120,7 @@ type Log struct {
 // Route sends matching events to a topic.
 type Route struct {
 	// Aggregate and Type are globs on aggregate type and event type: * for any
-	// number of characters, ? for one. Default: *.
+	// number of characters, ? for one, [a-z] for one of these. Default: *.
 	Aggregate string `json:"aggregate"`
 	Type      string `json:"type"`
 	// Topic is a local topic name in Topics.Namespace. Required.

@@ -4,7 +4,7 @@
 //	flags ─────────┐
 //	RUNNEL_* ──────┤ Load ──> Config (validated) ──> Entries (config show)
 //	runnel.yaml ───┤            │
-//	defaults ──────┘            └─> PostgresURL, Token (read secrets anew)
+//	defaults ──────┘            └─> PostgresURL (reads the secret anew)
 //
 // The file is strict: an unknown key, a wrong type or a value out of bounds is
 // a fault with path:line:col. All faults of a configuration are reported at

@@ -57,6 +57,9 @@ func Load(o Options) (*Config, error) {
 			errs = append(errs, err)
 		}
 	}
+	if c.HTTP == "" {
+		c.HTTP = HTTPOff
+	}
 	errs = append(errs, c.validate()...)
 	return c, errors.Join(errs...)
 }

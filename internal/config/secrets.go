@@ -27,23 +27,14 @@ func (c *Config) PostgresURL() (string, error) {
 		quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password)
 		return c.Postgres.URL + " password='" + quoted + "'", nil
 	}
-	// In front of the query: the first of two values counts, and the query
-	// counts before the user's part. Spaces as %20: + means itself there.
+	// At the end of the query, which counts before the user's part and of which
+	// the last value counts. Spaces as %20: + means itself there.
+	separator := "?"
+	if strings.Contains(c.Postgres.URL, "?") {
+		separator = "&"
+	}
 	escaped := strings.ReplaceAll(url.QueryEscape(password), "+", "%20")
-	base, query, _ := strings.Cut(c.Postgres.URL, "?")
-	if query != "" {
-		query = "&" + query
-	}
-	return base + "?password=" + escaped + query, nil
-}
-
-// Token returns the broker's token, "" if there is none. Its file is read anew
-// each time.
-func (c *Config) Token() (string, error) {
-	if c.Pulsar.TokenFile == "" {
-		return c.Pulsar.Token, nil
-	}
-	return readSecret("pulsar.token_file", c.Pulsar.TokenFile)
+	return c.Postgres.URL + separator + "password=" + escaped, nil
 }
 
 func readSecret(key, file string) (string, error) {

@@ -34,7 +34,7 @@ func TestRedact(t *testing.T) {
 func TestSecretsStayInside(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, env := range [][]string{
-		{"RUNNEL_POSTGRES_URL=postgres://u:hunter2@h/db", "RUNNEL_PULSAR_TOKEN=hunter2"},
+		{"RUNNEL_POSTGRES_URL=postgres://u:hunter2@h/db"},
 		{"RUNNEL_POSTGRES_URL=postgres://u:hunter2@h:port/db"},
 		{"RUNNEL_POSTGRES_URL=postgres://u:hunter2%zz@h/db"},
 		{"RUNNEL_POSTGRES_URL=host=h password=hunter2 port=x"},
@@ -82,12 +82,13 @@ func TestPasswordFile(t *testing.T) {
 			t.Errorf("%s: %v after the change", url, err)
 		}
 	}
-	c := &Config{Pulsar: Pulsar{TokenFile: filepath.Join(dir, "absent")}, Postgres: Postgres{PasswordFile: filepath.Join(dir, "empty")}}
+	c := &Config{Postgres: Postgres{PasswordFile: filepath.Join(dir, "absent")}}
+	if _, err := c.PostgresURL(); fault.Find(err) == nil || fault.Find(err).Code != ErrSecretFile {
+		t.Errorf("absent password: %v", err)
+	}
+	c.Postgres.PasswordFile = filepath.Join(dir, "empty")
 	if err := os.WriteFile(c.Postgres.PasswordFile, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := c.Token(); fault.Find(err) == nil || fault.Find(err).Code != ErrSecretFile {
-		t.Errorf("absent token: %v", err)
 	}
 	if _, err := c.PostgresURL(); fault.Find(err) == nil || fault.Find(err).Code != ErrSecretFile {
 		t.Errorf("empty password: %v", err)

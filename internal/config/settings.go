@@ -51,9 +51,6 @@ var settings = []*setting{
 	{key: "pulsar.token_file", path: true, field: func(c *Config) value {
 		return textValue{&c.Pulsar.TokenFile, "a file"}
 	}},
-	{key: "pulsar.token", envOnly: true, redact: redactAll, field: func(c *Config) value {
-		return textValue{&c.Pulsar.Token, "a token"}
-	}},
 	{key: "pulsar.ca_file", path: true, field: func(c *Config) value {
 		return textValue{&c.Pulsar.CAFile, "a file"}
 	}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ var (
 	nameRule      = regexp.MustCompile(`^[a-z0-9_]{1,56}$`)
 	slotRule      = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 	namespaceRule = regexp.MustCompile(`^[A-Za-z0-9_=:.-]+/[A-Za-z0-9_=:.-]+$`)
-	globRule      = regexp.MustCompile(`^[A-Za-z0-9_.*?:-]{1,255}$`)
+	globRule      = regexp.MustCompile(`^[A-Za-z0-9_.*?:=^\[\]-]{1,255}$`)
 	topicRule     = regexp.MustCompile(`^[A-Za-z0-9_=:.-]{1,200}$`)
 	partitionRule = regexp.MustCompile(`-partition-[0-9]+$`)
 )
@@ -56,7 +57,6 @@ func (c *Config) validate() []error {
 	}
 	check("http", checkHTTP(c.HTTP))
 	check("postgres.password", exclusive(c.Postgres.Password, c.Postgres.PasswordFile, "postgres.password_file"))
-	check("pulsar.token", exclusive(c.Pulsar.Token, c.Pulsar.TokenFile, "pulsar.token_file"))
 	return errs
 }
 
@@ -96,7 +96,7 @@ func checkURL(text string, schemes ...string) error {
 // checkHTTP refuses an empty host, which would silently mean every interface:
 // anything but loopback must be written out.
 func checkHTTP(addr string) error {
-	if addr == HTTPOff {
+	if addr == HTTPOff || addr == "" {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(addr)
@@ -125,12 +125,17 @@ func checkRoute(r Route) error {
 		return errors.New("topic is missing")
 	case !topicRule.MatchString(r.Topic) || partitionRule.MatchString(r.Topic):
 		return fmt.Errorf("topic: want the local name of a topic, found %.100q", r.Topic)
-	case !globRule.MatchString(r.Aggregate):
-		return fmt.Errorf("aggregate: want a name with * and ?, found %.100q", r.Aggregate)
-	case !globRule.MatchString(r.Type):
-		return fmt.Errorf("type: want a name with * and ?, found %.100q", r.Type)
+	case !isGlob(r.Aggregate):
+		return fmt.Errorf("aggregate: want a name with * ? and [a-z], found %.100q", r.Aggregate)
+	case !isGlob(r.Type):
+		return fmt.Errorf("type: want a name with * ? and [a-z], found %.100q", r.Type)
 	}
 	return nil
+}
+
+func isGlob(text string) bool {
+	_, err := path.Match(text, "")
+	return err == nil && globRule.MatchString(text)
 }
 
 // nameFrom makes a pipeline's name of a database's: the same, with what a slot

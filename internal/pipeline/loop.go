@@ -5,10 +5,12 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
@@ -60,8 +62,9 @@ type loop struct {
 	acquired chan acquisition
 	resized  chan resize
 	mail     *mailbox
-	group    *errgroup.Group // runs the acquisitions
-	slots    chan struct{}   // bounds them
+	tails    *atomic.Pointer[[]capture.PartitionTail] // for progress to keep
+	group    *errgroup.Group                          // runs the acquisitions
+	slots    chan struct{}                            // bounds them
 
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
@@ -113,7 +116,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 			if err := l.watch(); err != nil {
 				return err
 			}
-			l.report.publish(l)
+			l.publish()
 		}
 		l.act(ctx, hard)
 		l.source.Confirm(l.state.Confirmed())
@@ -184,5 +187,17 @@ func (l *loop) close() {
 		}
 	}
 	wg.Wait()
+	l.publish()
+}
+
+// publish tells status, metrics and progress how far the loop is.
+func (l *loop) publish() {
+	tails := make([]capture.PartitionTail, 0, len(l.lanes))
+	for _, ln := range l.lanes {
+		if s := l.state.Published(ln.id); s.Ordinal > 0 {
+			tails = append(tails, capture.PartitionTail{Topic: ln.partition.Topic, Partition: ln.partition.Index, Last: s})
+		}
+	}
+	l.tails.Store(&tails)
 	l.report.publish(l)
 }

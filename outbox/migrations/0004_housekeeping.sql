@@ -87,7 +87,7 @@ declare
 begin
     perform runnel.require_read_committed();
     perform pg_advisory_xact_lock(1381322316, 2);
-    if not exists (select from runnel.outbox_default) then
+    if to_regclass('runnel.outbox_default') is null or not exists (select from runnel.outbox_default) then
         return null;
     end if;
     lock table only runnel.outbox in access exclusive mode;

@@ -7,13 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// Limits that appending and reading share, so that what was written can be read.
+// Bounds of what is appended. They lie well inside those of schemas.Validate,
+// which every event passes on its way, and these inside the Reader's: what was
+// written passes, and what passes can be read.
 const (
-	// MaxDepth is how deep records of a recursive type may nest.
-	MaxDepth = 64
-	// MaxEmptyItems is how many array items of zero bytes (null, or a record
-	// without fields) one event may hold.
-	MaxEmptyItems = 1 << 16
+	// MaxAppendDepth is how deep records, arrays and maps may nest in a
+	// recursive type.
+	MaxAppendDepth = 256
+	// MaxAppendEmpty is how many items of zero bytes (null, or a record without
+	// fields) an array may hold.
+	MaxAppendEmpty = 1 << 14
 )
 
 // AppendBoolean appends v as an Avro boolean.
@@ -55,20 +58,20 @@ func AppendString(dst []byte, v string) ([]byte, error) {
 	return append(AppendLong(dst, int64(len(v))), v...), nil
 }
 
-// CheckDepth fails at the depth that a Reader would refuse; a Go value that
-// points to itself ends here and not in a stack overflow.
+// CheckDepth fails from MaxAppendDepth on; a Go value that points to itself
+// ends here and not in a stack overflow.
 func CheckDepth(depth int) error {
-	if depth > MaxDepth {
-		return ErrValue.New("nests deeper than %d records of a recursive type", MaxDepth)
+	if depth >= MaxAppendDepth {
+		return ErrValue.New("nested more than %d deep", MaxAppendDepth)
 	}
 	return nil
 }
 
-// CheckEmptyItems fails for an array with more items of zero bytes than a
-// Reader accepts.
+// CheckEmptyItems fails for an array of more than MaxAppendEmpty items of zero
+// bytes.
 func CheckEmptyItems(n int) error {
-	if n > MaxEmptyItems {
-		return ErrValue.New("%d items without content; at most %d", n, MaxEmptyItems)
+	if n > MaxAppendEmpty {
+		return ErrValue.New("%d items without content; at most %d", n, MaxAppendEmpty)
 	}
 	return nil
 }

@@ -9,6 +9,14 @@ import (
 	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
+// Bounds of what is read, beyond the number of bytes.
+const (
+	// MaxReadDepth is how many records of recursive types may nest.
+	MaxReadDepth = 512
+	// MaxReadEmpty is how many array items of zero bytes a value may hold.
+	MaxReadEmpty = 1 << 16
+)
+
 // Reader reads Avro values from bytes of unknown origin. The first failure
 // sticks: every later read returns a zero value, and Close reports it. A Reader
 // belongs to one goroutine.
@@ -17,8 +25,8 @@ import (
 //
 //  1. What is read was there: no length, count or block size is believed beyond
 //     the bytes that remain.
-//  2. Memory and time are bounded by the length of the input, MaxDepth and
-//     MaxEmptyItems.
+//  2. Memory and time are bounded by the length of the input, MaxReadDepth
+//     and MaxReadEmpty.
 //  3. Nothing returned aliases the input.
 type Reader struct {
 	rest  []byte
@@ -75,10 +83,11 @@ func (r *Reader) Boolean() bool {
 	return b[0] == 1
 }
 
-// Int reads an Avro int.
+// Int reads an Avro int of at most 5 bytes.
 func (r *Reader) Int() int32 {
+	before := len(r.rest)
 	v := r.Long()
-	if v != int64(int32(v)) {
+	if v != int64(int32(v)) || before-len(r.rest) > binary.MaxVarintLen32 {
 		r.fail("%d is outside the range of an int", v)
 		return 0
 	}
@@ -89,6 +98,11 @@ func (r *Reader) Int() int32 {
 func (r *Reader) Long() int64 {
 	if r.err != nil {
 		return 0
+	}
+	if len(r.rest) > 0 && r.rest[0] < 0x80 {
+		u := r.rest[0]
+		r.rest = r.rest[1:]
+		return int64(u>>1) ^ -int64(u&1)
 	}
 	u, n := binary.Uvarint(r.rest)
 	if n <= 0 {
@@ -175,8 +189,8 @@ func (r *Reader) Block(itemSize int) int {
 	case itemSize > 0 && n > int64(len(r.rest)/itemSize):
 		r.fail("a block of %d items of at least %d bytes where %d bytes remain", n, itemSize, len(r.rest))
 		return 0
-	case itemSize == 0 && n > int64(MaxEmptyItems-r.empty):
-		r.fail("more than %d items without content", MaxEmptyItems)
+	case itemSize == 0 && n > int64(MaxReadEmpty-r.empty):
+		r.fail("more than %d items without content", MaxReadEmpty)
 		return 0
 	case itemSize == 0:
 		r.empty += int(n)
@@ -184,10 +198,10 @@ func (r *Reader) Block(itemSize int) int {
 	return int(n)
 }
 
-// Enter begins a record of a recursive type; it fails beyond MaxDepth.
+// Enter begins a record of a recursive type; it fails beyond MaxReadDepth.
 func (r *Reader) Enter() bool {
-	if r.depth++; r.depth > MaxDepth {
-		r.fail("nests deeper than %d records of a recursive type", MaxDepth)
+	if r.depth++; r.depth > MaxReadDepth {
+		r.fail("nests deeper than %d records of a recursive type", MaxReadDepth)
 	}
 	return r.err == nil
 }

@@ -1,0 +1,203 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/position"
+)
+
+const (
+	progressInterval = time.Second
+	// idleInterval is how often progress is saved while nothing is published.
+	// Saving writes WAL, so a shorter one would keep an idle database busy.
+	idleInterval = time.Minute
+)
+
+// PartitionTail is the last message of a topic partition that is known to be
+// durable.
+type PartitionTail struct {
+	Topic     string
+	Partition int
+	Last      position.Stamp
+}
+
+// Saved is the progress that the source database holds.
+type Saved struct {
+	ConfirmedLSN uint64
+	Snapshot     string // pg_snapshot: everything visible in it is confirmed
+	UpdatedAt    time.Time
+	Tails        []PartitionTail
+}
+
+// Progress keeps in the source database how far a pipeline got: for retention
+// (what may be dropped), for the start audit, and for when a topic's tail was
+// trimmed. It belongs to one goroutine.
+//
+// Invariant: everything visible in a saved snapshot has a commit LSN below the
+// saved LSN, which is confirmed. A snapshot is therefore taken before the LSN,
+// and saved only when that LSN is confirmed. Both only ever move forward.
+type Progress struct {
+	cfg    settings
+	conn   *pgx.Conn
+	sample sample
+	saved  map[tailKey]position.Stamp
+	last   time.Time // when it was last saved
+}
+
+type sample struct {
+	snapshot string
+	lsn      uint64 // 0: none taken
+}
+
+type tailKey struct {
+	topic     string
+	partition int
+}
+
+// NewProgress connects. The tables exist since `runnel init`.
+func NewProgress(ctx context.Context, config Config) (*Progress, error) {
+	cfg, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := cfg.connectSQL(ctx, "progress")
+	if err != nil {
+		return nil, err
+	}
+	return &Progress{cfg: cfg, conn: conn, saved: make(map[tailKey]position.Stamp)}, nil
+}
+
+// Close ends the connection. Call it after Run has returned.
+func (p *Progress) Close() { closeSQL(p.conn) }
+
+// Load reads what is saved; the zero Saved when nothing is.
+func (p *Progress) Load(ctx context.Context) (Saved, error) {
+	var s Saved
+	var lsn string
+	err := p.conn.QueryRow(ctx, `select coalesce(confirmed_lsn, '0/0')::text, coalesce(snapshot::text, ''), updated_at
+		from runnel.progress where pipeline = $1`, p.cfg.Pipeline).Scan(&lsn, &s.Snapshot, &s.UpdatedAt)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Saved{}, queryFault(err, "read the pipeline's progress")
+	}
+	if err == nil {
+		if s.ConfirmedLSN, err = parseLSN(lsn); err != nil {
+			return Saved{}, err
+		}
+	}
+	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal
+		from runnel.progress_partition where pipeline = $1 order by topic, partition`, p.cfg.Pipeline)
+	if err != nil {
+		return Saved{}, queryFault(err, "read the pipeline's progress")
+	}
+	var t PartitionTail
+	var at string
+	var ordinal int64
+	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal}, func() error {
+		where, err := position.Parse(at)
+		if err != nil {
+			return fmt.Errorf("the saved position of %s, partition %d: %w", t.Topic, t.Partition, err)
+		}
+		t.Last = position.Stamp{Position: where, Ordinal: uint64(ordinal)}
+		s.Tails = append(s.Tails, t)
+		return nil
+	})
+	if err != nil {
+		return Saved{}, queryFault(err, "read the pipeline's progress")
+	}
+	return s, nil
+}
+
+// Run saves progress until ctx ends, and once more then if it can. confirmed
+// gives the LSN below which every transaction is durable elsewhere; tails the
+// partitions' tails, of which only changed ones are written. Both are called
+// from this goroutine.
+func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+			defer cancel()
+			return p.step(limited, confirmed, tails)
+		case <-tick.C:
+			if err := p.step(ctx, confirmed, tails); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+}
+
+func (p *Progress) step(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
+	if p.sample.lsn != 0 && confirmed() >= p.sample.lsn {
+		changed := p.changed(tails())
+		if len(changed) > 0 || time.Since(p.last) >= idleInterval {
+			if err := p.save(ctx, changed); err != nil {
+				return err
+			}
+		}
+		p.sample.lsn = 0
+	}
+	if p.sample.lsn == 0 {
+		return p.take(ctx)
+	}
+	return nil
+}
+
+// take samples. In one statement, the snapshot is taken before the functions
+// of its list are called; a transaction becomes visible after its commit
+// record is in the WAL.
+func (p *Progress) take(ctx context.Context) error {
+	var lsn string
+	err := p.conn.QueryRow(ctx, `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text`).
+		Scan(&p.sample.snapshot, &lsn)
+	if err != nil {
+		return queryFault(err, "read the WAL position")
+	}
+	p.sample.lsn, err = parseLSN(lsn)
+	p.sample.lsn = recordStart(p.sample.lsn)
+	return err
+}
+
+// changed returns the tails that are not saved yet.
+func (p *Progress) changed(tails []PartitionTail) []PartitionTail {
+	var changed []PartitionTail
+	for _, t := range tails {
+		if p.saved[tailKey{t.Topic, t.Partition}] != t.Last {
+			changed = append(changed, t)
+		}
+	}
+	return changed
+}
+
+func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
+	batch := &pgx.Batch{}
+	batch.Queue(`insert into runnel.progress (pipeline, confirmed_lsn, snapshot, updated_at)
+		values ($1, $2::text::pg_lsn, $3::text::pg_snapshot, now())
+		on conflict (pipeline) do update set confirmed_lsn = excluded.confirmed_lsn,
+			snapshot = excluded.snapshot, updated_at = excluded.updated_at
+		where runnel.progress.confirmed_lsn <= excluded.confirmed_lsn`,
+		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String(), p.sample.snapshot)
+	for _, t := range changed {
+		batch.Queue(`insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
+			values ($1, $2, $3, $4, $5)
+			on conflict (pipeline, topic, partition) do update set position = excluded.position, ordinal = excluded.ordinal
+			where runnel.progress_partition.position collate "C" < excluded.position collate "C"`,
+			p.cfg.Pipeline, t.Topic, t.Partition, t.Last.Position.String(), int64(t.Last.Ordinal))
+	}
+	// A batch is one transaction.
+	if err := p.conn.SendBatch(ctx, batch).Close(); err != nil {
+		return queryFault(err, "save the pipeline's progress")
+	}
+	for _, t := range changed {
+		p.saved[tailKey{t.Topic, t.Partition}] = t.Last
+	}
+	p.last = time.Now()
+	return nil
+}

@@ -1,0 +1,272 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// record is the pipeline's row in runnel.pipeline: what its slot began with.
+// It is committed before the first event is published, so that the rows from
+// before the slot can be selected again, with the same positions.
+type record struct {
+	slot            string
+	systemID        string
+	consistentPoint uint64
+	snapshot        string // pg_snapshot: what was committed before the slot
+	done            bool   // all rows of the snapshot are confirmed
+	created         time.Time
+}
+
+func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, error) {
+	var r record
+	var point string
+	err := conn.QueryRow(ctx, `select slot, system_id::text, consistent_point::text, snapshot::text, snapshot_done, created_at
+		from runnel.pipeline where name = $1`, pipeline).
+		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, queryFault(err, "read the pipeline's record")
+	}
+	r.consistentPoint, err = parseLSN(point)
+	return &r, err
+}
+
+// ensureSlot leaves s with a slot that may be streamed from and the record of
+// its beginning, or says why there is none. The table of cases:
+//
+//	recorded  slot present            what
+//	yes       yes                     use it, if it is ours and not lost
+//	yes       no                      SLOT_MISSING
+//	no        yes, nothing published  drop it and make it anew
+//	no        no, nothing published   make it
+//	no        something published     SLOT_MISSING: the record was removed
+func (s *Source) ensureSlot(ctx context.Context) error {
+	rec, err := readRecord(ctx, s.sql, s.cfg.Pipeline)
+	if err != nil {
+		return err
+	}
+	st, err := ReadSlot(ctx, s.sql, s.cfg.Slot)
+	if err != nil {
+		return err
+	}
+	if rec != nil && rec.slot != s.cfg.Slot {
+		return ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s",
+			s.cfg.Pipeline, rec.slot, s.cfg.Slot)
+	}
+	if err := st.foreign(s.database); err != nil {
+		return err
+	}
+	if rec != nil {
+		if !st.Exists {
+			return ErrSlotMissing.New("slot %s of pipeline %s, made at %X/%X, is gone",
+				s.cfg.Slot, s.cfg.Pipeline, rec.consistentPoint>>32, uint32(rec.consistentPoint))
+		}
+		if err := s.knownEpoch(ctx); err != nil {
+			return err
+		}
+		if err := st.usable(); err != nil {
+			return err
+		}
+		s.rec, s.start = rec, st.ConfirmedFlush
+		if !rec.done {
+			s.start = rec.consistentPoint - 1
+		}
+		s.flushed = st.ConfirmedFlush
+		return nil
+	}
+	if err := s.refuseIfPublished(ctx); err != nil {
+		return err
+	}
+	if st.Exists {
+		if st.Active {
+			return s.busy(ctx, nil)
+		}
+		s.cfg.Logger.Warn("dropping a slot that was never recorded and published nothing", keySlot, s.cfg.Slot)
+		if err := pglogrepl.DropReplicationSlot(ctx, s.repl, quoteSlot(s.cfg.Slot), pglogrepl.DropReplicationSlotOptions{}); err != nil {
+			return queryFault(err, "drop slot "+s.cfg.Slot)
+		}
+	}
+	return s.createSlot(ctx)
+}
+
+// refuseIfPublished stops the making of a slot for a pipeline that has
+// published: what lies between its last event and the new slot would be lost.
+func (s *Source) refuseIfPublished(ctx context.Context) error {
+	var progress bool
+	if err := s.sql.QueryRow(ctx, `select exists (select from runnel.progress where pipeline = $1)
+		or exists (select from runnel.progress_partition where pipeline = $1)`, s.cfg.Pipeline).Scan(&progress); err != nil {
+		return queryFault(err, "read the pipeline's progress")
+	}
+	if !progress && s.cfg.Published != nil {
+		var err error
+		if progress, err = s.cfg.Published(ctx); err != nil {
+			return fmt.Errorf("ask whether pipeline %s has published: %w", s.cfg.Pipeline, err)
+		}
+	}
+	if progress {
+		return ErrSlotMissing.New("pipeline %s has published, but no slot is recorded for it", s.cfg.Pipeline)
+	}
+	return nil
+}
+
+// createSlot makes the slot and commits its record. The exported snapshot dies
+// with the next command on the replication connection.
+func (s *Source) createSlot(ctx context.Context) error {
+	stop := s.sayWhatCreationAwaits(ctx)
+	result, err := s.issueCreate(ctx)
+	stop()
+	if err != nil {
+		return queryFault(err, "create slot "+s.cfg.Slot)
+	}
+	point, err := parseLSN(result.ConsistentPoint)
+	if err != nil {
+		return err
+	}
+	snapshot, err := s.readExported(ctx, result.SnapshotName)
+	if err != nil {
+		return err
+	}
+	// A commit that this server loses in a crash would let the rows be chosen
+	// anew after some were published.
+	err = pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = on`); err != nil {
+			return err
+		}
+		if err := s.recordEpoch(ctx, tx, point); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, consistent_point, snapshot, snapshot_done)
+			select $1, $2, e.system_id, $3::text::pg_lsn, $4::text::pg_snapshot, false from runnel.epoch e where e.epoch = $5`,
+			s.cfg.Pipeline, s.cfg.Slot, pglogrepl.LSN(point).String(), snapshot, int32(s.epoch))
+		return err
+	})
+	if err != nil {
+		return queryFault(err, "record the pipeline")
+	}
+	if s.rec, err = readRecord(ctx, s.sql, s.cfg.Pipeline); err != nil {
+		return err
+	}
+	if s.rec == nil {
+		return fmt.Errorf("the record of pipeline %s is gone right after it was made", s.cfg.Pipeline)
+	}
+	s.start, s.flushed = point-1, point
+	s.cfg.Logger.Info("made the slot", keySlot, s.cfg.Slot, keyLSN, pglogrepl.LSN(point).String())
+	return nil
+}
+
+// issueCreate runs the command, which waits for every running transaction of
+// the cluster. When ctx ends the server is told to stop waiting: otherwise the
+// slot would stay busy until those transactions end.
+func (s *Source) issueCreate(ctx context.Context) (pglogrepl.CreateReplicationSlotResult, error) {
+	stop := context.AfterFunc(ctx, func() {
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+		defer cancel()
+		_ = s.repl.CancelRequest(limited)
+	})
+	defer stop()
+	return pglogrepl.CreateReplicationSlot(ctx, s.repl, quoteSlot(s.cfg.Slot), "pgoutput",
+		pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT"})
+}
+
+// readExported reads, within the slot's snapshot, which transactions it sees.
+func (s *Source) readExported(ctx context.Context, name string) (snapshot string, err error) {
+	err = pgx.BeginTxFunc(ctx, s.sql, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// The name is the server's own; the statement takes no parameters.
+		if _, err := tx.Exec(ctx, "set transaction snapshot "+quoteLiteral(name)); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&snapshot)
+	})
+	if err != nil {
+		return "", queryFault(err, "read the slot's snapshot")
+	}
+	return snapshot, nil
+}
+
+// sayWhatCreationAwaits logs, once a second, whom the creation of the slot
+// waits for. It returns when stop is called.
+func (s *Source) sayWhatCreationAwaits(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		said := ""
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			waits, err := readAwaited(ctx, s.sql, s.repl.PID())
+			if err != nil || waits == "" || waits == said {
+				continue // only a help for the reader: the creation itself reports errors
+			}
+			said = waits
+			s.cfg.Logger.Warn("making the slot waits for a transaction to end", keySlot, s.cfg.Slot, "awaits", waits)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// readAwaited names the transaction that a walsender waits for.
+func readAwaited(ctx context.Context, conn *pgx.Conn, pid uint32) (waits string, err error) {
+	err = conn.QueryRow(ctx, `
+		select coalesce(
+			(select format('pid %s (%s, user %s, database %s)', a.pid, nullif(a.application_name, ''), a.usename, a.datname)
+				from pg_locks h join pg_stat_activity a using (pid)
+				where h.locktype = 'transactionid' and h.granted and h.transactionid = w.transactionid),
+			(select format('prepared transaction %L of database %s', p.gid, p.database)
+				from pg_prepared_xacts p where p.transaction = w.transactionid),
+			format('transaction %s', w.transactionid))
+		from pg_locks w where w.pid = $1 and w.locktype = 'transactionid' and not w.granted`, int32(pid)).Scan(&waits)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return waits, err
+}
+
+// busy names who holds the slot.
+func (s *Source) busy(ctx context.Context, cause error) error {
+	var pid int32
+	var user, application, address *string
+	err := s.sql.QueryRow(ctx, `select a.pid, a.usename::text, a.application_name, host(a.client_addr)
+		from pg_replication_slots r join pg_stat_activity a on a.pid = r.active_pid where r.slot_name = $1`,
+		s.cfg.Slot).Scan(&pid, &user, &application, &address)
+	if err != nil { // it was given up in between, or nothing may be seen
+		return ErrSlotBusy.Wrap(cause, "slot %s is in use", s.cfg.Slot)
+	}
+	return ErrSlotBusy.New("slot %s is in use by pid %d, application %q, user %s, address %s",
+		s.cfg.Slot, pid, deref(application), deref(user), deref(address)).
+		Fix("If it should not run, stop it, or as a superuser:\n  SELECT pg_terminate_backend(%d);", pid)
+}
+
+func deref(s *string) string {
+	if s == nil || *s == "" {
+		return "unknown"
+	}
+	return *s
+}
+
+// identify reads the server's history, and which database this is.
+func (s *Source) identify(ctx context.Context) error {
+	id, err := pglogrepl.IdentifySystem(ctx, s.repl)
+	if err != nil {
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) {
+			err = pgText(pg)
+		}
+		return ErrUnreachable.Wrap(err, "identify the server")
+	}
+	s.systemID, s.timeline, s.database = id.SystemID, id.Timeline, id.DBName
+	return nil
+}

@@ -1,0 +1,183 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Source is one attempt to stream a pipeline's slot: Open, Run once, Close.
+// After an error open another.
+//
+// Invariants:
+//  1. Only Run's goroutine touches the replication connection once it runs.
+//  2. What is confirmed never goes back (a ratchet), and starts at what the
+//     server holds confirmed.
+//  3. The slot's record is committed before Open returns, hence before
+//     anything is published.
+//  4. The position at which Run starts is the one that StartLSN gave: if the
+//     slot moved in between, Run ends with an error.
+//
+// Confirm, Started, Audited and the getters are safe from any goroutine.
+type Source struct {
+	cfg settings
+
+	sql   *pgx.Conn
+	sqlMu sync.Mutex // guards sql while Run is active
+	repl  *pgconn.PgConn
+
+	systemID string
+	timeline int32
+	database string
+	epoch    uint32
+
+	rec     *record
+	start   uint64 // lowest LSN that Run may replay
+	flushed uint64 // the slot's confirmed_flush when opened
+	missed  *audit // what the stream must show; nil: nothing
+
+	statusInterval time.Duration
+	confirmed      atomic.Uint64
+	ran            atomic.Bool
+	started        chan struct{}
+	audited        chan Audit
+}
+
+// Open connects, checks the server and the outbox, and makes the slot if none
+// was ever recorded. It does not take the slot: Run does.
+//
+// Every error that a person can meet has a code (see Faults); Halts tells
+// which of them trying again cannot help.
+func Open(ctx context.Context, config Config) (*Source, error) {
+	cfg, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{cfg: cfg, started: make(chan struct{}), audited: make(chan Audit, 1)}
+	if err := s.open(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Source) open(ctx context.Context) (err error) {
+	if s.sql, err = s.cfg.connectSQL(ctx, "capture"); err != nil {
+		return err
+	}
+	sv, err := readServer(ctx, s.sql)
+	if err != nil {
+		return err
+	}
+	if err := sv.check(); err != nil {
+		return err
+	}
+	if _, err := s.sql.Exec(ctx, `set statement_timeout = 0; set lock_timeout = 0; set idle_session_timeout = 0`); err != nil {
+		return queryFault(err, "prepare the session")
+	}
+	if err := checkTables(ctx, s.sql, sv.role); err != nil {
+		return err
+	}
+	if err := checkPublication(ctx, s.sql, s.cfg.Publication); err != nil {
+		return err
+	}
+	if s.repl, err = s.cfg.connectReplication(ctx); err != nil {
+		return err
+	}
+	timeout, err := senderTimeout(ctx, s.repl)
+	if err != nil {
+		return err
+	}
+	s.statusInterval = s.cfg.StatusInterval
+	if timeout > 0 {
+		s.statusInterval = min(s.statusInterval, timeout/3)
+	}
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	if err := s.ensureSlot(ctx); err != nil {
+		return err
+	}
+	s.confirmed.Store(s.flushed)
+	s.missed, err = readAudit(ctx, s.sql, s.cfg, s.rec)
+	return err
+}
+
+// Epoch numbers the history that this source streams.
+func (s *Source) Epoch() uint32 { return s.epoch }
+
+// StartLSN is the lowest LSN that Run may replay. Every transaction whose
+// commit LSN is lower is confirmed. While the rows from before the slot are
+// not confirmed, it is theirs: the slot's consistent point - 1.
+func (s *Source) StartLSN() uint64 { return s.start }
+
+// Slot is the name of the slot.
+func (s *Source) Slot() string { return s.cfg.Slot }
+
+// Pipeline is the name of the pipeline.
+func (s *Source) Pipeline() string { return s.cfg.Pipeline }
+
+// Bootstrapping reports whether rows from before the slot are still to be
+// confirmed.
+func (s *Source) Bootstrapping() bool { return !s.rec.done }
+
+// Started is closed when Run holds the slot: from then on no other process can
+// stream from it.
+func (s *Source) Started() <-chan struct{} { return s.started }
+
+// Confirm says that every transaction whose commit LSN is below lsn is
+// durable elsewhere. It never goes back; the server is told with the next
+// status.
+func (s *Source) Confirm(lsn uint64) {
+	for {
+		old := s.confirmed.Load()
+		if lsn <= old || s.confirmed.CompareAndSwap(old, lsn) {
+			return
+		}
+	}
+}
+
+// Confirmed returns what Confirm reached.
+func (s *Source) Confirmed() uint64 { return s.confirmed.Load() }
+
+// SnapshotDone records that every row from before the slot is confirmed, so
+// that the next start does not select them again. It is idempotent. Run calls
+// it by itself once it delivered those rows and their commit is confirmed.
+func (s *Source) SnapshotDone(ctx context.Context) error {
+	s.sqlMu.Lock()
+	defer s.sqlMu.Unlock()
+	if _, err := s.sql.Exec(ctx, `update runnel.pipeline set snapshot_done = true
+		where name = $1 and not snapshot_done`, s.cfg.Pipeline); err != nil {
+		return queryFault(err, "record that the snapshot is done")
+	}
+	s.cfg.Logger.Info("the rows from before the slot are confirmed",
+		keyLSN, pglogrepl.LSN(s.rec.consistentPoint).String())
+	return nil
+}
+
+// Close ends the connections. Call it after Run has returned, or instead of
+// Run. It is idempotent.
+func (s *Source) Close() {
+	if s.repl != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+		_ = s.repl.Close(ctx) // no-op once Run has taken it over
+		cancel()
+		s.repl = nil
+	}
+	if s.sql != nil {
+		closeSQL(s.sql)
+		s.sql = nil
+	}
+}
+
+// errMoved is no fault: another process streamed between Open and Run.
+func errMoved(slot string, was, is uint64) error {
+	return fmt.Errorf("slot %s moved from %s to %s since it was looked at: start over",
+		slot, pglogrepl.LSN(was), pglogrepl.LSN(is))
+}

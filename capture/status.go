@@ -1,0 +1,123 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+)
+
+// Slot is the state of a replication slot as the server shows it. LSNs are
+// byte positions in the WAL.
+type Slot struct {
+	Name           string
+	Exists         bool
+	Plugin         string
+	Database       string
+	Logical        bool
+	Active         bool
+	ActivePID      int32  // 0 when not active
+	WALStatus      string // reserved, extended, unreserved or lost
+	ConfirmedFlush uint64 // every transaction whose commit LSN is below is confirmed
+	RestartLSN     uint64 // the server keeps WAL from here
+	CurrentLSN     uint64 // the end of the server's WAL
+}
+
+// LagBytes is how much WAL lies between what is confirmed and the end.
+func (s Slot) LagBytes() uint64 {
+	if s.CurrentLSN < s.ConfirmedFlush {
+		return 0
+	}
+	return s.CurrentLSN - s.ConfirmedFlush
+}
+
+// RetainedBytes is how much WAL the server keeps for the slot.
+func (s Slot) RetainedBytes() uint64 {
+	if s.RestartLSN == 0 || s.CurrentLSN < s.RestartLSN {
+		return 0
+	}
+	return s.CurrentLSN - s.RestartLSN
+}
+
+// ReadSlot reads a slot's state; one that does not exist has Exists false. Any
+// role may ask. It does not wait for the slot and takes nothing from it.
+func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
+	s := Slot{Name: name}
+	var confirmed, restart, current string
+	err := conn.QueryRow(ctx, `select coalesce(plugin::text, ''), coalesce(database::text, ''), slot_type = 'logical',
+			active, coalesce(active_pid, 0), coalesce(wal_status, ''),
+			coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(restart_lsn, '0/0')::text,
+			pg_current_wal_lsn()::text
+		from pg_replication_slots where slot_name = $1`, name).
+		Scan(&s.Plugin, &s.Database, &s.Logical, &s.Active, &s.ActivePID, &s.WALStatus, &confirmed, &restart, &current)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return s, nil
+	}
+	if err != nil {
+		return Slot{}, queryFault(err, "read slot "+name)
+	}
+	s.Exists = true
+	for _, p := range []struct {
+		text string
+		to   *uint64
+	}{{confirmed, &s.ConfirmedFlush}, {restart, &s.RestartLSN}, {current, &s.CurrentLSN}} {
+		if *p.to, err = parseLSN(p.text); err != nil {
+			return Slot{}, err
+		}
+	}
+	return s, nil
+}
+
+// foreign says what makes an existing slot another's.
+func (s Slot) foreign(database string) error {
+	switch {
+	case !s.Exists:
+		return nil
+	case !s.Logical:
+		return ErrSlotForeign.New("slot %s is a physical one", s.Name)
+	case s.Plugin != "pgoutput":
+		return ErrSlotForeign.New("slot %s uses the plugin %s", s.Name, s.Plugin)
+	case s.Database != database:
+		return ErrSlotForeign.New("slot %s is of database %s", s.Name, s.Database)
+	}
+	return nil
+}
+
+func (s Slot) usable() error {
+	if s.WALStatus == "lost" {
+		return ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", s.Name)
+	}
+	return nil
+}
+
+func parseLSN(text string) (uint64, error) {
+	lsn, err := pglogrepl.ParseLSN(text)
+	if err != nil {
+		return 0, fmt.Errorf("the server's LSN %.40q: %w", text, err)
+	}
+	return uint64(lsn), nil
+}
+
+// recordStart turns the server's insert position into the position at which
+// the last record before it ended. They differ just after a page header, where
+// the stream would otherwise never be seen to arrive on an idle server.
+func recordStart(lsn uint64) uint64 {
+	const page, short, long = 8192, 24, 40
+	if header := lsn % page; header == short || header == long {
+		return lsn - header
+	}
+	return lsn
+}
+
+func quoteSlot(name string) string { return `"` + name + `"` }
+
+func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+func sorted(s []string) []string {
+	slices.Sort(s)
+	return s
+}

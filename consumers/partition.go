@@ -1,0 +1,245 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/fault"
+)
+
+// worker applies one partition. It has one goroutine, which owns all fields.
+type worker struct {
+	p         *Projection
+	client    broker.Client
+	codec     *codec
+	partition broker.Partition
+	log       *slog.Logger
+	status    *status
+	database  outage
+	registry  outage
+	unknown   map[string]bool // types that were logged; bounded
+}
+
+// conflictLimit is how often a transaction that lost against another is done
+// again before its event counts as failing.
+const conflictLimit = 10
+
+func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partition) *worker {
+	log := p.log.With(keyTopic, of.Topic, keyPartition, of.Index)
+	w := &worker{
+		p: p, client: client, codec: codec, partition: of, log: log,
+		status:   newStatus(of),
+		database: outage{what: "applying to the database", log: log, sleep: p.sleep},
+		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
+		unknown:  make(map[string]bool),
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.statuses = append(p.statuses, w.status)
+	return w
+}
+
+func (w *worker) run(ctx context.Context) error {
+	r := receiver{
+		client: w.client, partition: w.partition, subscription: w.p.cfg.subscription(),
+		maxCount: w.p.cfg.BatchSize, maxBytes: w.p.cfg.BatchBytes,
+		log: w.log, sleep: w.p.sleep, connected: w.status.connected, process: w.process,
+	}
+	err := r.run(ctx)
+	if f := fault.Find(err); f != nil && ctx.Err() == nil {
+		w.status.stopped(err)
+		w.log.Error("projection stops", explain(err)...)
+		w.p.cfg.Observer.stopped(w.partition.Topic, w.partition.Index, err)
+	}
+	return err
+}
+
+// process applies a batch as it was received.
+func (w *worker) process(ctx context.Context, batch []*broker.Incoming, ack func(broker.MessageID)) error {
+	entries := make([]entry, 0, len(batch))
+	var foreign error
+	for _, in := range batch {
+		var e entry
+		if e.Message, e.stamp, foreign = w.codec.read(in); foreign != nil {
+			break // after what came before it
+		}
+		if e.handler = w.p.handlers[e.Type]; e.handler != nil {
+			e.AggregateType = e.handler.event.AggregateType
+		}
+		if e.handler != nil || w.p.batch != nil {
+			if err := w.fetchSchema(ctx, &e.Message); err != nil {
+				return err
+			}
+		}
+		entries = append(entries, e)
+	}
+	for len(entries) > 0 {
+		done, err := w.apply(ctx, entries)
+		if done > 0 {
+			ack(batch[done-1].ID)
+			batch, entries = batch[done:], entries[done:]
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return foreign
+}
+
+// fetchSchema waits while the registry is down; no transaction is open.
+func (w *worker) fetchSchema(ctx context.Context, m *Message) error {
+	for {
+		err := w.codec.prepare(ctx, m)
+		if err == nil {
+			w.registry.over()
+			return nil
+		}
+		w.status.troubled(err, 0)
+		if err := w.registry.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// apply makes entries durable, in as few transactions as it can, and returns
+// how many are. A batch that fails is taken apart, so that the event at fault
+// waits alone, behind all before it.
+func (w *worker) apply(ctx context.Context, entries []entry) (done int, err error) {
+	if len(entries) == 1 {
+		return w.applyOne(ctx, entries)
+	}
+	done, err = w.settle(ctx, entries, false)
+	if t, ok := errors.AsType[*trouble](err); !ok || t.class != failed {
+		return done, err
+	}
+	for i := range entries {
+		n, err := w.applyOne(ctx, entries[i:i+1])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// applyOne applies a single entry, as often as it takes.
+func (w *worker) applyOne(ctx context.Context, one []entry) (done int, err error) {
+	m := one[0].Message
+	var quiet time.Duration // since the last line in the log
+	for tries := 1; ; tries++ {
+		done, err = w.settle(ctx, one, false)
+		if t, ok := errors.AsType[*trouble](err); !ok || t.class != failed {
+			return done, err
+		}
+		cause := errors.Unwrap(err)
+		if d, ok := errors.AsType[*discarded](cause); ok {
+			return w.discard(ctx, one, d.err)
+		}
+		pause := w.p.cfg.Retry.pause(tries, cause)
+		w.status.troubled(cause, tries)
+		w.p.cfg.Observer.failed(m, tries, pause, cause)
+		if quiet += pause; tries == 1 || quiet >= outageLog {
+			quiet = 0
+			w.log.Error("event failed, its partition waits", w.describe(m, cause, keyTries, tries, keyPause, pause)...)
+		}
+		if err := w.p.sleep(ctx, pause); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// discard moves the position past an event that its handler gave up.
+func (w *worker) discard(ctx context.Context, one []entry, cause error) (int, error) {
+	for {
+		done, err := w.settle(ctx, one, true)
+		if t, ok := errors.AsType[*trouble](err); ok && t.class == failed {
+			// Only the position was moved, so no handler is at fault.
+			w.status.troubled(t.err, 0)
+			if err := w.database.wait(ctx, t.err); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err == nil {
+			w.p.cfg.Observer.discarded(one[0].Message, cause)
+			w.log.Warn("event discarded", w.describe(one[0].Message, cause)...)
+		}
+		return done, err
+	}
+}
+
+// settle runs a transaction over entries until its outcome is known, through
+// outages of the database, and reports what became durable.
+func (w *worker) settle(ctx context.Context, entries []entry, discard bool) (int, error) {
+	for conflicts := 0; ; {
+		fates, err := w.transact(ctx, entries, discard)
+		if err == nil {
+			w.database.over()
+			w.report(entries, fates)
+			return len(fates), nil
+		}
+		t, ok := errors.AsType[*trouble](err)
+		switch {
+		case !ok:
+			return 0, err
+		case t.class == stopping:
+			return 0, ctx.Err()
+		case t.class == failed:
+			w.database.over() // it answered
+			return 0, err
+		case t.class == conflict && conflicts >= conflictLimit:
+			return 0, &trouble{failed, t.err}
+		case t.class == conflict:
+			conflicts++
+			if err := w.p.sleep(ctx, time.Duration(conflicts)*10*time.Millisecond); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		w.status.troubled(t.err, 0)
+		if err := w.database.wait(ctx, t.err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// report tells the observer what became of committed entries.
+func (w *worker) report(entries []entry, fates []fate) {
+	o, now := w.p.cfg.Observer, w.p.now()
+	for i, f := range fates {
+		m := entries[i].Message
+		switch f {
+		case wasApplied:
+			o.applied(m, now)
+		case wasSkipped:
+			o.skipped(m)
+		case wasUnknown:
+			o.unknownType(m)
+			if !w.unknown[m.Type] && len(w.unknown) < 100 {
+				w.unknown[m.Type] = true
+				w.log.Info("events of a type without a handler are passed over", keyEventType, m.Type)
+			}
+		}
+	}
+}
+
+// describe returns log attributes of an event and its error.
+func (w *worker) describe(m Message, err error, more ...any) []any {
+	attrs := []any{keyEventID, m.ID, keyEventType, m.Type, keyPosition, m.Position.String()}
+	return append(append(attrs, more...), explain(err)...)
+}
+
+// explain returns log attributes of an error.
+func explain(err error) []any {
+	attrs := []any{keyError, err}
+	if f := fault.Find(err); f != nil {
+		attrs = append(attrs, keyCode, f.Code.ID, keyRemedy, f.WhatToDo())
+	}
+	if p, ok := errors.AsType[*panicked](err); ok {
+		attrs = append(attrs, keyStack, string(p.stack))
+	}
+	return attrs
+}

@@ -1,0 +1,406 @@
+package consumers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/consumers"
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+)
+
+func TestProjectionAppliesInOrder(t *testing.T) {
+	w := newWorld(t, 3)
+	want := make(truth)
+	w.fill(t, 400, want)
+	first := broker.Partition{Topic: orders, Index: 0}
+	w.publish(t, first, "o0-0", OrderShipped{N: 1}) // nobody handles it
+	var seen sync.Map
+	r := start(t, w.config(t), func(p *consumers.Projection) {
+		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+			seen.Store(e.Payload.N, e.Message)
+			return fold(ctx, tx, e)
+		})
+	})
+	w.appliedAll(t)
+	w.fill(t, 50, want)
+	w.appliedAll(t)
+	w.requireCopy(t, want)
+	pgtest.Eventually(t, patience, func() bool { return w.ackedOf(first, "fulfilment") == len(w.logs[first]) }, "everything acknowledged")
+	if n := w.saw.applied.Load(); n != 450 || w.saw.unknown.Load() != 1 || w.saw.failed.Load() != 0 {
+		t.Errorf("observer saw %d applied, %d unknown, %d failed", n, w.saw.unknown.Load(), w.saw.failed.Load())
+	}
+	for _, s := range r.Status() {
+		if !s.Connected || s.Err != nil || s.Ordinal != uint64(len(w.logs[broker.Partition{Topic: orders, Index: s.Partition}])) {
+			t.Errorf("status %+v", s)
+		}
+	}
+	r.stop(t)
+	got, _ := seen.Load(int64(3))
+	m := got.(consumers.Message)
+	if m.Type != "OrderPlaced" || m.AggregateType != "order" || m.AggregateID != "o0-3" || m.Topic != orders || m.Partition != 0 ||
+		m.Ordinal != 2 || m.Position.IsZero() || m.OccurredAt.IsZero() || m.Headers["traceparent"] != "00-1" || len(m.Headers) != 1 {
+		t.Errorf("message %+v", m)
+	}
+	if conns := w.db.Conn(t); pgtest.Value[int](t, w.db, "select count(*)::int from fulfilment.fold") == 0 {
+		t.Error(conns)
+	}
+}
+
+// Killed between commit and acknowledgement, an event comes again and the
+// position skips it.
+func TestProjectionSkipsWhatWasCommitted(t *testing.T) {
+	w := newWorld(t, 2)
+	want := make(truth)
+	w.fill(t, 100, want)
+	w.change(func() { w.dropAcks = true })
+	for round := range 3 {
+		r := start(t, w.config(t), handleFold)
+		w.fill(t, 20, want)
+		w.appliedAll(t)
+		r.stop(t)
+		w.requireCopy(t, want)
+		if n := w.saw.applied.Load(); n != int64(120+20*round) {
+			t.Errorf("round %d: %d applied", round, n)
+		}
+	}
+	if w.saw.skipped.Load() == 0 || w.saw.failed.Load() != 0 {
+		t.Errorf("%d skipped, %d failed", w.saw.skipped.Load(), w.saw.failed.Load())
+	}
+}
+
+// The partitions go to and fro between instances, acknowledgements are lost
+// and connections break; instances go on applying what they hold.
+func TestTwoInstancesApplyOnce(t *testing.T) {
+	w := newWorld(t, 2)
+	want := make(truth)
+	w.change(func() { w.dropAcks = true })
+	var calls atomic.Int64
+	register := func(p *consumers.Projection) {
+		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+			switch n := calls.Add(1); {
+			case n%13 == 0:
+				w.handOver(broker.Partition{Topic: orders, Index: int(n) % 2}, "fulfilment")
+			case n%31 == 0:
+				w.breakAll()
+			case n%17 == 0: // the connection dies in the middle
+				_, err := tx.Exec(ctx, "select pg_terminate_backend(pg_backend_pid())")
+				return err
+			}
+			return fold(ctx, tx, e)
+		})
+	}
+	for range 2 {
+		cfg := w.config(t)
+		cfg.BatchSize = 7
+		p, err := consumers.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		register(p)
+		p.SetSleep(w.pauses.sleep)
+		startProjection(t, p)
+	}
+	for range 10 {
+		w.fill(t, 40, want)
+		w.appliedAll(t)
+	}
+	w.requireCopy(t, want)
+	if w.saw.skipped.Load() == 0 {
+		t.Error("nothing was delivered twice: the test shows nothing")
+	}
+}
+
+// A failing event holds its partition, in order; the others go on.
+func TestFailingEventHoldsItsPartition(t *testing.T) {
+	w := newWorld(t, 2)
+	w.pauses.hold = make(chan struct{})
+	want := make(truth)
+	w.fill(t, 60, want)
+	cfg := w.config(t)
+	p, err := consumers.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var healed atomic.Bool
+	consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+		if err := fold(ctx, tx, e); err != nil || e.Payload.N != 20 || healed.Load() {
+			return err
+		}
+		return errHandler
+	})
+	p.SetSleep(w.pauses.sleep)
+	r := startProjection(t, p)
+
+	pgtest.Eventually(t, patience, func() bool {
+		at := w.positions(t)
+		return at[0] == 10 && at[1] == 30 && len(w.pauses.seen()) == 1
+	}, "partition 0 waits before its 11th event, partition 1 is done: %v", func() string { return fmt.Sprint(w.positions(t)) })
+	if n := cfg.Database.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d connections are held while waiting", n)
+	}
+	status := r.Status()[0]
+	if !errors.Is(status.Err, errHandler) || status.Tries != 1 || status.Ordinal != 10 {
+		t.Errorf("status %+v", status)
+	}
+	for range 5 {
+		w.pauses.hold <- struct{}{}
+	}
+	pgtest.Eventually(t, patience, func() bool { return len(w.pauses.seen()) == 6 }, "six pauses")
+	if got := fmt.Sprint(w.pauses.seen()); got != "[0s 0s 1s 10s 1m0s 1m0s]" {
+		t.Errorf("pauses %s", got)
+	}
+	w.fill(t, 20, want)
+	pgtest.Eventually(t, patience, func() bool { at := w.positions(t); return at[0] == 10 && at[1] == 40 }, "partition 1 goes on")
+	healed.Store(true)
+	close(w.pauses.hold)
+	w.appliedAll(t)
+	w.requireCopy(t, want)
+	if n := w.saw.failed.Load(); n != 6 {
+		t.Errorf("%d failed tries", n)
+	}
+	r.stop(t)
+}
+
+func TestDiscardMovesOn(t *testing.T) {
+	w := newWorld(t, 1)
+	want := make(truth)
+	w.fill(t, 20, want)
+	of := broker.Partition{Topic: orders}
+	w.publish(t, of, "o0-1", OrderPlaced{N: -1})
+	w.fill(t, 20, want)
+	r := start(t, w.config(t), func(p *consumers.Projection) {
+		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+			if err := fold(ctx, tx, e); err != nil || e.Payload.N >= 0 {
+				return err
+			}
+			return fmt.Errorf("order %s: %w", e.AggregateID, consumers.Discard(errHandler))
+		})
+	})
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+	if w.saw.discarded.Load() != 1 || w.saw.failed.Load() != 0 || w.saw.applied.Load() != 40 {
+		t.Errorf("%d discarded, %d failed, %d applied", w.saw.discarded.Load(), w.saw.failed.Load(), w.saw.applied.Load())
+	}
+}
+
+// Each thing that a handler can do wrong holds its event until it stops.
+func TestHandlerMistakes(t *testing.T) {
+	for name, mistake := range map[string]func(context.Context, pgx.Tx) error{
+		"panics": func(context.Context, pgx.Tx) error { panic("oh") },
+		"hides an error": func(ctx context.Context, tx pgx.Tx) error {
+			_, _ = tx.Exec(ctx, "select 1/0")
+			return nil
+		},
+		"commits":    func(ctx context.Context, tx pgx.Tx) error { _ = tx.Commit(ctx); return nil },
+		"rolls back": func(ctx context.Context, tx pgx.Tx) error { _ = tx.Rollback(ctx); return nil },
+		"leaves rows open": func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Query(ctx, "select generate_series(1, 10)")
+			return err
+		},
+		"asks for time": func(context.Context, pgx.Tx) error { return consumers.RetryAfter(0, errHandler) },
+		"breaks a deferred constraint": func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "create temp table d (i int unique deferrable initially deferred) on commit drop; insert into d values (1), (1)")
+			return err
+		},
+		"exceeds its own deadline": func(ctx context.Context, tx pgx.Tx) error {
+			ctx, cancel := context.WithTimeout(ctx, 1)
+			defer cancel()
+			_, err := tx.Exec(ctx, "select pg_sleep(10)")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			want := make(truth)
+			w.fill(t, 9, want)
+			var tries atomic.Int64
+			p, err := consumers.New(w.config(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+				if err := fold(ctx, tx, e); err != nil || e.Payload.N != 4 || tries.Add(1) > 5 {
+					return err
+				}
+				return mistake(ctx, tx)
+			})
+			p.SetSleep(w.pauses.sleep)
+			r := startProjection(t, p)
+			w.appliedAll(t)
+			r.stop(t)
+			w.requireCopy(t, want)
+			if n := w.saw.failed.Load(); n < 4 || n > 5 { // the first may have been in a batch
+				t.Errorf("%d failed tries", n)
+			}
+		})
+	}
+}
+
+// A transaction that a statement ended can't be mended: rows may be there
+// without their position.
+func TestHandlerEndsTransactionByStatement(t *testing.T) {
+	w := newWorld(t, 1)
+	w.fill(t, 1, make(truth))
+	r := start(t, w.config(t), func(p *consumers.Projection) {
+		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, _ consumers.Event[OrderPlaced]) error {
+			_, err := tx.Exec(ctx, "commit")
+			return errors.Join(err, errHandler)
+		})
+	})
+	if err := r.wait(t); !errors.Is(err, consumers.ErrHandlerTx) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// Losing against other transactions is no failure of the event.
+func TestConflictsAreDoneAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	want := make(truth)
+	w.fill(t, 5, want)
+	var left atomic.Int64
+	left.Store(8)
+	r := start(t, w.config(t), func(p *consumers.Projection) {
+		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+			if err := fold(ctx, tx, e); err != nil || left.Add(-1) < 0 {
+				return err
+			}
+			_, err := tx.Exec(ctx, "do $$ begin raise exception 'lost' using errcode = '40001'; end $$")
+			return err
+		})
+		p.SetSleep(w.pauses.sleep)
+	})
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+	if n := w.saw.failed.Load(); n != 0 {
+		t.Errorf("%d failed tries", n)
+	}
+}
+
+func TestBatchHandler(t *testing.T) {
+	w := newWorld(t, 2)
+	want := make(truth)
+	w.fill(t, 200, want)
+	w.publish(t, broker.Partition{Topic: orders}, "o0-0", OrderShipped{N: 1})
+	w.publish(t, broker.Partition{Topic: orders}, "o0-0", OrderPlaced{N: -1})
+	cfg := w.config(t)
+	cfg.Topics = []string{"order"}
+	var largest, shippedSeen atomic.Int64
+	r := start(t, cfg, func(p *consumers.Projection) {
+		consumers.HandleBatch(p, func(ctx context.Context, tx pgx.Tx, batch []consumers.Message) error {
+			largest.Store(max(largest.Load(), int64(len(batch))))
+			for _, m := range batch {
+				if m.AggregateType != "order" {
+					return fmt.Errorf("aggregate type %q", m.AggregateType)
+				}
+				if m.Type == "OrderShipped" {
+					shippedSeen.Store(1)
+					continue
+				}
+				var e OrderPlaced
+				if err := m.Decode(&e); err != nil {
+					return err
+				}
+				if e.N < 0 {
+					return consumers.Discard(errHandler)
+				}
+				if err := fold(ctx, tx, consumers.Event[OrderPlaced]{Message: m, Payload: e}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+	if w.saw.discarded.Load() != 1 || w.saw.applied.Load() != 201 || shippedSeen.Load() != 1 || largest.Load() > 100 {
+		t.Errorf("%d discarded, %d applied, largest batch %d", w.saw.discarded.Load(), w.saw.applied.Load(), largest.Load())
+	}
+}
+
+// A handler sees its own type whatever version wrote the event.
+func TestSchemaEvolution(t *testing.T) {
+	w := newWorld(t, 1)
+	w.change(func() { clear(w.versions) })
+	of := broker.Partition{Topic: orders}
+	w.register(t, orders, placedV1)
+	w.publish(t, of, "a", OrderPlacedOld{N: 1, Note: "old"})
+	w.register(t, orders, placedV2, shipped)
+	w.publish(t, of, "b", OrderPlaced{N: 2, Note: "new", Amount: 9})
+	w.noRegistry = 2 // its outage is waited for
+
+	want := make(truth)
+	want.add("a", OrderPlaced{1, "old", 7})
+	want.add("b", OrderPlaced{2, "new", 9})
+	r := start(t, w.config(t), func(p *consumers.Projection) {
+		handleFold(p)
+		p.SetSleep(w.pauses.sleep)
+	})
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+
+	// The older type reads both as well.
+	var mu sync.Mutex
+	got := make(map[string]OrderPlacedOld)
+	cfg := w.config(t)
+	cfg.Name = "older"
+	r = start(t, cfg, func(p *consumers.Projection) {
+		consumers.Handle(p, func(_ context.Context, _ pgx.Tx, e consumers.Event[OrderPlacedOld]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			got[e.AggregateID] = e.Payload
+			return nil
+		})
+	})
+	pgtest.Eventually(t, patience, func() bool { mu.Lock(); defer mu.Unlock(); return len(got) == 2 }, "both are read")
+	r.stop(t)
+	if !maps.Equal(got, map[string]OrderPlacedOld{"a": {1, "old"}, "b": {2, "new"}}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Bytes that can't be read hold the partition; tries come once a minute.
+func TestUndecodable(t *testing.T) {
+	w := newWorld(t, 1)
+	of := broker.Partition{Topic: orders}
+	whole := w.message(t, of, "a", OrderPlaced{N: 1, Note: "fine"})
+	cut := *whole
+	cut.Payload = whole.Payload[:len(whole.Payload)-2]
+	w.append(of, &cut)
+	w.pauses.hold = make(chan struct{})
+	r := start(t, w.config(t), func(p *consumers.Projection) {
+		handleFold(p)
+		p.SetSleep(w.pauses.sleep)
+	})
+	pgtest.Eventually(t, patience, func() bool { return slices.Contains(w.pauses.seen(), 60e9) }, "a pause of a minute")
+	if err := r.Status()[0].Err; !errors.Is(err, consumers.ErrUndecodable) {
+		t.Errorf("status: %v", err)
+	}
+	if at := w.positions(t); at[0] != 0 {
+		t.Errorf("positions %v", at)
+	}
+	r.stop(t)
+}
+
+func TestObserverLags(t *testing.T) {
+	var a consumers.Applied
+	if err := json.Unmarshal([]byte(`{"At":"2026-01-01T00:00:05Z","Message":{"OccurredAt":"2026-01-01T00:00:01Z","PublishedAt":"2026-01-01T00:00:03Z"}}`), &a); err != nil {
+		t.Fatal(err)
+	}
+	if a.SinceOccurred() != 4e9 || a.SincePublished() != 2e9 {
+		t.Errorf("%v, %v", a.SinceOccurred(), a.SincePublished())
+	}
+}

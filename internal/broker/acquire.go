@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/apache/pulsar-client-go/pulsar/backoff"
+	"golang.org/x/sync/errgroup"
+)
+
+// Acquire implements Client. The order of its steps is the proof:
+//
+//  1. become exclusive: from here on nobody else can add;
+//  2. settle: adds that earlier owners had queued are in, or never come;
+//  3. read the tail, and back to what will be replayed;
+//  4. the first message proves by its place that nothing slipped in between.
+func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(holder string)) (Producer, Tail, error) {
+	if err := p.checkPartition(ctx, r.Partition); err != nil {
+		return nil, Tail{}, err
+	}
+	size, err := p.MaxMessageSize(ctx, r.Partition.Topic)
+	if err != nil {
+		return nil, Tail{}, err
+	}
+	q := newProducer(p, r.Partition, r.Producer, newLimits(size, len(r.Producer)))
+	client, err := p.exclusive(ctx, r, q, waiting)
+	if err != nil {
+		return nil, Tail{}, err
+	}
+	if err := q.start(client); err != nil {
+		return nil, Tail{}, err
+	}
+
+	var settled ledgerStats
+	checks, checking := errgroup.WithContext(ctx)
+	checks.Go(func() error { return p.checkDeduplication(checking, r.Partition) })
+	checks.Go(func() (err error) {
+		settled, err = p.settle(checking, r.Partition)
+		return err
+	})
+	err = checks.Wait()
+	var tail Tail
+	if err == nil {
+		tail, err = p.readTail(ctx, r.Partition, settled, r.Replayed)
+	}
+	if lost := q.Err(); err == nil && lost != nil {
+		err = lost
+	}
+	if err != nil {
+		q.Close()
+		return nil, Tail{}, err
+	}
+	tail.MaxMessageSize = size
+	q.verify = p.probeCheck(r.Partition, settled)
+	return q, tail, nil
+}
+
+const (
+	firstWait = 100 * time.Millisecond
+	longWait  = 2 * time.Second
+)
+
+// exclusive creates the client's producer, waiting while another holds the
+// partition. Access mode Exclusive with a loop of our own, not
+// WaitForExclusive: a paused daemon that waits at the broker is promoted when
+// its successor dies, and then resends its old queue.
+func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, waiting func(holder string)) (pulsar.Producer, error) {
+	options := p.producerOptions(r, q)
+	told := ""
+	for wait := firstWait; ; wait = min(2*wait, longWait) {
+		client, err := within(ctx, p,
+			func() (pulsar.Producer, error) { return p.client.CreateProducer(options) }, pulsar.Producer.Close)
+		if err == nil {
+			return client, nil
+		}
+		err = clientFault(err, "%s: becoming its producer", r.Partition)
+		if !errors.Is(err, ErrNotOwner) {
+			return nil, err
+		}
+		holder := p.holder(ctx, r.Partition)
+		if waiting != nil && holder != told {
+			waiting(holder)
+			told = holder
+		}
+		if !sleep(ctx, wait) {
+			return nil, ErrNotOwner.Wrap(context.Cause(ctx), "%s is held by %s", r.Partition, holder)
+		}
+	}
+}
+
+func (p *Pulsar) producerOptions(r AcquireRequest, q *producer) pulsar.ProducerOptions {
+	none := uint(0)
+	options := pulsar.ProducerOptions{
+		Topic:              r.Partition.String(),
+		Name:               r.Producer,
+		ProducerAccessMode: pulsar.ProducerAccessModeExclusive,
+		SendTimeout:        -1, // a timeout is not order-safe
+		MaxPendingMessages: p.cfg.MaxPending + 1,
+		// Batching stays on: single messages carry no schema version.
+		BatchingMaxPublishDelay: p.cfg.BatchDelay,
+		BatchingMaxMessages:     maxBatchCount,
+		BatchingMaxSize:         uint(q.limits.batch),
+		BatcherBuilderType:      pulsar.DefaultBatchBuilder, // the key-based one reorders
+		MaxReconnectToBroker:    &none,
+		// Asked for once, at the start of each reconnect: see producer.
+		BackOffPolicyFunc: func() backoff.Policy {
+			q.fail(ErrLost.New("%s: the broker closed the producer or the connection", r.Partition))
+			return backoff.NewDefaultBackoff()
+		},
+		PartitionsAutoDiscoveryInterval: 24 * time.Hour, // one partition is all there will be
+	}
+	if r.Schema != nil {
+		options.Schema = q.schemas.get(r.Schema)
+	}
+	return options
+}
+
+// holder describes who holds a partition, as well as the broker knows.
+func (p *Pulsar) holder(ctx context.Context, q Partition) string {
+	stats, err := p.stats(ctx, q)
+	switch {
+	case err != nil:
+		return "a producer that could not be named (" + err.Error() + ")"
+	case len(stats.Publishers) == 0:
+		return "a producer that just left"
+	}
+	return stats.Publishers[0].String()
+}
+
+// checkDeduplication waits for the broker to report the topic's deduplication
+// as in effect.
+func (p *Pulsar) checkDeduplication(ctx context.Context, q Partition) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.OperationTimeout)
+	defer cancel()
+	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		stats, err := p.stats(ctx, q)
+		if err != nil {
+			return err
+		}
+		switch stats.Deduplication {
+		case "Enabled":
+			return nil
+		case "Initialized", "Recovering":
+			if sleep(ctx, wait) {
+				continue
+			}
+		}
+		namespace, _ := splitTopic(q.Topic)
+		return ErrDeduplicationOff.New("%s: its deduplication is %q", q, stats.Deduplication).
+			Fix("pulsar-admin namespaces set-deduplication %s --enable", namespace)
+	}
+}

@@ -1,0 +1,98 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+)
+
+// consumer implements Consumer.
+type consumer struct {
+	partition Partition
+	client    pulsar.Consumer
+
+	mu    sync.Mutex
+	acked MessageID // the last entry acknowledged
+	cause error
+}
+
+// Subscribe implements Client.
+func (p *Pulsar) Subscribe(ctx context.Context, q Partition, subscription string) (Consumer, error) {
+	if err := p.checkPartition(ctx, q); err != nil {
+		return nil, err
+	}
+	c := &consumer{partition: q, acked: none()}
+	options := pulsar.ConsumerOptions{
+		Topic:                       q.String(),
+		SubscriptionName:            subscription,
+		Type:                        pulsar.Failover,
+		SubscriptionInitialPosition: pulsar.SubscriptionPositionEarliest,
+		ReceiverQueueSize:           p.cfg.ReceiveQueue,
+		Name:                        p.cfg.Name,
+		Interceptors:                pulsar.ConsumerInterceptors{closeListener{c}},
+	}
+	client, err := within(ctx, p, func() (pulsar.Consumer, error) { return p.client.Subscribe(options) }, pulsar.Consumer.Close)
+	if err != nil {
+		return nil, clientFault(err, "%s: subscribing as %s", q, subscription)
+	}
+	c.client = client
+	return c, nil
+}
+
+// Receive implements Consumer.
+func (c *consumer) Receive(ctx context.Context) (*Incoming, error) {
+	m, err := c.client.Receive(ctx)
+	if err == nil {
+		return toIncoming(c.partition, m), nil
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		err = c.cause
+	}
+	return nil, clientFault(err, "%s: receiving", c.partition)
+}
+
+// Ack implements Consumer. The broker knows entries only: a message within a
+// batch acknowledges up to the entry before, its last one the entry.
+//
+// The client would do worse with an id that does not come from it: it would
+// acknowledge the whole batch at its first message.
+func (c *consumer) Ack(id MessageID) error {
+	if id.Batch >= 0 && id.Batch+1 < id.BatchSize {
+		id.Entry--
+	}
+	id.Batch, id.BatchSize = -1, 0
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if compareIDs(id, c.acked) <= 0 {
+		return nil
+	}
+	err := c.client.AckIDCumulative(pulsar.NewMessageID(id.Ledger, id.Entry, -1, 0))
+	if err != nil {
+		return clientFault(err, "%s: acknowledging %s", c.partition, id)
+	}
+	c.acked = id
+	return nil
+}
+
+// Close implements Consumer.
+func (c *consumer) Close() { c.client.Close() }
+
+// closeListener learns why the client gave a consumer up.
+type closeListener struct{ c *consumer }
+
+var _ pulsar.ConsumerCloseInterceptor = closeListener{}
+
+func (closeListener) BeforeConsume(pulsar.ConsumerMessage)                   {}
+func (closeListener) OnAcknowledge(pulsar.Consumer, pulsar.MessageID)        {}
+func (closeListener) OnNegativeAcksSend(pulsar.Consumer, []pulsar.MessageID) {}
+func (l closeListener) OnConsumerClose(_ pulsar.Consumer, err error) {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	l.c.cause = err
+}

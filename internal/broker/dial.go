@@ -1,0 +1,222 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+
+	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Pulsar is a connection to a Pulsar cluster. It is a Client and an Admin, and
+// safe for concurrent use.
+type Pulsar struct {
+	cfg            Config
+	client         pulsar.Client
+	rest           *rest
+	serverVersion  string
+	maxMessageSize int // the broker's own, in bytes
+
+	mu        sync.Mutex
+	closed    bool
+	producers map[*producer]struct{}
+	pending   sync.WaitGroup // calls of the client that outlived their context
+}
+
+var (
+	_ Client = (*Pulsar)(nil)
+	_ Admin  = (*Pulsar)(nil)
+)
+
+// defaultMaxMessageSize is Pulsar's default of maxMessageSize, in bytes.
+const defaultMaxMessageSize = 5 << 20
+
+// Dial checks that a Pulsar broker answers at cfg.URL and accepts the
+// credentials, and returns a connection. It does not ask the admin interface:
+// see Pulsar.Health. Errors: ErrConfig, ErrUnreachable, ErrWrongServer,
+// ErrTLS, ErrUnauthorized.
+func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
+	cfg = cfg.withDefaults()
+	endpoints, err := cfg.endpoints()
+	if err != nil {
+		return nil, err
+	}
+	base, err := cfg.adminBase()
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := cfg.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	token, err := cfg.token()
+	if err != nil {
+		return nil, err
+	}
+	hello, err := firstGreeting(ctx, cfg, endpoints, tlsConfig, token)
+	if err != nil {
+		return nil, err
+	}
+
+	p := &Pulsar{
+		cfg:            cfg,
+		rest:           newREST(base, cfg, tlsConfig),
+		serverVersion:  hello.ServerVersion,
+		maxMessageSize: hello.MaxMessageSize,
+		producers:      make(map[*producer]struct{}),
+	}
+	if p.maxMessageSize <= 0 {
+		p.maxMessageSize = defaultMaxMessageSize
+	}
+	options := pulsar.ClientOptions{
+		URL:                     cfg.URL,
+		ConnectionTimeout:       cfg.OperationTimeout,
+		OperationTimeout:        cfg.OperationTimeout,
+		KeepAliveInterval:       cfg.KeepAlive,
+		TLSConfig:               tlsConfig,
+		MaxConnectionsPerBroker: 1,
+		Logger:                  clientLog{out: cfg.Logger, refused: p.refused},
+		MetricsCardinality:      pulsar.MetricsCardinalityNone,
+		MetricsRegisterer:       prometheus.NewRegistry(), // the default one is a global
+		MemoryLimitBytes:        -1,                       // a producer's own bounds respect its caller's context
+		Description:             cfg.Name,
+	}
+	if cfg.TokenFile != "" {
+		options.Authentication = pulsar.NewAuthenticationTokenFromSupplier(cfg.token)
+	}
+	if p.client, err = pulsar.NewClient(options); err != nil {
+		return nil, ErrConfig.Wrap(err, "creating the Pulsar client")
+	}
+	return p, nil
+}
+
+// firstGreeting asks the endpoints in turn.
+func firstGreeting(ctx context.Context, cfg Config, endpoints []endpoint, config *tls.Config, token string) (greeting, error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.OperationTimeout)
+	defer cancel()
+	var failures []error
+	for _, e := range endpoints {
+		hello, err := greet(ctx, e, config, token)
+		if err == nil {
+			return hello, nil
+		}
+		failures = append(failures, greetingFault(e, err))
+	}
+	if len(failures) == 1 {
+		return greeting{}, failures[0]
+	}
+	return greeting{}, errors.Join(failures...)
+}
+
+// greetingFault names what went wrong in words that a person can act on.
+func greetingFault(e endpoint, err error) error {
+	var (
+		refused   *refusal
+		record    tls.RecordHeaderError
+		verify    *tls.CertificateVerificationError
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		alert     tls.AlertError
+		netErr    net.Error
+	)
+	switch {
+	case errors.As(err, &refused):
+		if refused.code == codeAuthentication || refused.code == codeAuthorization {
+			return ErrUnauthorized.New("%s refused the connection: %s", e.host, refused.message)
+		}
+		return ErrUnreachable.New("%s refused the connection: %s", e.host, refused.message)
+	case errors.As(err, &record):
+		return ErrWrongServer.New("%s does not speak TLS", e.host).
+			Fix("use pulsar:// with the plain port (6650), or the TLS port (6651) with pulsar+ssl://")
+	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &name), errors.As(err, &alert):
+		return ErrTLS.Wrap(err, "connecting to %s", e.host)
+	case errors.Is(err, errNotPulsar):
+		return ErrWrongServer.Wrap(err, "connecting to %s", e.host)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return ErrWrongServer.Wrap(err, "%s closed the connection instead of greeting", e.host).
+			Fix("check that the port is the broker's binary port, and that plain (pulsar://) or TLS (pulsar+ssl://) is right for it")
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return ErrUnreachable.Wrap(err, "%s did not answer", e.host)
+	}
+	return ErrUnreachable.Wrap(err, "connecting to %s", e.host)
+}
+
+// ServerVersion returns what the broker calls itself, e.g. "Pulsar Server-4.0.8".
+func (p *Pulsar) ServerVersion() string { return p.serverVersion }
+
+// Close drops all producers, readers and consumers and the connections. It
+// waits for calls that are under way, at most about Config.OperationTimeout.
+func (p *Pulsar) Close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	open := make([]*producer, 0, len(p.producers))
+	for q := range p.producers {
+		open = append(open, q)
+	}
+	p.mu.Unlock()
+	var all sync.WaitGroup
+	for _, q := range open {
+		all.Go(q.Close)
+	}
+	all.Wait()
+	p.client.Close()
+	p.pending.Wait()
+	p.rest.close()
+}
+
+// within runs a call of the client, which knows no context, and gives up
+// waiting when ctx ends; discard then gets the late result.
+func within[T any](ctx context.Context, p *Pulsar, call func() (T, error), discard func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	var zero T
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return zero, ErrLost.New("the connection to the broker is closed")
+	}
+	p.pending.Add(1)
+	p.mu.Unlock()
+	done := make(chan result) // unbuffered: either we take the result, or discard gets it
+	go func() {
+		defer p.pending.Done()
+		value, err := call()
+		select {
+		case done <- result{value, err}:
+		case <-ctx.Done():
+			if err == nil && discard != nil {
+				discard(value)
+			}
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return zero, context.Cause(ctx)
+	}
+}
+
+// refused is told by the client's log that the broker refused a message. The
+// client does not say whose, and will never run the message's callback: every
+// producer of this connection stops.
+func (p *Pulsar) refused(code, message string) {
+	cause := refusedFault(code, message)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for q := range p.producers {
+		q.fail(cause)
+	}
+}

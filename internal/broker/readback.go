@@ -1,0 +1,50 @@
+package broker
+
+import "github.com/runnel-cdc/runnel/internal/position"
+
+// ReadBack checks the messages of one partition in their order: each carries
+// a stamp, positions rise strictly, ordinals are dense. It digests what is at
+// or above Replayed. The zero value needs Replayed only.
+type ReadBack struct {
+	Replayed position.Position
+
+	any    bool
+	last   position.Stamp
+	lastID MessageID
+	digest position.Digest
+}
+
+// Add checks the next message. Errors: ErrForeignMessage, ErrHole.
+func (b *ReadBack) Add(m *Incoming) error {
+	stamp, err := m.Stamp()
+	if err == nil && stamp.Ordinal == 0 {
+		err = position.ErrMalformed
+	}
+	if err != nil {
+		return ErrForeignMessage.Wrap(err, "message %s, sent by producer %q, carries no position", m.ID, clip(m.Producer)).
+			At("%s", m.Partition)
+	}
+	if b.any {
+		switch {
+		case stamp.Ordinal != b.last.Ordinal+1:
+			return ErrHole.New("message %s has ordinal %d (position %s), but the one before it, %s, has %d (position %s)",
+				m.ID, stamp.Ordinal, stamp.Position, b.lastID, b.last.Ordinal, b.last.Position).At("%s", m.Partition)
+		case !b.last.Position.Less(stamp.Position):
+			return ErrHole.New("message %s has position %s, which does not sort after %s of the one before it, %s",
+				m.ID, stamp.Position, b.last.Position, b.lastID).At("%s", m.Partition)
+		}
+	}
+	b.any, b.last, b.lastID = true, stamp, m.ID
+	if !stamp.Position.Less(b.Replayed) {
+		b.digest.Add(stamp.Position)
+	}
+	return nil
+}
+
+// Tail returns what is known after the last message.
+func (b *ReadBack) Tail() Tail {
+	if !b.any {
+		return Tail{}
+	}
+	return Tail{Stamp: b.last, Last: b.lastID, ReadBack: b.digest}
+}

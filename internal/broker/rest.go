@@ -1,0 +1,192 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
+)
+
+// rest is a small client of Pulsar's admin interface.
+type rest struct {
+	base    string // without a trailing slash
+	http    *http.Client
+	timeout time.Duration
+}
+
+// maxAnswer bounds an answer of the admin interface, in bytes. The largest are
+// internalStats of topics with many thousand ledgers.
+const maxAnswer = 64 << 20
+
+func newREST(base string, cfg Config, config *tls.Config) *rest {
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: cfg.OperationTimeout, KeepAlive: cfg.KeepAlive}).DialContext,
+		TLSClientConfig:       config.Clone(),
+		TLSHandshakeTimeout:   cfg.OperationTimeout,
+		ResponseHeaderTimeout: cfg.OperationTimeout,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   8,
+		ForceAttemptHTTP2:     true,
+	}
+	return &rest{base: base, timeout: cfg.OperationTimeout, http: &http.Client{
+		Transport: &tokenTransport{base: transport, token: cfg.token},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if len(via) >= 10 {
+				return errors.New("stopped after 10 redirects")
+			}
+			if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+				return errors.New("refused a redirect from https to http")
+			}
+			return nil
+		},
+	}}
+}
+
+func (r *rest) close() { r.http.CloseIdleConnections() }
+
+// tokenTransport adds the token to every request, also to redirected ones: a
+// broker answers for topics of another broker with a redirect to it, and
+// net/http drops the header when the host changes.
+type tokenTransport struct {
+	base  *http.Transport
+	token func() (string, error)
+}
+
+func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	token, err := t.token()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return t.base.RoundTrip(req)
+}
+
+// CloseIdleConnections makes http.Client.CloseIdleConnections work.
+func (t *tokenTransport) CloseIdleConnections() { t.base.CloseIdleConnections() }
+
+// statusError is an answer that is not 2xx.
+type statusError struct {
+	status int
+	reason string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.status, e.reason) }
+
+// status returns the HTTP status in err's chain, or 0.
+func status(err error) int {
+	var s *statusError
+	if errors.As(err, &s) {
+		return s.status
+	}
+	return 0
+}
+
+// call sends body (nil: none) as JSON and decodes the answer into out (nil:
+// ignored; *string: as text). It reports whether there was an answer at all:
+// Pulsar says "not set" with 204. The path is below /admin/v2.
+func (r *rest) call(ctx context.Context, method, path string, body, out any) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return false, err
+		}
+		reader = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, r.base+"/admin/v2"+path, reader)
+	if err != nil {
+		return false, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	if _, ok := out.(*string); ok {
+		req.Header.Set("Accept", "*/*") // some answers are plain text only
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return false, r.connectFault(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return false, r.connectFault(err)
+	}
+	if len(data) > maxAnswer {
+		return false, ErrAdmin.New("%s %s answered with more than %d bytes", method, path, maxAnswer)
+	}
+	if resp.StatusCode/100 != 2 {
+		return false, answerFault(method, path, resp.StatusCode, data)
+	}
+	if out == nil || len(data) == 0 {
+		return len(data) > 0, nil
+	}
+	if text, ok := out.(*string); ok {
+		*text = string(data)
+		return true, nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return false, ErrWrongServer.Wrap(err, "%s%s answered something else than Pulsar would", r.base, path)
+	}
+	return true, nil
+}
+
+// answerFault gives a failed request its code.
+func answerFault(method, path string, code int, body []byte) error {
+	err := &statusError{code, reason(body)}
+	if code == http.StatusUnauthorized || code == http.StatusForbidden {
+		return ErrUnauthorized.Wrap(err, "%s %s", method, path)
+	}
+	return ErrAdmin.Wrap(err, "%s %s", method, path)
+}
+
+// reason is the text of an error's body: {"reason": "..."}, or its start.
+func reason(body []byte) string {
+	var answer struct {
+		Reason string `json:"reason"`
+	}
+	if json.Unmarshal(body, &answer) == nil && answer.Reason != "" {
+		return clip(answer.Reason)
+	}
+	return clip(strings.Join(strings.Fields(string(body)), " "))
+}
+
+func clip(text string) string {
+	if len(text) > 300 {
+		return strings.ToValidUTF8(text[:300], "") + "..."
+	}
+	return strings.ToValidUTF8(text, "?")
+}
+
+// connectFault gives a request that got no answer its code.
+func (r *rest) connectFault(err error) error {
+	if errors.Is(err, context.Canceled) || fault.Find(err) != nil {
+		return err
+	}
+	var (
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &verify):
+		return ErrTLS.Wrap(err, "asking the admin interface at %s", r.base)
+	case errors.As(err, &record), strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "HTTP response to HTTPS"):
+		return ErrWrongServer.Wrap(err, "asking the admin interface at %s", r.base)
+	}
+	return ErrUnreachable.Wrap(err, "asking the admin interface at %s", r.base).
+		Fix("check pulsar.admin_url, that the broker runs, and the network between")
+}

@@ -1,0 +1,71 @@
+package broker
+
+import (
+	"context"
+	"time"
+)
+
+// settle waits until what earlier owners sent is stored or lost: two readings
+// without pending adds and with the same last entry. An add is queued before
+// it is counted, so this proves little alone; the probe proves the rest.
+func (p *Pulsar) settle(ctx context.Context, q Partition) (ledgerStats, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.OperationTimeout)
+	defer cancel()
+	before, err := p.internalStats(ctx, q)
+	for pause := time.Millisecond; err == nil; pause = min(2*pause, 100*time.Millisecond) {
+		var now ledgerStats
+		if now, err = p.internalStats(ctx, q); err != nil {
+			break
+		}
+		if now.State == "Terminated" {
+			return now, ErrTopicTerminated.New("%s", q)
+		}
+		if before.Pending == 0 && now.Pending == 0 && now.last == before.last && now.Added == before.Added {
+			return now, nil
+		}
+		before = now
+		if !sleep(ctx, pause) {
+			return now, ErrNotSettled.New("%s: %d adds pending after %s, last entry %s", q, now.Pending, p.cfg.OperationTimeout, now.LastConfirmed)
+		}
+	}
+	return ledgerStats{}, err
+}
+
+// probeCheck returns the check of the first message's place after the tail
+// that was read under the settled stats.
+func (p *Pulsar) probeCheck(q Partition, settled ledgerStats) func(context.Context, entryID) error {
+	tail, any := settled.tail()
+	return func(ctx context.Context, probe entryID) error {
+		if any && probe.Ledger == tail.Ledger && probe.Entry == tail.Entry+1 {
+			return nil
+		}
+		// A new ledger: what was stored between is known to fresh stats only.
+		now, err := p.internalStats(ctx, q)
+		if err != nil {
+			return err
+		}
+		if !now.follows(tail, any, probe) {
+			return ErrNotSettled.New("%s: the first message is at %s, which does not follow the tail %s", q, probe, describeTail(tail, any))
+		}
+		return nil
+	}
+}
+
+func describeTail(tail entryID, any bool) string {
+	if !any {
+		return "(empty)"
+	}
+	return tail.String()
+}
+
+// sleep waits for d or until ctx ends; false in the latter case.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

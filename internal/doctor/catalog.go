@@ -1,0 +1,66 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+var catalogChecks = []Check{
+	{Name: "catalog", About: "the .avsc files are a catalog", Run: checkCatalog},
+	{Name: "event-types", About: "writers may publish the catalog's events", Needs: []string{"catalog", "outbox"}, Run: checkEventTypes},
+}
+
+// LoadCatalog reads a folder of .avsc files. Places in errors begin with the
+// folder as it was given.
+func LoadCatalog(dir string) (*schemas.Catalog, error) {
+	return schemas.Load(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
+}
+
+// anyPath opens paths as the operating system does, .. and / included, which
+// os.DirFS refuses; so that errors name files as their owner does.
+type anyPath struct{}
+
+func (anyPath) Open(name string) (fs.File, error) { return os.Open(name) }
+
+func checkCatalog(_ context.Context, s *Session) (string, error) {
+	if s.cfg.Schemas == "" {
+		return "", skipped{"no folder of schemas is configured (--schemas)"}
+	}
+	catalog, err := LoadCatalog(s.cfg.Schemas)
+	if err != nil {
+		return "", err
+	}
+	s.catalog = catalog
+	return fmt.Sprintf("%s: %d events, %d types", s.cfg.Schemas, len(catalog.Events()), len(catalog.Types())), nil
+}
+
+func checkEventTypes(ctx context.Context, s *Session) (string, error) {
+	var registered int
+	if err := s.pg.QueryRow(ctx, `select count(distinct name) from runnel.event_type`).Scan(&registered); err != nil {
+		return "", queryFault(err, "read the event types")
+	}
+	if registered == 0 {
+		return "", warning{ErrEventTypes.New("no event type is registered, so writers may publish any, and a misspelled one halts the stream")}
+	}
+	var missing []string
+	for _, e := range s.catalog.Events() {
+		var there bool
+		if err := s.pg.QueryRow(ctx, `select exists (select from runnel.event_type where name = $1 and fingerprint = $2)`,
+			e.Name, e.Fingerprint[:]).Scan(&there); err != nil {
+			return "", queryFault(err, "read the event types")
+		}
+		if !there {
+			missing = append(missing, e.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return "", ErrEventTypes.New("not registered in this version: %s", strings.Join(missing, ", "))
+	}
+	return fmt.Sprintf("%d event types are registered, all of the catalog among them", registered), nil
+}

@@ -1,0 +1,103 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/config"
+)
+
+var slotChecks = []Check{
+	{Name: "slot", About: "the replication slot is the recorded one, and usable", Needs: []string{"outbox"}, Run: checkSlot},
+	{Name: "wal-retention", About: "the server keeps the WAL that the slot needs, and its disk can bear it", Needs: []string{"slot"}, Run: checkRetention},
+}
+
+func checkSlot(ctx context.Context, s *Session) (string, error) {
+	name := s.cfg.Capture.Slot
+	slot, err := capture.ReadSlot(ctx, s.pg, name)
+	if err != nil {
+		return "", queryFault(err, "read the slot")
+	}
+	var recorded string
+	err = s.pg.QueryRow(ctx, `select slot from runnel.pipeline where name = $1`, s.cfg.Name).Scan(&recorded)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", queryFault(err, "read the pipeline's record")
+	}
+	switch {
+	case recorded != "" && recorded != name:
+		return "", capture.ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s", s.cfg.Name, recorded, name)
+	case !slot.Exists && recorded != "":
+		return "", capture.ErrSlotMissing.New("slot %s was recorded, but is not on the server", name)
+	case !slot.Exists:
+		return "slot " + name + " is not there yet; the first `runnel run` creates it", nil
+	case !slot.Logical || slot.Plugin != "pgoutput" || slot.Database != s.pg.Config().Database:
+		return "", capture.ErrSlotForeign.New("slot %s belongs to %s (plugin %q)", name, slot.Database, slot.Plugin)
+	case slot.WALStatus == "lost":
+		return "", capture.ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", name)
+	case slot.WALStatus == "unreserved":
+		return "", warning{ErrSlotAtRisk.New("slot %s needs WAL beyond max_slot_wal_keep_size (wal_status is unreserved)", name)}
+	case !slot.Active:
+		return "", warning{ErrSlotIdle.New("slot %s is %s behind, and nobody streams from it", name, formatBytes(int64(slot.LagBytes())))}
+	}
+	holder := describeHolder(ctx, s.pg, slot.ActivePID)
+	return fmt.Sprintf("slot %s is %s behind, streamed by %s", name, formatBytes(int64(slot.LagBytes())), holder), nil
+}
+
+// describeHolder names the session that streams, as far as our role may see.
+func describeHolder(ctx context.Context, pg *pgx.Conn, pid int32) string {
+	var application, address string
+	err := pg.QueryRow(ctx, `select coalesce(application_name, ''), coalesce(client_addr::text, 'a local socket')
+		from pg_stat_activity where pid = $1`, pid).Scan(&application, &address)
+	if err != nil || application == "" {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return fmt.Sprintf("%s (process %d, from %s)", application, pid, strings.TrimSuffix(address, "/32"))
+}
+
+// manyBytes is what an unlimited slot may keep before the doctor warns.
+const manyBytes = 10 << 30
+
+func checkRetention(ctx context.Context, s *Session) (string, error) {
+	slot, err := capture.ReadSlot(ctx, s.pg, s.cfg.Capture.Slot)
+	if err != nil {
+		return "", queryFault(err, "read the slot")
+	}
+	var limitMB int64
+	if err := s.pg.QueryRow(ctx, `select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'`).Scan(&limitMB); err != nil {
+		return "", queryFault(err, "read max_slot_wal_keep_size")
+	}
+	retained := int64(slot.RetainedBytes())
+	if limitMB < 0 {
+		saw := formatBytes(retained) + " of WAL kept, without limit (max_slot_wal_keep_size = -1)"
+		if retained > manyBytes {
+			return "", warning{ErrWALRetained.New("%s", saw)}
+		}
+		return saw, nil
+	}
+	saw := fmt.Sprintf("%s of WAL kept of at most %s (max_slot_wal_keep_size)", formatBytes(retained), formatBytes(limitMB<<20))
+	if retained > limitMB<<20/2 {
+		return "", warning{ErrSlotAtRisk.New("%s", saw)}
+	}
+	return saw, nil
+}
+
+// formatBytes writes n for people: three digits at most before the unit.
+func formatBytes(n int64) string {
+	for _, u := range []struct {
+		name  string
+		bytes int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.bytes {
+			if n%u.bytes == 0 {
+				return config.FormatSize(n / u.bytes * u.bytes)
+			}
+			return fmt.Sprintf("%.1f%s", float64(n)/float64(u.bytes), u.name)
+		}
+	}
+	return config.FormatSize(n)
+}

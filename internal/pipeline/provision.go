@@ -1,0 +1,112 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// provision creates what is missing, and changes nothing that is there: the
+// outbox (if the role may), the namespace with its policies, the topics, and
+// the schemas that the catalog has and the registry has not.
+func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
+	if err := r.initOutbox(ctx); err != nil {
+		return err
+	}
+	changed, err := r.client.EnsureNamespace(ctx, r.cfg.Namespace, r.policy())
+	if err != nil {
+		return err
+	}
+	if len(changed) > 0 {
+		r.log.Info("namespace set up", "namespace", r.cfg.Namespace, "changed", changed)
+	}
+	names, events := plan(catalog, r.routes)
+	for _, name := range names {
+		full := FullName(r.cfg.Namespace, name)
+		created, err := r.client.EnsureTopic(ctx, full, r.cfg.Partitions, nil)
+		if errors.Is(err, broker.ErrPartitionCount) {
+			err = nil // it exists with its own count, which is for life
+		}
+		if err != nil {
+			return err
+		}
+		if created {
+			r.log.Info("topic created", "topic", full, "partitions", r.cfg.Partitions)
+		}
+		if err := r.register(ctx, name, full, events[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initOutbox runs init when the outbox is incomplete.
+func (r *run) initOutbox(ctx context.Context) error {
+	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	if err != nil {
+		// capture.Open says what is wrong with the server, and how to mend it.
+		r.log.Debug("no outbox set-up", "error", redact(err))
+		return nil
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	report, err := outbox.Init(ctx, db, outbox.InitOptions{})
+	if err != nil {
+		return err
+	}
+	if report.Changed() {
+		r.log.Info("outbox set up")
+	}
+	return nil
+}
+
+// register brings a topic's schema up to date with the catalog.
+func (r *run) register(ctx context.Context, name, full string, events []*schemas.EventType) error {
+	versions, err := r.registry.Versions(ctx, full)
+	if err != nil {
+		return err
+	}
+	var previous *schemas.TopicSchema
+	if len(versions) > 0 {
+		previous = versions[len(versions)-1]
+	}
+	if previous != nil && covers(versions, events, full) == nil {
+		return nil
+	}
+	composed, err := schemas.Compose(name, events, previous)
+	if err != nil {
+		return err
+	}
+	version, err := r.registry.Register(ctx, full, composed)
+	if err != nil {
+		return fmt.Errorf("register the schema of %s: %w", full, err)
+	}
+	r.log.Info("schema registered", "topic", full, "version", version)
+	return nil
+}
+
+func (r *run) policy() broker.NamespacePolicy {
+	return broker.NamespacePolicy{Retention: broker.Retention{Time: max(0, r.cfg.Retention)}}
+}
+
+// checkNamespace refuses a namespace in which publishing would not be exactly
+// once.
+func (r *run) checkNamespace(ctx context.Context) error {
+	deviations, err := r.client.CheckNamespace(ctx, r.cfg.Namespace, r.policy())
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(deviations, func(d broker.Deviation) bool { return d.Fatal })
+	if i < 0 {
+		return nil
+	}
+	d := deviations[i]
+	return broker.ErrNamespacePolicy.New("%s is %s and must be %s", d.Policy, d.Have, d.Want).
+		At("namespace %s", r.cfg.Namespace).Fix("Run `runnel run --auto-apply`, or: %s", d.Fix)
+}

@@ -1,0 +1,269 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// batchesAhead is how many batches may be read before the loop takes them.
+const batchesAhead = 8
+
+// limitsInterval is how often the topics' size limits are asked for.
+const limitsInterval = 5 * time.Second
+
+// run is one attempt.
+type run struct {
+	cfg    Config
+	routes *router.Routes
+	log    *slog.Logger
+	report *reporter
+
+	client   *broker.Pulsar
+	registry *schemas.Registry
+	topics   []topic
+	source   *capture.Source
+	progress *capture.Progress
+	tails    atomic.Pointer[[]capture.PartitionTail]
+}
+
+// run prepares, streams until the first error or until ctx ends, and cleans up.
+func (r *run) run(ctx context.Context) error {
+	defer r.close()
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	return r.stream(ctx)
+}
+
+func (r *run) close() {
+	if r.progress != nil {
+		r.progress.Close()
+	}
+	if r.source != nil {
+		r.source.Close()
+	}
+	if r.client != nil {
+		r.client.Close()
+	}
+}
+
+// prepare connects, creates what may be created, and checks everything that can
+// be checked before the slot is taken.
+func (r *run) prepare(ctx context.Context) (err error) {
+	catalog, err := schemas.Load(os.DirFS(r.cfg.Schemas), ".")
+	if err != nil {
+		return err
+	}
+	if r.client, err = broker.Dial(ctx, r.cfg.Broker); err != nil {
+		return err
+	}
+	r.registry = schemas.NewRegistry(r.client.AdminURL(), r.client.HTTP())
+	if r.cfg.AutoApply {
+		if err := r.provision(ctx, catalog); err != nil {
+			return err
+		}
+	}
+	if err := r.checkNamespace(ctx); err != nil {
+		return err
+	}
+	if r.topics, err = r.loadTopics(ctx, catalog); err != nil {
+		return err
+	}
+	settings := capture.Config{
+		URL: r.cfg.PostgresURL, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
+		Published: r.anythingPublished, Logger: r.log,
+	}
+	if r.source, err = capture.Open(ctx, settings); err != nil {
+		return err
+	}
+	if r.progress, err = capture.NewProgress(ctx, settings); err != nil {
+		return err
+	}
+	return r.registerEventTypes(ctx, catalog)
+}
+
+// registerEventTypes lets writers know what may be published.
+func (r *run) registerEventTypes(ctx context.Context, catalog *schemas.Catalog) error {
+	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	if err != nil {
+		return fmt.Errorf("register the event types: %w", redact(err))
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	_, err = outbox.RegisterEventTypes(ctx, db, catalog.Events())
+	return err
+}
+
+// stream runs the attempt's goroutines. They end in this order: the loop stops
+// reading and waits for acknowledgements; then the source tells Postgres the
+// last confirmation and gives the slot up; then progress is saved once more.
+func (r *run) stream(ctx context.Context) error {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	soft, stop := context.WithCancel(ctx)
+	defer stop()
+
+	batches := make(chan *router.Batch, batchesAhead)
+	helpers, helperCtx := errgroup.WithContext(hard)
+	l := r.newLoop(batches, helpers)
+
+	var sourceErr error
+	sourceDone := make(chan struct{})
+	go func() {
+		defer close(sourceDone)
+		defer stop() // without a source there is nothing to loop for
+		sourceErr = r.source.Run(hard, batches)
+	}()
+	for _, helper := range []func(context.Context) error{
+		r.auditAndSave, func(ctx context.Context) error { return r.watchLimits(ctx, l) }, r.watchLag, r.keepHouse,
+	} {
+		helpers.Go(func() error {
+			err := helper(helperCtx)
+			if err != nil && helperCtx.Err() == nil {
+				l.mail.fail(err)
+			}
+			return err
+		})
+	}
+	helpers.Go(func() error {
+		select {
+		case <-r.source.Started():
+			r.report.streaming()
+			r.log.Info("streaming", "slot", r.source.Slot(), "from", formatLSN(r.source.StartLSN()), "topics", len(r.topics))
+		case <-helperCtx.Done():
+		}
+		return nil
+	})
+
+	loopErr := l.run(soft)
+	cancel()
+	<-sourceDone
+	helpersErr := helpers.Wait()
+	return first(ctx, loopErr, sourceErr, helpersErr)
+}
+
+// first returns the error that ended the run: the loop's, else the source's.
+// What comes of cancelling the others is none.
+func first(ctx context.Context, errs ...error) error {
+	for _, err := range errs {
+		if err != nil && (!errors.Is(err, context.Canceled) || ctx.Err() != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
+	start := position.Position{Epoch: r.source.Epoch(), LSN: r.source.StartLSN()}
+	cfg := router.Config{Routes: r.routes, Start: start, MaxBytes: r.cfg.InFlight}
+	for _, t := range r.topics {
+		cfg.Topics = append(cfg.Topics, router.Topic{Name: t.local, Partitions: t.partitions, Codec: t.codec})
+	}
+	l := &loop{
+		log: r.log, state: router.New(cfg), source: r.source, client: r.client, topics: r.topics,
+		start: start, name: "runnel-" + r.cfg.Name, stall: r.cfg.Stall, report: r.report,
+		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
+		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
+		onSlot: r.checkRoutes, tails: &r.tails,
+	}
+	for id := range router.Lane(l.state.Lanes()) {
+		t, partition := l.state.Partition(id)
+		l.lanes = append(l.lanes, newLane(l.mail, id, t, broker.Partition{Topic: r.topics[t].full, Index: partition}))
+	}
+	l.acquired = make(chan acquisition, len(l.lanes))
+	return l
+}
+
+// auditAndSave audits the start, and from then on keeps what is confirmed in the
+// source database. The order matters: a row that is missing would be taken for
+// confirmed by the next audit once progress were saved over it.
+func (r *run) auditAndSave(ctx context.Context) error {
+	if err := r.auditStart(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return r.progress.Run(ctx, r.source.Confirmed, func() []capture.PartitionTail {
+		if tails := r.tails.Load(); tails != nil {
+			return *tails
+		}
+		return nil
+	})
+}
+
+// watchLimits tells the loop when a topic accepts other sizes.
+func (r *run) watchLimits(ctx context.Context, l *loop) error {
+	tick := time.NewTicker(limitsInterval)
+	defer tick.Stop()
+	for {
+		for i := range r.topics {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			limit, err := r.client.MaxMessageSize(ctx, r.topics[i].full)
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case l.resized <- resize{i, limit}:
+			}
+		}
+	}
+}
+
+// watchLag measures how much WAL is not confirmed.
+func (r *run) watchLag(ctx context.Context) error {
+	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	if err != nil {
+		return fmt.Errorf("measure the lag: %w", redact(err))
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			slot, err := capture.ReadSlot(ctx, db, r.source.Slot())
+			if err != nil {
+				return err
+			}
+			r.report.lag(int64(slot.LagBytes()))
+		}
+	}
+}
+
+// keepHouse makes and drops outbox partitions.
+func (r *run) keepHouse(ctx context.Context) error {
+	h := &outbox.Housekeeper{URL: r.cfg.PostgresURL, Retention: r.cfg.OutboxRetention, Logger: r.log}
+	return h.Run(ctx)
+}
+
+// redact drops what a connection error may quote of the address.
+func redact(err error) error {
+	var parse *pgx.ParseConfigError
+	if errors.As(err, &parse) {
+		return errors.New("the source database's address is not a Postgres URL")
+	}
+	return err
+}
