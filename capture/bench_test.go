@@ -86,14 +86,14 @@ func BenchmarkDrain(b *testing.B) {
 		b.ReportMetric(float64(cpu.Nanoseconds())/n, "cpu-ns/row")
 		b.ReportMetric(float64(size)/n, "wire-B/row")
 		b.ReportMetric(n/float64(batches), "rows/batch")
-		if peer := recvlogical(b, f, end); peer > 0 {
+		if peer := recvlogical(b, f, end, n); peer > 0 {
 			b.ReportMetric(n/peer.Seconds(), "recvlogical-rows/s")
 		}
 	}
 }
 
 // recvlogical returns how long pg_recvlogical takes, 0 if there is none.
-func recvlogical(b *testing.B, f *fixture, end string) time.Duration {
+func recvlogical(b *testing.B, f *fixture, end string, rows float64) time.Duration {
 	path, err := exec.LookPath("pg_recvlogical")
 	if err != nil {
 		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pg_recvlogical")
@@ -104,12 +104,15 @@ func recvlogical(b *testing.B, f *fixture, end string) time.Duration {
 		path = found[0]
 	}
 	began := time.Now()
-	out, err := exec.Command(path, "-d", f.URL(), "-S", f.Slot("peer"), "--start", "-f", os.DevNull, "-E", end, "-n", "-F", "0",
-		"-o", "proto_version=1", "-o", "publication_names=runnel", "-o", "binary=true").CombinedOutput()
+	cmd := exec.Command(path, "-d", f.URL(), "-S", f.Slot("peer"), "--start", "-f", os.DevNull, "-E", end, "-n", "-F", "0",
+		"-o", "proto_version=1", "-o", "publication_names=runnel", "-o", "binary=true")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		b.Fatalf("pg_recvlogical: %v: %s", err, out)
 	}
-	return time.Since(began)
+	took := time.Since(began)
+	b.ReportMetric(float64((cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()).Nanoseconds())/rows, "recvlogical-cpu-ns/row")
+	return took
 }
 
 func cpuTime(b *testing.B) time.Duration {

@@ -14,3 +14,16 @@ func (b *BrokerConfig) SetBroker(client broker.Client, r registry) {
 
 // SetSleep makes a projection pause by f.
 func (p *Projection) SetSleep(f func(context.Context, time.Duration) error) { p.sleep = f }
+
+// ReadAndDecode reads a message as a projection does.
+func ReadAndDecode(ctx context.Context, r registry, in *broker.Incoming, into any) error {
+	c := newCodec(r)
+	m, _, err := c.read(in)
+	if err == nil {
+		err = c.prepare(ctx, &m)
+	}
+	if err == nil {
+		err = m.Decode(into)
+	}
+	return err
+}

@@ -86,7 +86,7 @@ func encodeEvent(e *Event, defaults map[string]string, now time.Time, maxBytes i
 	case !validName(t.AggregateType):
 		return r, 0, ErrInvalid.New("aggregate type %.60q: want 1 to %d of A-Z a-z 0-9 _ . : = -", t.AggregateType, maxName200)
 	}
-	payload, err := e.Payload.AppendAvro(nil)
+	payload, err := e.Payload.AppendAvro([]byte{}) // not nil: an event without fields has no bytes, which is not NULL
 	if err != nil {
 		return r, 0, ErrInvalid.Wrap(err, "payload of %s", t.Name)
 	}

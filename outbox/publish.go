@@ -63,13 +63,13 @@ func (p Publisher) Publish(ctx context.Context, tx pgx.Tx, events ...Event) (Rec
 		return Receipt{}, err
 	}
 	n := len(rows)
-	ids := make([][16]byte, n)
+	ids := make([]string, n) // as text: the simple protocol knows no arrays of uuid
 	aggregateTypes, aggregateIDs, eventTypes := make([]string, n), make([]string, n), make([]string, n)
 	fingerprints, payloads := make([][]byte, n), make([][]byte, n)
 	headers, times := make([]string, n), make([]time.Time, n)
 	for i := range rows {
 		r := &rows[i]
-		ids[i], aggregateTypes[i], aggregateIDs[i], eventTypes[i] = r.id, r.aggregateType, r.aggregateID, r.eventType
+		ids[i], aggregateTypes[i], aggregateIDs[i], eventTypes[i] = r.id.String(), r.aggregateType, r.aggregateID, r.eventType
 		fingerprints[i], payloads[i], headers[i], times[i] = r.fingerprint, r.payload, r.headers, r.occurredAt
 	}
 	_, err = tx.Exec(ctx, insertRows, ids, aggregateTypes, aggregateIDs, eventTypes, fingerprints, payloads, headers, times)

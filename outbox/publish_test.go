@@ -174,13 +174,15 @@ func TestPublishValidates(t *testing.T) {
 		change func(*outbox.Event)
 		want   *fault.Code
 	}{
-		"no aggregate id":       {func(e *outbox.Event) { e.AggregateID = "" }, outbox.ErrInvalid},
-		"long aggregate id":     {func(e *outbox.Event) { e.AggregateID = strings.Repeat("x", 1025) }, outbox.ErrInvalid},
-		"NUL in aggregate id":   {func(e *outbox.Event) { e.AggregateID = "a\x00b" }, outbox.ErrInvalid},
-		"bad UTF-8":             {func(e *outbox.Event) { e.AggregateID = "\xff" }, outbox.ErrInvalid},
-		"no payload":            {func(e *outbox.Event) { e.Payload = nil }, outbox.ErrInvalid},
-		"no event type":         {func(e *outbox.Event) { e.Payload = typeless{} }, outbox.ErrInvalid},
-		"bad event type":        {func(e *outbox.Event) { e.Payload = placed{typ: &schemas.EventType{Name: "a b", AggregateType: "order"}} }, outbox.ErrInvalid},
+		"no aggregate id":     {func(e *outbox.Event) { e.AggregateID = "" }, outbox.ErrInvalid},
+		"long aggregate id":   {func(e *outbox.Event) { e.AggregateID = strings.Repeat("x", 1025) }, outbox.ErrInvalid},
+		"NUL in aggregate id": {func(e *outbox.Event) { e.AggregateID = "a\x00b" }, outbox.ErrInvalid},
+		"bad UTF-8":           {func(e *outbox.Event) { e.AggregateID = "\xff" }, outbox.ErrInvalid},
+		"no payload":          {func(e *outbox.Event) { e.Payload = nil }, outbox.ErrInvalid},
+		"no event type":       {func(e *outbox.Event) { e.Payload = typeless{} }, outbox.ErrInvalid},
+		"bad event type": {func(e *outbox.Event) {
+			e.Payload = placed{typ: &schemas.EventType{Name: "a b", AggregateType: "order"}}
+		}, outbox.ErrInvalid},
 		"bad aggregate type":    {func(e *outbox.Event) { e.Payload = placed{typ: &schemas.EventType{Name: "A", AggregateType: "or/der"}} }, outbox.ErrInvalid},
 		"payload refuses":       {func(e *outbox.Event) { e.Payload = placed{err: errors.New("enum")} }, outbox.ErrInvalid},
 		"nameless header":       {func(e *outbox.Event) { e.Headers = map[string]string{"": "x"} }, outbox.ErrInvalid},
@@ -225,7 +227,7 @@ func TestPublishValidates(t *testing.T) {
 
 type typeless struct{}
 
-func (typeless) EventType() *schemas.EventType          { return nil }
+func (typeless) EventType() *schemas.EventType         { return nil }
 func (typeless) AppendAvro(dst []byte) ([]byte, error) { return dst, nil }
 
 func TestSchemaNotApplied(t *testing.T) {

@@ -17,7 +17,7 @@ func (r *Resolver) Append(dst, data []byte) ([]byte, error) {
 	if !r.root.changes {
 		return append(dst, data...), nil
 	}
-	x := resolving{walker: walker{data: data, free: math.MaxInt}, out: dst, limit: len(dst) + maxResolvedBytes}
+	x := resolving{walker: walker{data: data, free: math.MaxInt / 2}, out: dst, limit: len(dst) + maxResolvedBytes}
 	if x.run(r.root, 0) < 0 {
 		return dst, x.error()
 	}

@@ -27,25 +27,30 @@ func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, repla
 	if _, oldest := s.back(at, 0); oldest || first.Less(replayed) {
 		return back.Tail(), nil
 	}
-	start := at
-	for step := int64(firstStep); ; step *= 2 {
-		var oldest bool
-		if start, oldest = s.back(at, step); oldest {
-			break
-		}
-		below, err := p.firstPosition(ctx, q, start)
-		if err != nil {
-			return Tail{}, err
-		}
-		if below.Less(replayed) {
-			break
-		}
+	start, err := p.stepBack(ctx, q, s, at, replayed)
+	if err != nil {
+		return Tail{}, err
 	}
 	back = ReadBack{Replayed: replayed}
 	if _, err := p.readEntries(ctx, q, start, at, &back); err != nil {
 		return Tail{}, err
 	}
 	return back.Tail(), nil
+}
+
+// stepBack returns an entry at or before at whose first message is below a
+// position, or the oldest entry there is.
+func (p *Pulsar) stepBack(ctx context.Context, q Partition, s ledgerStats, at entryID, below position.Position) (entryID, error) {
+	for step := int64(firstStep); ; step *= 2 {
+		start, oldest := s.back(at, step)
+		if oldest {
+			return start, nil
+		}
+		first, err := p.firstPosition(ctx, q, start)
+		if err != nil || first.Less(below) {
+			return start, err
+		}
+	}
 }
 
 // firstPosition returns the position of an entry's first message.

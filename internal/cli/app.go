@@ -22,9 +22,9 @@ type app struct {
 	output string // text or json
 	color  string // auto, always or never
 
-	result    any  // of the command that ran
-	partial   bool // the result is worth showing although the command failed
+	result    any  // of the command that ran; shown even when it failed
 	streaming bool // standard output holds JSON lines: envelopes go to standard error
+	helped    bool // the output was a help text
 }
 
 // main runs args and returns the exit code.

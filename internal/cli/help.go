@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,73 +9,70 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}Usage:
-{{- if .HasAvailableSubCommands}}
-  {{.CommandPath}} <command> [flags]
-
-Commands:
-{{- range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}
-{{- else}}
-  {{.UseLine}}
-{{- end}}
-{{- if .HasExample}}
-
-Examples:
-{{.Example}}
-{{- end}}
-{{- if and .HasParent .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
-{{- end}}
-
-Common flags:
-{{common . | trimTrailingWhitespaces}}
-
-Exit codes:
+const exitCodes = `Exit codes:
   0 fine; 1 failed at run time; 2 wrong input or findings; 3 environment
   (cannot connect, missing grant or setting); 130, 143 interrupted
-{{- if .HasAvailableSubCommands}}
-
-Run "{{.CommandPath}} <command> --help" for a command.
-{{- end}}
 `
+
+// help writes the help on cmd. All commands have this one form.
+func help(cmd *cobra.Command) string {
+	var b strings.Builder
+	section := func(title, body string) {
+		if body = strings.TrimRight(body, "\n "); body != "" {
+			fmt.Fprintf(&b, "\n%s:\n%s\n", title, body)
+		}
+	}
+	b.WriteString(strings.TrimSpace(cmd.Long) + "\n")
+	group := cmd.HasAvailableSubCommands()
+	if group {
+		section("Usage", "  "+cmd.CommandPath()+" <command> [flags]")
+		var commands strings.Builder
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(&commands, "  %-12s %s\n", sub.Name(), sub.Short)
+			}
+		}
+		section("Commands", commands.String())
+	} else {
+		section("Usage", "  "+cmd.UseLine()+" [flags]")
+	}
+	section("Examples", cmd.Example)
+	if cmd.HasParent() {
+		section("Flags", cmd.LocalNonPersistentFlags().FlagUsages())
+	}
+	section("Common flags", cmd.Root().PersistentFlags().FlagUsages())
+	b.WriteString("\n" + exitCodes)
+	if group {
+		fmt.Fprintf(&b, "\nRun \"%s <command> --help\" for a command.\n", cmd.CommandPath())
+	}
+	return b.String()
+}
 
 // addHelp sets the help's form, and a help command that fails as others do.
 func (a *app) addHelp(root *cobra.Command) {
-	cobra.AddTemplateFunc("common", func(cmd *cobra.Command) string {
-		return cmd.Root().PersistentFlags().FlagUsages()
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		p := &printer{w: a.stdout}
+		p.print("%s", help(cmd))
+		a.helped = true
 	})
-	root.SetHelpTemplate(helpTemplate)
-	root.SetUsageTemplate(helpTemplate)
-	help := &cobra.Command{
+	root.SetHelpCommand(&cobra.Command{
 		Use:                   "help [command]",
 		Short:                 "Help on a command",
 		Long:                  "Prints the help on a command; the same as the flag --help.",
 		Example:               "  runnel help dev up",
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				parent := cmd.Root()
-				if target != nil {
-					parent = target
+			target := cmd.Root()
+			for i, name := range args {
+				at := slices.IndexFunc(target.Commands(), func(c *cobra.Command) bool { return c.Name() == name })
+				if at < 0 {
+					return unknownCommand(target, args[i:])
 				}
-				return unknownCommand(parent, rest)
+				target = target.Commands()[at]
 			}
 			return target.Help()
 		},
-	}
-	root.SetHelpCommand(help)
-}
-
-// helped reports whether the command's output was a help text.
-func helped(cmd *cobra.Command) bool {
-	f := cmd.Flags().Lookup("help")
-	return cmd.Name() == "help" || cmd == cmd.Root() || f != nil && f.Changed
+	})
 }
 
 // flagNames are the names of all flags that cmd takes.
@@ -84,5 +82,5 @@ func flagNames(cmd *cobra.Command) []string {
 	cmd.LocalFlags().VisitAll(add)
 	cmd.InheritedFlags().VisitAll(add)
 	slices.Sort(names)
-	return slices.CompactFunc(names, func(a, b string) bool { return strings.EqualFold(a, b) })
+	return slices.Compact(names)
 }

@@ -39,7 +39,7 @@ type errorReport struct {
 
 // finish prints result and error, and returns the exit code.
 func (a *app) finish(ctx context.Context, cmd *cobra.Command, err error) int {
-	report := a.report(ctx, cmd, err)
+	report := a.report(ctx, err)
 	var written error
 	if a.output == "json" {
 		written = a.printEnvelope(cmd, report)
@@ -63,7 +63,7 @@ func (a *app) finish(ctx context.Context, cmd *cobra.Command, err error) int {
 
 // report describes err, nil if there is none. A command that a signal stopped
 // and that returned no error has ended well.
-func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) *errorReport {
+func (a *app) report(ctx context.Context, err error) *errorReport {
 	if err == nil {
 		return nil
 	}
@@ -75,10 +75,6 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) *errorR
 		r := describe(err)
 		r.exit = signal.exitCode()
 		return r
-	}
-	if fault.Find(err) == nil && strings.HasPrefix(err.Error(), "unknown command") && cmd == cmd.Root() {
-		// the one complaint of cobra that no hook of ours sees
-		err = unknownCommand(cmd, cmd.Flags().Args())
 	}
 	return describe(err)
 }
@@ -113,12 +109,13 @@ func describeOne(err error) *errorReport {
 	case e != nil:
 		code = e.Code
 	case !errors.As(err, &code):
-		e = ErrFailed.Wrap(err, "")
 		code = ErrFailed
 	}
 	r := &errorReport{Code: code.ID, Message: err.Error(), Remedy: code.Remedy, exit: int(code.Class)}
-	if e == nil { // a bare code
-		r.Message = code.Cause
+	if e == nil {
+		if err == error(code) {
+			r.Message = code.Cause
+		}
 		return r
 	}
 	r.Path, r.Remedy = e.Where, e.WhatToDo()
@@ -132,14 +129,11 @@ func describeOne(err error) *errorReport {
 }
 
 func (a *app) printEnvelope(cmd *cobra.Command, report *errorReport) error {
-	if a.result == nil && report == nil && cmd.Name() != "run" && (a.streaming || helped(cmd)) {
+	if report == nil && (a.streaming || a.helped) {
 		return nil // JSON lines, or the help, were the output
 	}
 	out := a.stdout
 	if a.streaming {
-		if report == nil {
-			return nil
-		}
 		out = a.stderr
 	}
 	name := strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()))

@@ -36,7 +36,11 @@ type Result struct {
 	Remedy  string `json:"remedy,omitempty"` // what to do; may hold SQL to copy
 
 	class fault.Class
+	err   error
 }
+
+// Err is the fault behind a failure or warning, with its cause; else nil.
+func (r Result) Err() error { return r.err }
 
 // A Check looks at one thing.
 type Check struct {
@@ -53,15 +57,19 @@ type Report struct {
 	Results []Result `json:"checks"`
 }
 
-// Failed reports whether a check failed, and the class of the first that did:
-// Input for bad input (a broken catalog), Environment for the rest.
+// Failed reports whether a check failed, and as what: Environment if one of the
+// environment did, Input if only what was given is wrong (a broken catalog).
 func (r Report) Failed() (fault.Class, bool) {
+	class, failed := fault.Input, false
 	for _, x := range r.Results {
 		if x.Status == Fail {
-			return x.class, true
+			failed = true
+			if x.class != fault.Input {
+				class = fault.Environment
+			}
 		}
 	}
-	return 0, false
+	return class, failed
 }
 
 // Count returns how many results have that status.
@@ -173,7 +181,7 @@ func runOne(ctx context.Context, s *Session, c Check, status map[string]Status) 
 
 // describe fills in a result from the fault in err.
 func describe(r *Result, err error) {
-	r.Message, r.Code, r.class = err.Error(), "CHECK_FAILED", fault.Environment
+	r.Message, r.Code, r.class, r.err = err.Error(), ErrCheck.ID, ErrCheck.Class, err
 	if e := fault.Find(err); e != nil {
 		r.Message = e.Message
 		if e.Err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/capture"
@@ -52,9 +51,9 @@ func (r *run) checkRoutes(ctx context.Context) error {
 		counts[t.local] = t.partitions
 	}
 	hash := r.routes.Hash(counts)
-	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	db, err := r.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("check the routes: %w", redact(err))
+		return err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	var stored *string

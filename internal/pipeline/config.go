@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -36,6 +37,8 @@ type Config struct {
 	Stall time.Duration
 	// OutboxRetention keeps outbox partitions for so long. Zero: 7 days. Less: forever.
 	OutboxRetention time.Duration
+	// Roles that AutoApply makes. Default: runnel_owner, runnel_writer, runnel_daemon.
+	Roles outbox.Roles
 	// AutoApply creates what is missing: outbox, namespace, topics, schemas.
 	AutoApply bool
 	// HTTP is the address of health, metrics and status. Empty: none. When its

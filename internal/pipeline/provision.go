@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -49,14 +47,14 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 
 // initOutbox runs init when the outbox is incomplete.
 func (r *run) initOutbox(ctx context.Context) error {
-	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	db, err := r.connect(ctx)
 	if err != nil {
 		// capture.Open says what is wrong with the server, and how to mend it.
-		r.log.Debug("no outbox set-up", "error", redact(err))
+		r.log.Debug("no outbox set-up", "error", err)
 		return nil
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	report, err := outbox.Init(ctx, db, outbox.InitOptions{})
+	report, err := outbox.Init(ctx, db, outbox.InitOptions{Roles: r.cfg.Roles})
 	if err != nil {
 		return err
 	}

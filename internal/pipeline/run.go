@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/capture"
@@ -99,9 +100,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 
 // registerEventTypes lets writers know what may be published.
 func (r *run) registerEventTypes(ctx context.Context, catalog *schemas.Catalog) error {
-	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	db, err := r.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("register the event types: %w", redact(err))
+		return err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	_, err = outbox.RegisterEventTypes(ctx, db, catalog.Events())
@@ -232,9 +233,9 @@ func (r *run) watchLimits(ctx context.Context, l *loop) error {
 
 // watchLag measures how much WAL is not confirmed.
 func (r *run) watchLag(ctx context.Context) error {
-	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	db, err := r.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("measure the lag: %w", redact(err))
+		return err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	tick := time.NewTicker(time.Second)
@@ -255,13 +256,22 @@ func (r *run) watchLag(ctx context.Context) error {
 
 // keepHouse makes and drops outbox partitions.
 func (r *run) keepHouse(ctx context.Context) error {
-	h := &outbox.Housekeeper{URL: r.cfg.PostgresURL, Retention: r.cfg.OutboxRetention, Logger: r.log}
+	h := &outbox.Housekeeper{Connect: r.connect, Retention: r.cfg.OutboxRetention, Logger: r.log}
 	return h.Run(ctx)
+}
+
+// connect opens a connection to the source database.
+func (r *run) connect(ctx context.Context) (*pgx.Conn, error) {
+	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
+	}
+	return db, nil
 }
 
 // redact drops what a connection error may quote of the address.
 func redact(err error) error {
-	var parse *pgx.ParseConfigError
+	var parse *pgconn.ParseConfigError
 	if errors.As(err, &parse) {
 		return errors.New("the source database's address is not a Postgres URL")
 	}

@@ -1,0 +1,106 @@
+package deploy
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// settings parses `key = value` lines and fails on anything else and on a key
+// given twice.
+func settings(t *testing.T, text string) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		key = strings.TrimSpace(key)
+		if !ok || key == "" || strings.ContainsAny(key, " #") {
+			t.Errorf("line %d is no setting: %s", n, line)
+		}
+		if _, twice := values[key]; twice {
+			t.Errorf("line %d: %s is set twice", n, key)
+		}
+		values[key] = strings.Trim(strings.TrimSpace(value), "'")
+	}
+	return values
+}
+
+// TestPulsarStandalone pins what the promise rests on.
+func TestPulsarStandalone(t *testing.T) {
+	got := settings(t, PulsarStandalone)
+	for key, want := range map[string]string{
+		"bindAddress":                       "127.0.0.1",
+		"advertisedAddress":                 "127.0.0.1",
+		"brokerDeduplicationEnabled":        "true",
+		"topicLevelPoliciesEnabled":         "true",
+		"brokerDeleteInactiveTopicsEnabled": "false",
+		"defaultRetentionTimeInMinutes":     "-1",
+		"defaultRetentionSizeInMB":          "-1",
+	} {
+		if got[key] != want {
+			t.Errorf("%s is %q, want %q", key, got[key], want)
+		}
+	}
+	if _, set := got["metadataStoreUrl"]; set {
+		t.Error("metadataStoreUrl must not be set")
+	}
+}
+
+func TestPostgreSQL(t *testing.T) {
+	got := settings(t, PostgreSQL)
+	for key, want := range map[string]string{
+		"listen_addresses":    "127.0.0.1",
+		"wal_level":           "logical",
+		"password_encryption": "scram-sha-256",
+	} {
+		if got[key] != want {
+			t.Errorf("%s is %q, want %q", key, got[key], want)
+		}
+	}
+	if _, set := got["port"]; set {
+		t.Error("the port comes from the stack")
+	}
+}
+
+// TestEveryFileExplainsItself: settings without a reason are not kept.
+func TestEveryFileExplainsItself(t *testing.T) {
+	for name, text := range map[string]string{"standalone.conf": PulsarStandalone, "postgresql.conf": PostgreSQL, "runnel.service": Unit} {
+		if !strings.HasPrefix(text, "# ") || strings.Count(text, "\n#") < 10 {
+			t.Errorf("%s has hardly any comments", name)
+		}
+	}
+}
+
+// TestUnit has systemd judge the unit, where systemd is.
+func TestUnit(t *testing.T) {
+	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "DynamicUser=yes", "Restart=on-failure"} {
+		if !strings.Contains(Unit, "\n"+line+"\n") {
+			t.Errorf("the unit lacks %s", line)
+		}
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("no systemd-analyze here")
+	}
+	// verify insists on a binary that exists.
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "runnel.service")
+	text := strings.Replace(Unit, "/usr/local/bin/runnel run", binary+" run", 1)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput(); err != nil {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
