@@ -32,14 +32,15 @@ const (
 //     runnel.control, and of tables that are not ours, are not counted.
 //  3. No input is added by a message that is refused.
 type decoder struct {
-	epoch    uint32
-	pipeline string
-	inTx     bool
-	lsn      uint64 // of the open transaction
-	index    uint32 // of its next row
-	rel      *relation
-	rels     map[uint32]*relation
-	audit    *audit // nil once it is done
+	epoch     uint32
+	pipeline  string
+	inTx      bool
+	lsn       uint64 // of the open transaction
+	index     uint32 // of its next row
+	committed int64  // when, in Postgres's microseconds
+	rel       *relation
+	rels      map[uint32]*relation
+	audit     *audit // nil once it is done
 }
 
 func newDecoder(epoch uint32, pipeline string) *decoder {
@@ -75,12 +76,13 @@ func (d *decoder) begin(m []byte, b *batcher) error {
 	}
 	d.inTx, d.index = true, 0
 	d.lsn = binary.BigEndian.Uint64(m[1:])
+	d.committed = int64(binary.BigEndian.Uint64(m[9:]))
 	in := b.next()
 	in.Kind = router.Begin
 	in.Transaction = router.Transaction{
 		Position:  position.Position{Epoch: d.epoch, LSN: d.lsn},
 		XID:       binary.BigEndian.Uint32(m[17:]),
-		Committed: unixMicro(int64(binary.BigEndian.Uint64(m[9:]))),
+		Committed: unixMicro(d.committed),
 	}
 	return nil
 }

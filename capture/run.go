@@ -39,7 +39,7 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 	r := &run{
 		Source: s, ctx: ctx, out: out, pid: hijacked.PID,
 		wire: newWire(hijacked.Conn), decoder: newDecoder(s.epoch, s.cfg.Pipeline),
-		tick: time.NewTicker(s.statusInterval),
+		tick: time.NewTicker(s.statusInterval), pace: newPacer(hijacked.Conn),
 	}
 	r.decoder.audit = s.missed.report(s.audited)
 	s.missed = nil
@@ -66,11 +66,13 @@ type run struct {
 	wire    *wire
 	decoder *decoder
 	batch   batcher
+	pace    pacer
 
 	tick       *time.Ticker // wakes a blocked send
 	nextStatus time.Time
 	marking    chan error // result of SnapshotDone; nil: not under way
 	delivered  bool       // the rows from before the slot were handed over
+	sent       int64      // when the newest message was, by the server's clock
 	broken     bool       // the connection is of no use any more
 }
 
@@ -133,6 +135,7 @@ func (r *run) message(kind byte, body []byte) error {
 	}
 	switch {
 	case len(body) > 25 && body[0] == 'w': // start, end, time, then pgoutput's
+		r.sent = int64(binary.BigEndian.Uint64(body[17:]))
 		return r.decoder.decode(body[25:], &r.batch)
 	case len(body) == 18 && body[0] == 'k':
 		r.decoder.walEnd(binary.BigEndian.Uint64(body[1:]), &r.batch)
@@ -191,11 +194,8 @@ func (r *run) awaitCopy(deadline time.Time) error {
 			if err := r.wire.makeRoom(); err != nil {
 				return err
 			}
-			if err := r.wire.conn.SetReadDeadline(deadline); err != nil {
+			if err := r.deadline(deadline); err != nil {
 				return err
-			}
-			if r.ctx.Err() != nil {
-				return r.ctx.Err()
 			}
 			if err := r.wire.read(); err != nil {
 				return r.readFault(err)
@@ -230,12 +230,19 @@ func (r *run) fill() error {
 		if err := r.wire.makeRoom(); err != nil {
 			return err
 		}
-		if err := r.wire.conn.SetReadDeadline(r.nextStatus); err != nil {
-			return r.readFault(err)
+		deadline := r.nextStatus
+		if silent < gatherTime && r.behind() > behindLimit {
+			if err := r.deadline(now.Add(gatherTime)); err != nil {
+				return err
+			}
+			if r.pace.gather(); r.pace.on {
+				deadline = time.Now().Add(gatherTime)
+			}
+		} else {
+			r.pace.off()
 		}
-		// After the deadline: the end of ctx sets one too, and must win.
-		if r.ctx.Err() != nil {
-			return r.ctx.Err()
+		if err := r.deadline(deadline); err != nil {
+			return err
 		}
 		err := r.wire.read()
 		if err == nil {
@@ -245,6 +252,21 @@ func (r *run) fill() error {
 			return r.readFault(err)
 		}
 	}
+}
+
+// behind tells how long after its commit the newest message was sent, by the
+// server's clock.
+func (r *run) behind() time.Duration {
+	return time.Duration(r.sent-r.decoder.committed) * time.Microsecond
+}
+
+// deadline sets when a read gives up. The end of ctx sets a deadline too, from
+// another goroutine, and must win: hence the look at it afterwards.
+func (r *run) deadline(t time.Time) error {
+	if err := r.wire.conn.SetReadDeadline(t); err != nil {
+		return r.readFault(err)
+	}
+	return r.ctx.Err()
 }
 
 func (r *run) readFault(err error) error {

@@ -17,8 +17,7 @@ import (
 //
 // Invariants:
 //  1. Only Run's goroutine touches the replication connection once it runs.
-//  2. What is confirmed never goes back (a ratchet), and starts at what the
-//     server holds confirmed.
+//  2. What is confirmed never goes back (a ratchet), and starts at StartLSN.
 //  3. The slot's record is committed before Open returns, hence before
 //     anything is published.
 //  4. The position at which Run starts is the one that StartLSN gave: if the
@@ -104,7 +103,9 @@ func (s *Source) open(ctx context.Context) (err error) {
 	if err := s.ensureSlot(ctx); err != nil {
 		return err
 	}
-	s.confirmed.Store(s.flushed)
+	// Not s.flushed: a new slot's is its consistent point, and the rows from
+	// before it would count as confirmed as soon as they were handed over.
+	s.confirmed.Store(s.start)
 	s.missed, err = readAudit(ctx, s.sql, s.cfg, s.rec)
 	return err
 }

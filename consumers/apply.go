@@ -181,9 +181,10 @@ func (w *worker) broken(v verdict, stored position.Stamp, e *entry) error {
 			"the topic's beginning is gone, or another projection uses the subscription %s", e.Ordinal, e.Position, w.p.cfg.subscription())
 	}
 	return what.At("%s", w.partition).
-		Fix("Check that no other service uses the subscription %s, that the topic keeps its beginning, and that nobody reset the subscription. "+
-			"Then rebuild: stop every instance, run: %s and start version %d, which begins at the start of the topics.",
-			w.p.cfg.subscription(), w.p.forget(), w.p.cfg.Version+1)
+		Fix("Check that no other service uses the subscription %[1]s. Stop every instance and delete the subscription "+
+			"(pulsar-admin topics unsubscribe -s %[1]s %[2]s): it begins again at the start of the topic, and what was applied is skipped. "+
+			"If the gap remains, the topic itself lacks the events; then rebuild: run: %[3]s and start version %[4]d.",
+			w.p.cfg.subscription(), w.partition, w.p.forget(), w.p.cfg.Version+1)
 }
 
 // rollback gives a transaction up even when ctx has ended.

@@ -92,7 +92,17 @@ type BrokerConfig struct {
 	// Default: slog.Default(), or the Config's.
 	Logger *slog.Logger
 
+	name    string    // of this instance, in the broker's statistics
 	connect connector // how to connect; nil: Pulsar
+}
+
+// instance names this process as one that runs a projection or subscription.
+func instance(of string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s@%s/%d", of, host, os.Getpid())
 }
 
 // WithDefaults returns b with every empty field set to its default.
@@ -155,6 +165,7 @@ func (c Config) WithDefaults() Config {
 		c.Broker.Logger = c.Logger
 	}
 	c.Broker = c.Broker.WithDefaults()
+	c.Broker.name = instance(c.Name)
 	return c
 }
 

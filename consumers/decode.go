@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -14,6 +15,9 @@ type registry interface {
 
 // codecLimit bounds each of a codec's caches; a full one is emptied.
 const codecLimit = 512
+
+// fetchLimit bounds one request to the registry.
+const fetchLimit = 30 * time.Second
 
 // codec reads payloads: it keeps the schemas that messages were written with,
 // and the plans that resolve them to the readers' types. It is safe for
@@ -53,6 +57,8 @@ func (c *codec) prepare(ctx context.Context, m *Message) error {
 	writer := c.writers[key]
 	c.mu.Unlock()
 	if writer == nil {
+		ctx, cancel := context.WithTimeout(ctx, fetchLimit)
+		defer cancel()
 		var err error
 		if writer, err = c.registry.Version(ctx, m.Topic, m.schema); err != nil {
 			return ErrSchemaUnavailable.Wrap(err, "version %d of %s", m.schema, m.Topic)

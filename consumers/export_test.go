@@ -9,7 +9,12 @@ import (
 
 // SetBroker makes a projection use another broker than Pulsar.
 func (b *BrokerConfig) SetBroker(client broker.Client, r registry) {
-	b.connect = func(context.Context, BrokerConfig) (broker.Client, registry, error) { return client, r, nil }
+	b.SetConnect(func() broker.Client { return client }, r)
+}
+
+// SetConnect is SetBroker with a connection for each Run.
+func (b *BrokerConfig) SetConnect(open func() broker.Client, r registry) {
+	b.connect = func(context.Context, BrokerConfig) (broker.Client, registry, error) { return open(), r, nil }
 }
 
 // SetSleep makes a projection pause by f.
@@ -27,3 +32,27 @@ func ReadAndDecode(ctx context.Context, r registry, in *broker.Incoming, into an
 	}
 	return err
 }
+
+// SubscribeWith is Subscribe with pauses of the test's own.
+func SubscribeWith(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, sleep sleeper) error {
+	return subscribe(ctx, b, name, topics, h, sleep)
+}
+
+// DropAcks connects to Pulsar and keeps all acknowledgements to itself.
+func (b *BrokerConfig) DropAcks() {
+	b.connect = func(ctx context.Context, b BrokerConfig) (broker.Client, registry, error) {
+		client, r, err := connectPulsar(ctx, b)
+		return ackless{client}, r, err
+	}
+}
+
+type ackless struct{ broker.Client }
+
+func (a ackless) Subscribe(ctx context.Context, of broker.Partition, name string) (broker.Consumer, error) {
+	c, err := a.Client.Subscribe(ctx, of, name)
+	return acklessConsumer{c}, err
+}
+
+type acklessConsumer struct{ broker.Consumer }
+
+func (acklessConsumer) Ack(broker.MessageID) error { return nil }

@@ -162,24 +162,47 @@ func TestGapStops(t *testing.T) {
 	}
 }
 
+// A subscription that was moved forward leaves a gap, and the remedy cures it.
+func TestGapOfTheSubscription(t *testing.T) {
+	w := newWorld(t, 1)
+	key := orders + "-partition-0 fulfilment"
+	want := make(truth)
+	w.fill(t, 5, want)
+	r := start(t, w.config(t), handleFold)
+	w.appliedAll(t)
+	r.stop(t)
+	w.fill(t, 5, want)
+	w.change(func() { w.acked[key] = 8 })
+	requireFault(t, start(t, w.config(t), handleFold).wait(t), consumers.ErrGap,
+		"expected ordinal 6, found 9", "unsubscribe -s fulfilment "+orders+"-partition-0")
+	w.change(func() { w.acked[key] = 0 })
+	r = start(t, w.config(t), handleFold)
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+}
+
 func TestForeignMessageStops(t *testing.T) {
 	of := broker.Partition{Topic: orders}
-	for name, spoil := range map[string]func(map[string]string){
+	w := newWorld(t, 1)
+	w.fill(t, 3, make(truth))
+	for words, spoil := range map[string]func(map[string]string){
 		"no property \"position\"": func(p map[string]string) { delete(p, "position") },
 		"position can't be read":   func(p map[string]string) { p["position"] = "5" },
 		"is no UUID":               func(p map[string]string) { p["id"] = "5" },
 		"no property \"type\"":     func(p map[string]string) { delete(p, "type") },
 	} {
-		w := newWorld(t, 1)
-		w.fill(t, 3, make(truth))
 		m := w.message(t, of, "a", OrderPlaced{})
 		spoil(m.Properties)
-		w.append(of, m)
-		r := start(t, w.config(t), handleFold)
-		requireFault(t, r.wait(t), consumers.ErrForeignMessage, name, "1:3")
-		if at := w.positions(t)[0]; at != 3 {
-			t.Errorf("%s: stands at %d", name, at)
-		}
+		requireFault(t, consumers.ReadAndDecode(t.Context(), w, m, nil), consumers.ErrForeignMessage, words, "1:3")
+	}
+	m := w.message(t, of, "a", OrderPlaced{})
+	m.Properties = nil
+	w.append(of, m)
+	r := start(t, w.config(t), handleFold)
+	requireFault(t, r.wait(t), consumers.ErrForeignMessage)
+	if at := w.positions(t)[0]; at != 3 {
+		t.Errorf("stands at %d: what came before it is kept", at)
 	}
 }
 
@@ -232,10 +255,11 @@ func TestVersionIsKept(t *testing.T) {
 	w := newWorld(t, 1)
 	want := make(truth)
 	w.fill(t, 5, want)
-	start(t, w.config(t), handleFold).stop(t)
-	r := start(t, w.config(t), handleFold)
-	w.appliedAll(t)
-	r.stop(t)
+	for range 2 { // the tables are made once
+		r := start(t, w.config(t), handleFold)
+		w.appliedAll(t)
+		r.stop(t)
+	}
 
 	cfg := w.config(t)
 	cfg.Version = 2
@@ -243,7 +267,7 @@ func TestVersionIsKept(t *testing.T) {
 
 	// The remedy works.
 	w.db.Exec(t, "drop schema fulfilment cascade; delete from runnel_projections.projection where name = 'fulfilment'")
-	r = start(t, cfg, handleFold)
+	r := start(t, cfg, handleFold)
 	w.appliedAll(t)
 	r.stop(t)
 	w.requireCopy(t, want)
@@ -255,7 +279,6 @@ func TestVersionIsKept(t *testing.T) {
 
 func TestTablesMissing(t *testing.T) {
 	w := newWorld(t, 1)
-	start(t, w.config(t), handleFold).stop(t)
 	r := start(t, w.config(t), handleFold)
 	pgtest.Eventually(t, patience, func() bool { return len(r.Status()) == 1 }, "it runs")
 	w.db.Exec(t, "delete from runnel_projections.projection")
@@ -263,8 +286,9 @@ func TestTablesMissing(t *testing.T) {
 	requireFault(t, r.wait(t), consumers.ErrTables, "was removed")
 
 	w.db.Exec(t, "drop schema fulfilment cascade")
-	start(t, w.config(t), handleFold).stop(t)
+	r = start(t, w.config(t), handleFold)
 	pgtest.Eventually(t, patience, func() bool { return w.made(t) }, "made again")
+	r.stop(t)
 	w.db.Exec(t, "drop schema fulfilment cascade")
 	requireFault(t, start(t, w.config(t), handleFold).wait(t), consumers.ErrTables, "schema fulfilment", "start version 2")
 }

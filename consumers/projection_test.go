@@ -148,6 +148,9 @@ func TestFailingEventHoldsItsPartition(t *testing.T) {
 	if n := cfg.Database.Stat().AcquiredConns(); n != 0 {
 		t.Errorf("%d connections are held while waiting", n)
 	}
+	if n := w.ackedOf(broker.Partition{Topic: orders}, "fulfilment"); n > 10 {
+		t.Errorf("%d messages are acknowledged, 10 are applied", n)
+	}
 	status := r.Status()[0]
 	if !errors.Is(status.Err, errHandler) || status.Tries != 1 || status.Ordinal != 10 {
 		t.Errorf("status %+v", status)

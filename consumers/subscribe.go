@@ -31,6 +31,7 @@ func Subscribe(ctx context.Context, b BrokerConfig, name string, topics []string
 
 func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, sleep sleeper) error {
 	b = b.WithDefaults()
+	b.name = instance(name)
 	full, err := topicNames(DefaultNamespace, topics)
 	switch {
 	case err != nil:
@@ -88,6 +89,9 @@ type loop struct {
 
 func (l *loop) process(ctx context.Context, batch []*broker.Incoming, ack func(broker.MessageID)) error {
 	for _, in := range batch {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		m, _, err := l.codec.read(in)
 		if err != nil {
 			return err

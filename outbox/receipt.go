@@ -34,7 +34,7 @@ func newReceipt(rows []row) Receipt {
 // pg_current_wal_lsn lags behind the commit that just returned.
 const walPosition = "select coalesce(epoch, 0), (lsn - '0/0')::text from runnel.wal_position()"
 
-// Token returns a short text (72 characters for one event) that stands for
+// Token returns a short text (about 70 characters for one event) that stands for
 // these events: whoever reads a local copy passes it to consumers.WaitFor and
 // sees its own write. It travels in a header. Call it after the transaction has
 // committed, with a connection to the same database that may write.

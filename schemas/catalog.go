@@ -44,7 +44,14 @@ func Load(fsys fs.FS, dir string) (*Catalog, error) {
 	if err := errors.Join(p.errs...); err != nil {
 		return nil, err
 	}
-	return newCatalog(p.types), nil
+	c := newCatalog(p.types)
+	for _, e := range c.events {
+		// Types of many files, each inside the other, may be too deep as one text.
+		if _, err := ParseEventType(e.JSON); err != nil {
+			return nil, ErrSchemaTooLarge.Wrap(err, "%s with all its types", e.Name).At("%s", e.Schema.Pos)
+		}
+	}
+	return c, nil
 }
 
 func schemaFiles(fsys fs.FS, dir string) ([]string, error) {

@@ -20,8 +20,8 @@ func isNumber(b []byte) bool {
 
 // unscaled returns the digits of a JSON number times 10^scale, without leading
 // zeros and "" for zero. It is exact: ok is false when a digit would be lost, or
-// there are more than maxDecimalDigits.
-func unscaled(number []byte, scale int) (negative bool, digits []byte, ok bool) {
+// there are more than maxDecimalDigits. The digits may alias number or buf.
+func unscaled(buf, number []byte, scale int) (negative bool, digits []byte, ok bool) {
 	if number[0] == '-' {
 		negative, number = true, number[1:]
 	}
@@ -41,7 +41,7 @@ func unscaled(number []byte, scale int) (negative bool, digits []byte, ok bool) 
 		exponent -= len(fraction)
 	}
 	if fraction != nil || exponent > 0 {
-		digits = append(append(make([]byte, 0, len(number)+min(max(exponent, 0), maxDecimalDigits)), whole...), fraction...)
+		digits = append(append(buf[:0], whole...), fraction...)
 	} else {
 		digits = whole
 	}

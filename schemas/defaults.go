@@ -73,7 +73,7 @@ func (p *parser) appendDefault(dst []byte, s *Schema, at defaultAt, depth int) (
 		dst = binary.AppendVarint(dst, n)
 	case Float, Double:
 		x, err := strconv.ParseFloat(string(t.raw(at.tok)), 64)
-		if kind != tokNumber || err != nil {
+		if kind != tokNumber || err != nil || s.Type == Float && math.Abs(x) > math.MaxFloat32 {
 			return wrong()
 		}
 		if s.Type == Float {
@@ -119,7 +119,11 @@ func (p *parser) appendDefault(dst []byte, s *Schema, at defaultAt, depth int) (
 		}
 		return p.appendDefaultRecord(dst, s, at, depth)
 	case Union:
-		return p.appendDefault(append(dst, 0), s.Branches[0], at, depth+1)
+		dst, inner := p.appendDefault(append(dst, 0), s.Branches[0], at, depth+1)
+		if inner != nil && inner.tok == at.tok {
+			inner.message += " (the default of a union is of its first branch)"
+		}
+		return dst, inner
 	}
 	return dst, nil
 }
@@ -186,7 +190,7 @@ func (s *Schema) describe() string {
 	name := s.FullName()
 	switch {
 	case s.Type == Union:
-		return s.Branches[0].describe() + " (the union's first branch)"
+		return "a union"
 	case s.Type == Fixed:
 		return fmt.Sprintf("%s (fixed, %d bytes)", name, s.Size)
 	case s.Name != "":

@@ -220,7 +220,8 @@ func parseInteger(b []byte) (int64, badValue) {
 			return n, 0
 		}
 	}
-	negative, digits, ok := unscaled(b, 0)
+	var buf [24]byte
+	negative, digits, ok := unscaled(buf[:], b, 0)
 	if !ok {
 		return 0, badWhole
 	}

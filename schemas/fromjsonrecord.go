@@ -207,23 +207,24 @@ func (e *jsonEncoder) decimal(s *Schema, i int32, kind tokKind) bool {
 			return e.fail(s, i, badText)
 		}
 	}
-	negative, digits, ok := unscaled(text, s.Scale)
+	var buf [40]byte
+	negative, digits, ok := unscaled(buf[:], text, s.Scale)
 	if !ok || len(digits) > s.Precision {
 		return e.fail(s, i, badDecimal)
 	}
-	var buf [16]byte
+	var raw [16]byte
 	size := 0
 	if s.Type == Fixed {
 		size = s.Size
 	}
-	raw, ok := appendTwosComplement(buf[:0], negative, digits, size)
+	out, ok := appendTwosComplement(raw[:0], negative, digits, size)
 	if !ok {
 		return e.fail(s, i, badDecimal)
 	}
 	if s.Type == Bytes {
-		e.out = binary.AppendVarint(e.out, int64(len(raw)))
+		e.out = binary.AppendVarint(e.out, int64(len(out)))
 	}
-	e.out = append(e.out, raw...)
+	e.out = append(e.out, out...)
 	return true
 }
 

@@ -44,11 +44,10 @@ func (t *tape) escape() *jsonError {
 		t.off += 2
 		return nil
 	case 'u':
-		r, n := unescapeRune(t.src[t.off:])
+		_, n := unescapeRune(t.src[t.off:])
 		if n == 0 {
 			return t.fail("expected four hex digits after \\u, and surrogates in pairs")
 		}
-		_ = r
 		t.off += n
 		return nil
 	}

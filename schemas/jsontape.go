@@ -50,8 +50,6 @@ type jsonError struct {
 	tooDeep bool
 }
 
-func (e *jsonError) Error() string { return e.message }
-
 // scan reads src, which must not be longer than 1 GiB.
 func (t *tape) scan(src []byte, depth int) *jsonError {
 	t.src, t.toks, t.off, t.depth = src, t.toks[:0], 0, depth

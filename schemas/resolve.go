@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	maxResolvePlans   = 1 << 16
+	maxResolvePlans   = 1 << 14
 	maxResolveReasons = 20
 	maxResolvedBytes  = 64 << 20
 )

@@ -269,7 +269,7 @@ func (w *walker) item(s *Schema, off, depth, index int) int {
 		w.path = append(w.path, at)
 		return off
 	}
-	if off == start {
+	if off == start && s.Items.Type != Record { // a record has counted itself
 		if w.free--; w.free < 0 {
 			return w.fail(off, badFree)
 		}

@@ -17,11 +17,14 @@ import (
 //  3. read the tail, and back to what will be replayed;
 //  4. the first message proves by its place that nothing slipped in between.
 func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(holder string)) (Producer, Tail, error) {
-	if err := p.checkPartition(ctx, r.Partition); err != nil {
-		return nil, Tail{}, err
-	}
-	size, err := p.MaxMessageSize(ctx, r.Partition.Topic)
-	if err != nil {
+	var size int
+	before, asking := errgroup.WithContext(ctx)
+	before.Go(func() error { return p.checkPartition(asking, r.Partition) })
+	before.Go(func() (err error) {
+		size, err = p.MaxMessageSize(asking, r.Partition.Topic)
+		return err
+	})
+	if err := before.Wait(); err != nil {
 		return nil, Tail{}, err
 	}
 	q := newProducer(p, r.Partition, r.Producer, newLimits(size, len(r.Producer)))

@@ -119,6 +119,14 @@ type Start struct {
 	FromEntry *MessageID // at the first message of this entry
 }
 
+// Skips reports whether a reader that starts at s leaves out a message that is
+// already there.
+func (s Start) Skips(id MessageID) bool {
+	_, after, inclusive := s.place()
+	c := compareIDs(id, after)
+	return s.Latest || c < 0 || (c == 0 && !inclusive)
+}
+
 // Reader reads one partition without a subscription of its own.
 type Reader interface {
 	// Next waits for a message.

@@ -42,6 +42,13 @@ func metadataSize(m *Outgoing) int {
 	return n
 }
 
+// CheckSize returns ErrTooLarge when broker and topic would refuse m from a
+// producer of that name; maxMessageSize as in Tail.
+func CheckSize(m *Outgoing, producer string, maxMessageSize int) error {
+	_, err := newLimits(maxMessageSize, len(producer)).check(m)
+	return err
+}
+
 // check returns ErrTooLarge for a message that would be refused, and whether
 // it must travel alone.
 func (l limits) check(m *Outgoing) (alone bool, err error) {

@@ -3,8 +3,9 @@ package broker
 import "github.com/runnel-cdc/runnel/internal/position"
 
 // ReadBack checks the messages of one partition in their order: each carries
-// a stamp, positions rise strictly, ordinals are dense. It digests what is at
-// or above Replayed. The zero value needs Replayed only.
+// a stamp, and from the last one below Replayed on, positions rise strictly
+// and ordinals are dense. It digests what is at or above Replayed. The zero
+// value needs Replayed only.
 type ReadBack struct {
 	Replayed position.Position
 
@@ -24,18 +25,19 @@ func (b *ReadBack) Add(m *Incoming) error {
 		return ErrForeignMessage.Wrap(err, "message %s, sent by producer %q, carries no position", m.ID, clip(m.Producer)).
 			At("%s", m.Partition)
 	}
-	if b.any {
+	// How far below Replayed reading began is chance, so nothing there decides.
+	if b.any && !(b.last.Less(b.Replayed) && stamp.Less(b.Replayed)) {
 		switch {
 		case stamp.Ordinal != b.last.Ordinal+1:
 			return ErrHole.New("message %s has ordinal %d (position %s), but the one before it, %s, has %d (position %s)",
 				m.ID, stamp.Ordinal, stamp.Position, b.lastID, b.last.Ordinal, b.last.Position).At("%s", m.Partition)
-		case !b.last.Position.Less(stamp.Position):
+		case !b.last.Less(stamp.Position):
 			return ErrHole.New("message %s has position %s, which does not sort after %s of the one before it, %s",
 				m.ID, stamp.Position, b.last.Position, b.lastID).At("%s", m.Partition)
 		}
 	}
 	b.any, b.last, b.lastID = true, stamp, m.ID
-	if !stamp.Position.Less(b.Replayed) {
+	if !stamp.Less(b.Replayed) {
 		b.digest.Add(stamp.Position)
 	}
 	return nil

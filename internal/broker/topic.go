@@ -14,7 +14,7 @@ import (
 func topicPath(topic string) (string, error) {
 	rest, ok := strings.CutPrefix(topic, "persistent://")
 	parts := strings.SplitN(rest, "/", 3)
-	if !ok || len(parts) != 3 || !validName(parts[0]) || !validName(parts[1]) || parts[2] == "" {
+	if !ok || len(parts) != 3 || !validName(parts[0]) || !validName(parts[1]) || strings.Trim(parts[2], ".") == "" {
 		return "", ErrConfig.New("%.200q is not a topic of the form persistent://tenant/namespace/name", topic)
 	}
 	return "/persistent/" + parts[0] + "/" + parts[1] + "/" + url.PathEscape(parts[2]), nil
@@ -39,7 +39,7 @@ func validName(name string) bool {
 			return false
 		}
 	}
-	return name != ""
+	return strings.Trim(name, ".") != "" // "." and ".." would walk the path
 }
 
 // Partitions implements Client.
@@ -150,6 +150,8 @@ func (p *Pulsar) MaxMessageSize(ctx context.Context, topic string) (int, error) 
 		return min(size, p.maxMessageSize), nil
 	case status(err) == http.StatusMethodNotAllowed, status(err) == http.StatusPreconditionFailed:
 		return p.maxMessageSize, nil // topic level policies are off
+	case status(err) == http.StatusNotFound:
+		return 0, ErrTopicMissing.New("%s does not exist", topic)
 	}
 	return p.maxMessageSize, err
 }
@@ -255,27 +257,27 @@ func (s *ledgerStats) tail() (entryID, bool) {
 }
 
 // back returns the entry n entries before e, or the first one that is kept;
-// first reports that it is the first.
-func (s *ledgerStats) back(e entryID, n int64) (at entryID, first bool) {
+// oldest reports that it is that one.
+func (s *ledgerStats) back(e entryID, n int64) (at entryID, oldest bool) {
 	i := len(s.Ledgers) - 1
-	for i >= 0 && s.Ledgers[i].ID > e.Ledger {
-		i--
-	}
-	left := n
 	for ; i >= 0; i-- {
 		l := s.Ledgers[i]
+		if l.ID > e.Ledger || l.Entries == 0 {
+			continue
+		}
 		last := l.Entries - 1
 		if l.ID == e.Ledger {
 			last = e.Entry
 		}
-		if last >= left {
-			return entryID{l.ID, last - left}, i == 0 && last == left
+		at = entryID{l.ID, max(last-n, 0)}
+		if last >= n {
+			break
 		}
-		left -= last + 1
+		n -= last + 1
 	}
 	for _, l := range s.Ledgers {
 		if l.Entries > 0 {
-			return entryID{l.ID, 0}, true
+			return at, at == entryID{l.ID, 0}
 		}
 	}
 	return e, true

@@ -78,7 +78,7 @@ order per aggregate.`,
 	}
 	flags := root.PersistentFlags()
 	flags.VarP(&choice{&a.output, []string{"text", "json"}}, "output", "o", "output `format`: text or json")
-	flags.Var(&choice{&a.color, []string{"auto", "always", "never"}}, "color", "colours: auto, always or never `when`")
+	flags.Var(&choice{&a.color, []string{"auto", "always", "never"}}, "color", "`when` to use colours: auto, always or never")
 	flags.String("config", "", "configuration `file` (RUNNEL_CONFIG; default "+config.DefaultFile+" if it exists)")
 	flags.String("name", "", "pipeline's `name` (RUNNEL_NAME; default the database's)")
 	flags.String("postgres", "", "source database `url` (RUNNEL_POSTGRES_URL)")

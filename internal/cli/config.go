@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 
+	"github.com/spf13/cobra"
+
 	"github.com/runnel-cdc/runnel/internal/config"
 )
 
@@ -48,7 +50,11 @@ func configSpec() *spec {
 variable, place in the file, or default, in this precedence. Secrets are hidden.
 The environment variable of a key a.b is RUNNEL_A_B.`,
 			example: "  runnel config show\n  runnel config show -o json --config /etc/runnel.yaml",
-			flags:   configFlags,
+			flags: func(cmd *cobra.Command) { // all that carry configuration in any command
+				addHTTPFlag(cmd)
+				addLogFlags(cmd)
+				addRoleFlags(cmd)
+			},
 			run: func(_ context.Context, c *call) (any, error) {
 				cfg, err := c.config()
 				if err != nil {

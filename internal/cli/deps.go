@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 // deps are what commands reach outside of the process for. Tests replace them.
@@ -17,6 +18,7 @@ type deps struct {
 	runDemo   func(context.Context, demoOptions) error
 	doctor    func(context.Context, *config.Config, ...string) (doctor.Report, error)
 	postgres  func(ctx context.Context, cfg *config.Config, purpose string) (*pgx.Conn, error)
+	dial      func(context.Context, *config.Config) (tailClient, error)
 	http      *http.Client
 }
 
@@ -28,18 +30,8 @@ func realDeps() deps {
 		runDaemon: runDaemon,
 		runDemo:   runDemo,
 		doctor:    doctor.Run,
-		postgres:  doctor.ConnectPostgres,
+		postgres:  wire.Postgres,
+		dial:      dialTail,
 		http:      &http.Client{Timeout: httpLimit},
 	}
-}
-
-// closeConn says good-bye to Postgres within a second; a lost session is as
-// good as a closed one.
-func closeConn(conn *pgx.Conn) {
-	if conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
 }

@@ -19,9 +19,25 @@ var (
 	ErrChecks = fault.Define("DOCTOR_FAILED", fault.Environment,
 		"A check of the environment failed.",
 		"Follow the remedy of each failed check, then run the doctor again.")
+	ErrChecksInput = fault.Define("DOCTOR_INPUT", fault.Input,
+		"A check found the input wrong.",
+		"Follow the remedy of each failed check, then run the doctor again.")
+	ErrEventUnknown = fault.Define("EVENT_TYPE_NOT_IN_CATALOG", fault.Input,
+		"The catalog has no such event type.",
+		"Correct the name, or add the event's .avsc file to the catalog.")
+	ErrNotCurrent = fault.Define("GENERATED_NOT_CURRENT", fault.Input,
+		"Generated files differ from what the catalog gives.",
+		"Generate them again without --check.")
+	ErrDevDown = fault.Define("DEV_SERVERS_DOWN", fault.Environment,
+		"The local servers do not run.",
+		"Start them with `runnel dev up`.")
 	ErrTopicUnknown = fault.Define("TOPIC_UNKNOWN", fault.Environment,
 		"There is no topic to read.",
 		"Name one with --topic, or publish something first: `runnel run --auto-apply` creates the topics.")
 )
 
 // Faults are all faults of this package.
+var Faults = []*fault.Code{
+	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent,
+	ErrDevDown, ErrTopicUnknown,
+}

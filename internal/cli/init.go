@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
 
@@ -54,7 +55,6 @@ func (r initResult) text(p *printer) {
 
 type initFlags struct {
 	dryRun, showSQL bool
-	roles           outbox.Roles
 }
 
 func initSpec() *spec {
@@ -75,18 +75,27 @@ together they print it for other migration tools and connect to nothing.`,
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing")
 			cmd.Flags().BoolVar(&f.showSQL, "show-sql", false, "print the SQL")
-			cmd.Flags().StringVar(&f.roles.Owner, "role-owner", "runnel_owner", "`role` that owns the schema")
-			cmd.Flags().StringVar(&f.roles.Writer, "role-writer", "runnel_writer", "`role` that may publish")
-			cmd.Flags().StringVar(&f.roles.Daemon, "role-daemon", "runnel_daemon", "`role` of the daemon")
+			addRoleFlags(cmd)
 		},
 		run: func(ctx context.Context, c *call) (any, error) { return runInit(ctx, c, f) },
 	}
 }
 
+func addRoleFlags(cmd *cobra.Command) {
+	cmd.Flags().String("role-owner", "runnel_owner", "`role` that owns the schema (RUNNEL_ROLES_OWNER)")
+	cmd.Flags().String("role-writer", "runnel_writer", "`role` that may publish (RUNNEL_ROLES_WRITER)")
+	cmd.Flags().String("role-daemon", "runnel_daemon", "`role` of the daemon (RUNNEL_ROLES_DAEMON)")
+}
+
 func runInit(ctx context.Context, c *call, f initFlags) (any, error) {
 	result := initResult{DryRun: f.dryRun, Steps: []initStep{}}
+	cfg, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	options := outbox.InitOptions{Roles: outbox.Roles(cfg.Roles)}
 	if f.showSQL {
-		script, err := outbox.Script(outbox.Options{Roles: f.roles})
+		script, err := outbox.Script(outbox.Options{Roles: options.Roles})
 		if err != nil {
 			return nil, err
 		}
@@ -94,30 +103,28 @@ func runInit(ctx context.Context, c *call, f initFlags) (any, error) {
 			return result, nil
 		}
 	}
-	cfg, err := c.config("postgres.url")
-	if err != nil {
+	if err := cfg.Need("postgres.url"); err != nil {
 		return nil, err
 	}
-	options := outbox.InitOptions{Roles: f.roles}
 	if cfg.Schemas != "" {
-		catalog, err := doctor.LoadCatalog(cfg.Schemas)
+		catalog, err := wire.Catalog(cfg.Schemas)
 		if err != nil {
 			return nil, err
 		}
 		options.EventTypes = catalog.Events()
 	}
 	if f.dryRun {
-		report, err := doctor.Run(ctx, cfg, "outbox", "publication")
+		report, err := c.deps.doctor(ctx, cfg, "outbox", "publication")
 		if err != nil {
 			return nil, err
 		}
 		return dryRun(result, report)
 	}
-	conn, err := doctor.ConnectPostgres(ctx, cfg, "init")
+	conn, err := c.deps.postgres(ctx, cfg, "init")
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(conn)
+	defer wire.Close(conn)
 	report, err := outbox.Init(ctx, conn, options)
 	for _, s := range report.Steps {
 		result.Steps = append(result.Steps, initStep(s))
@@ -141,6 +148,9 @@ func dryRun(result initResult, report doctor.Report) (any, error) {
 			return nil, r.Err()
 		case r.Name == "outbox" || r.Name == "publication":
 			todo := r.Status == doctor.Fail || r.Status == doctor.Skip
+			if r.Status == doctor.Skip {
+				r.Message = "comes with the outbox"
+			}
 			result.Steps = append(result.Steps, initStep{r.Name, r.Message, todo})
 			result.Changed = result.Changed || todo
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/config"
-	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -83,13 +83,13 @@ func explainRoute(cfg *config.Config, eventType, aggregate, key string) (any, er
 			return nil, err
 		}
 	}
-	routes, err := router.NewRoutes(doctor.Rules(cfg))
+	routes, err := router.NewRoutes(wire.Rules(cfg))
 	if err != nil {
 		return nil, err
 	}
 	m := routes.Explain(aggregate, eventType)
 	r := routeResult{
-		EventType: eventType, AggregateType: aggregate, Topic: doctor.TopicName(cfg, m.Topic),
+		EventType: eventType, AggregateType: aggregate, Topic: wire.TopicName(cfg, m.Topic),
 		Rule: m.Rule + 1, Rules: []routeRule{}, Partitions: cfg.Topics.Partitions,
 		Why: fmt.Sprintf("no rule matches: the topic is the aggregate type, %s", aggregate),
 	}
@@ -116,7 +116,7 @@ func aggregateOf(cfg *config.Config, eventType string) (string, error) {
 		return "", ErrUsage.New("the aggregate type of %.100q is not known", eventType).
 			Fix("Give --aggregate, or the catalog with --schemas.")
 	}
-	catalog, err := doctor.LoadCatalog(cfg.Schemas)
+	catalog, err := wire.Catalog(cfg.Schemas)
 	if err != nil {
 		return "", err
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/schemas/gen"
 )
 
@@ -83,7 +83,7 @@ func genGo(c *call, out, pkg string, check bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	catalog, err := doctor.LoadCatalog(cfg.Schemas)
+	catalog, err := wire.Catalog(cfg.Schemas)
 	if err != nil {
 		return nil, err
 	}

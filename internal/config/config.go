@@ -24,6 +24,7 @@ type Config struct {
 	Pulsar   Pulsar
 	Capture  Capture
 	Outbox   Outbox
+	Roles    Roles
 	Topics   Topics
 
 	// Routes (routes) decide the topic of an event: the first match wins.
@@ -93,6 +94,17 @@ type Outbox struct {
 	// Retention (outbox.retention) is the age from which confirmed partitions
 	// are dropped; at least 1h, or Forever. Default: 7d.
 	Retention time.Duration
+}
+
+// Roles are the database roles that init makes, without superuser. They belong
+// to the whole cluster: databases share them unless the names differ.
+type Roles struct {
+	// Owner (roles.owner) owns the schema. Default: runnel_owner.
+	Owner string
+	// Writer (roles.writer) may publish. Default: runnel_writer.
+	Writer string
+	// Daemon (roles.daemon) replicates and keeps house. Default: runnel_daemon.
+	Daemon string
 }
 
 // Topics are the topics Runnel creates.

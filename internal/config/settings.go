@@ -69,6 +69,15 @@ var settings = []*setting{
 	{key: "outbox.retention", def: "7d", field: func(c *Config) value {
 		return durationValue{p: &c.Outbox.Retention, min: time.Hour, forever: true}
 	}},
+	{key: "roles.owner", def: "runnel_owner", flag: "role-owner", field: func(c *Config) value {
+		return textValue{&c.Roles.Owner, "a role"}
+	}},
+	{key: "roles.writer", def: "runnel_writer", flag: "role-writer", field: func(c *Config) value {
+		return textValue{&c.Roles.Writer, "a role"}
+	}},
+	{key: "roles.daemon", def: "runnel_daemon", flag: "role-daemon", field: func(c *Config) value {
+		return textValue{&c.Roles.Daemon, "a role"}
+	}},
 	{key: "topics.namespace", def: "public/runnel", field: func(c *Config) value {
 		return textValue{&c.Topics.Namespace, "tenant/namespace"}
 	}},

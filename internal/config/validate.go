@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"path"
@@ -67,6 +68,10 @@ func checkPostgres(url string) (database string, err error) {
 	}
 	cfg, err := pgconn.ParseConfig(url)
 	if err != nil {
+		var missing *fs.PathError
+		if errors.As(err, &missing) { // a certificate
+			return "", fmt.Errorf("cannot read a file that it names: %s: %w", missing.Path, missing.Err)
+		}
 		if strings.Contains(url, "://") {
 			return "", errors.New("want a URL such as postgres://user@host:5432/database?sslmode=verify-full")
 		}
@@ -82,7 +87,8 @@ func checkURL(text string, schemes ...string) error {
 	if text == "" {
 		return nil
 	}
-	u, err := url.Parse(text)
+	first, _, _ := strings.Cut(text, ",") // of several hosts
+	u, err := url.Parse(first)
 	if err == nil && u.Host != "" {
 		for _, s := range schemes {
 			if u.Scheme == s {

@@ -21,11 +21,12 @@ type process struct {
 }
 
 // launch starts cmd in a session of its own, so that a terminal's Ctrl-C does
-// not reach it, with its output appended to the file logPath.
-func launch(cmd *exec.Cmd, logPath string) (process, error) {
+// not reach it, with its output appended to the file logPath. How it ended
+// comes from done, which holds it for whoever asks.
+func launch(cmd *exec.Cmd, logPath string) (p process, done <-chan error, err error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return process{}, err
+		return p, nil, err
 	}
 	defer func() { _ = log.Close() }()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, log, log
@@ -34,13 +35,16 @@ func launch(cmd *exec.Cmd, logPath string) (process, error) {
 	}
 	cmd.SysProcAttr.Setsid = true
 	if err := cmd.Start(); err != nil {
-		return process{}, err
+		return p, nil, err
 	}
-	p, err := identify(cmd.Process.Pid)
+	if p, err = identify(cmd.Process.Pid); err != nil {
+		return p, nil, err
+	}
 	// Collect the exit status whenever it comes: until then a dead child is a
 	// zombie, which alive takes for dead.
-	go func() { _ = cmd.Wait() }()
-	return p, err
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return p, ended, nil
 }
 
 // identify returns the process that has the id now.
@@ -49,22 +53,40 @@ func identify(pid int) (process, error) {
 	return process{PID: pid, Start: start}, err
 }
 
-// alive reports whether the process exists and is not a zombie.
+// alive reports whether the process exists and is not a zombie. A zombie whose
+// threads are still ending holds its ports, and counts as alive.
 func (p process) alive() bool {
 	if p.PID <= 1 {
 		return false
 	}
 	start, state, err := procStat(p.PID)
-	return err == nil && start == p.Start && state != "Z" && state != "X"
+	if err != nil || start != p.Start || state == "X" {
+		return false
+	}
+	if state != "Z" {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	return err == nil && len(threads) > 1
 }
 
-// started returns when the process began, by the clock of this machine.
+// ticksPerSecond is Linux's USER_HZ, the unit of the times in /proc, which is
+// 100 on every architecture that Go runs on.
+const ticksPerSecond = 100
+
+// started returns when the process began, to the second, or zero.
 func (p process) started() time.Time {
-	info, err := os.Stat(fmt.Sprintf("/proc/%d", p.PID))
+	data, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return time.Time{}
 	}
-	return info.ModTime()
+	for line := range strings.Lines(string(data)) {
+		if boot, ok := strings.CutPrefix(line, "btime "); ok {
+			seconds, _ := strconv.ParseInt(strings.TrimSpace(boot), 10, 64)
+			return time.Unix(seconds+int64(p.Start/ticksPerSecond), 0)
+		}
+	}
+	return time.Time{}
 }
 
 // signal sends sig; a process that is gone is no error.
@@ -80,7 +102,7 @@ func (p process) signal(sig syscall.Signal) error {
 
 // A step of ending a process: a signal, and how long it may take.
 type step struct {
-	signal  syscall.Signal
+	signal   syscall.Signal
 	patience time.Duration
 }
 

@@ -3,12 +3,9 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/runnel-cdc/runnel/schemas"
+	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 var catalogChecks = []Check{
@@ -16,23 +13,11 @@ var catalogChecks = []Check{
 	{Name: "event-types", About: "writers may publish the catalog's events", Needs: []string{"catalog", "outbox"}, Run: checkEventTypes},
 }
 
-// LoadCatalog reads a folder of .avsc files. Places in errors begin with the
-// folder as it was given.
-func LoadCatalog(dir string) (*schemas.Catalog, error) {
-	return schemas.Load(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
-}
-
-// anyPath opens paths as the operating system does, .. and / included, which
-// os.DirFS refuses; so that errors name files as their owner does.
-type anyPath struct{}
-
-func (anyPath) Open(name string) (fs.File, error) { return os.Open(name) }
-
 func checkCatalog(_ context.Context, s *Session) (string, error) {
 	if s.cfg.Schemas == "" {
 		return "", skipped{"no folder of schemas is configured (--schemas)"}
 	}
-	catalog, err := LoadCatalog(s.cfg.Schemas)
+	catalog, err := wire.Catalog(s.cfg.Schemas)
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
 
@@ -29,7 +30,7 @@ var postgresChecks = []Check{
 }
 
 func checkPostgres(ctx context.Context, s *Session) (string, error) {
-	pg, err := ConnectPostgres(ctx, s.cfg, "doctor")
+	pg, err := wire.Postgres(ctx, s.cfg, "doctor")
 	if err != nil {
 		return "", err
 	}
@@ -44,9 +45,14 @@ func checkVersion(ctx context.Context, s *Session) (string, error) {
 	var standby bool
 	err := s.pg.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery()`).
 		Scan(&number, &text, &standby)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", queryFault(err, "read the server's version")
+	}
+	return judgeVersion(number, text, standby)
+}
+
+func judgeVersion(number int, text string, standby bool) (string, error) {
+	switch {
 	case number < minVersion:
 		return "", capture.ErrTooOld.New("the server is Postgres %s", text)
 	case standby:
@@ -60,6 +66,10 @@ func checkWALLevel(ctx context.Context, s *Session) (string, error) {
 	if err := s.pg.QueryRow(ctx, `select current_setting('wal_level')`).Scan(&level); err != nil {
 		return "", queryFault(err, "read wal_level")
 	}
+	return judgeWALLevel(level)
+}
+
+func judgeWALLevel(level string) (string, error) {
 	if level != "logical" {
 		return "", capture.ErrWALLevel.New("wal_level is %s", level)
 	}
@@ -94,6 +104,11 @@ func checkSenders(ctx context.Context, s *Session) (string, error) {
 	if err != nil {
 		return "", queryFault(err, "count replication connections")
 	}
+	return judgeSenders(senders, maxSenders, slots, maxSlots, ours)
+}
+
+// judgeSenders takes how many are taken of how many; ours: our slot is there.
+func judgeSenders(senders, maxSenders, slots, maxSlots int, ours bool) (string, error) {
 	saw := fmt.Sprintf("%d of %d replication connections and %d of %d slots are taken", senders, maxSenders, slots, maxSlots)
 	switch {
 	case slots >= maxSlots && !ours:
@@ -212,7 +227,7 @@ func checkDefaultPartition(ctx context.Context, s *Session) (string, error) {
 		return "", queryFault(err, "look at the partitions")
 	}
 	if size > 0 {
-		return "", warning{ErrDefaultPartition.New("the default partition holds rows (%s)", formatBytes(size))}
+		return "", warning{ErrDefaultPartition.New("the default partition holds rows (%s)", FormatBytes(size))}
 	}
 	return fmt.Sprintf("%d partitions, the default one is empty", ahead), nil
 }

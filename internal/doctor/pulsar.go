@@ -1,3 +1,143 @@
 package doctor
 
-var pulsarChecks = []Check{}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+var pulsarChecks = []Check{
+	{Name: "pulsar", About: "the broker answers and lets us in", Run: checkPulsar},
+	{Name: "pulsar-admin", About: "the admin interface answers, and a broker is healthy", Needs: []string{"pulsar"}, Run: checkAdmin},
+	{Name: "namespace", About: "the namespace has the policies that exactly once needs", Needs: []string{"pulsar-admin"}, Run: checkNamespace},
+	{Name: "topics", About: "the catalog's topics are there, partitioned and deduplicated", Needs: []string{"namespace", "catalog"}, Run: checkTopics},
+	{Name: "topic-schemas", About: "the registry holds the catalog's events", Needs: []string{"topics"}, Run: checkTopicSchemas},
+}
+
+func checkPulsar(ctx context.Context, s *Session) (string, error) {
+	if err := s.cfg.Need("pulsar.url", "pulsar.admin_url"); err != nil {
+		return "", err
+	}
+	client, err := broker.Dial(ctx, wire.Broker(s.cfg))
+	if err != nil {
+		return "", err
+	}
+	s.pulsar = client
+	return client.ServerVersion() + " at " + config.Redact(s.cfg.Pulsar.URL), nil
+}
+
+func checkAdmin(ctx context.Context, s *Session) (string, error) {
+	if err := s.pulsar.Health(ctx); err != nil {
+		return "", err
+	}
+	return "healthy, by " + config.Redact(s.cfg.Pulsar.AdminURL), nil
+}
+
+func checkNamespace(ctx context.Context, s *Session) (string, error) {
+	namespace := s.cfg.Topics.Namespace
+	retention := broker.Retention{Time: max(s.cfg.Topics.Retention, 0)}
+	deviations, err := s.pulsar.CheckNamespace(ctx, namespace, broker.NamespacePolicy{Retention: retention})
+	if err != nil {
+		return "", err
+	}
+	if len(deviations) == 0 {
+		return namespace + " has the policies that are needed", nil
+	}
+	fatal := false
+	var differ, fix []string
+	for _, d := range deviations {
+		fatal = fatal || d.Fatal
+		differ = append(differ, fmt.Sprintf("%s is %s, not %s", d.Policy, d.Have, d.Want))
+		fix = append(fix, "  "+d.Fix)
+	}
+	e := broker.ErrNamespacePolicy.New("%s", strings.Join(differ, "; ")).At("%s", namespace).
+		Fix("Run `runnel run --auto-apply`, or:\n%s", strings.Join(fix, "\n"))
+	if !fatal {
+		return "", warning{e}
+	}
+	return "", e
+}
+
+// topicsOf returns the full names of the topics that the catalog's events are
+// routed to, and the events of each.
+func topicsOf(s *Session) (names []string, events map[string][]*schemas.EventType, err error) {
+	routes, err := router.NewRoutes(wire.Rules(s.cfg))
+	if err != nil {
+		return nil, nil, err
+	}
+	events = map[string][]*schemas.EventType{}
+	for _, e := range s.catalog.Events() {
+		name := wire.TopicName(s.cfg, routes.Explain(e.AggregateType, e.Name).Topic)
+		if events[name] == nil {
+			names = append(names, name)
+		}
+		events[name] = append(events[name], e)
+	}
+	return names, events, nil
+}
+
+func checkTopics(ctx context.Context, s *Session) (string, error) {
+	names, _, err := topicsOf(s)
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	var faults []error
+	for _, name := range names {
+		t, err := s.pulsar.CheckTopic(ctx, name)
+		switch {
+		case err != nil:
+			faults = append(faults, err)
+		case t.Partitions == 0:
+			faults = append(faults, broker.ErrTopicMissing.New("the topic is not partitioned").At("%s", name).
+				Fix("Route to another topic, or delete this one if its content may be lost: Runnel's topics are partitioned from the start."))
+		case !t.Deduplication:
+			faults = append(faults, broker.ErrDeduplicationOff.New("deduplication is off").At("%s", name).
+				Fix("pulsar-admin topicPolicies set-deduplication-status %s --enable", name))
+		default:
+			found = append(found, fmt.Sprintf("%s (%d partitions)", name[strings.LastIndexByte(name, '/')+1:], t.Partitions))
+		}
+	}
+	if len(faults) > 0 {
+		return "", errors.Join(faults...)
+	}
+	return strings.Join(found, ", "), nil
+}
+
+func checkTopicSchemas(ctx context.Context, s *Session) (string, error) {
+	names, events, err := topicsOf(s)
+	if err != nil {
+		return "", err
+	}
+	registry := schemas.NewRegistry(s.pulsar.AdminURL(), s.pulsar.HTTP())
+	var faults []error
+	for _, name := range names {
+		versions, err := registry.Versions(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		held := map[schemas.Fingerprint]bool{}
+		for _, v := range versions {
+			for _, b := range v.Events() {
+				held[b.Fingerprint] = true
+			}
+		}
+		for _, e := range events[name] {
+			if !held[e.Fingerprint] {
+				faults = append(faults, pipeline.ErrNotApplied.New("no registered schema holds event %s as the catalog has it", e.Name).At("%s", name))
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return "", errors.Join(faults...)
+	}
+	return fmt.Sprintf("all %d events of the catalog are registered", len(s.catalog.Events())), nil
+}

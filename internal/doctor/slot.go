@@ -28,24 +28,33 @@ func checkSlot(ctx context.Context, s *Session) (string, error) {
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", queryFault(err, "read the pipeline's record")
 	}
+	saw, err := judgeSlot(slot, recorded, s.cfg.Name, s.pg.Config().Database)
+	if err == nil && slot.Active {
+		saw += ", streamed by " + describeHolder(ctx, s.pg, slot.ActivePID)
+	}
+	return saw, err
+}
+
+// judgeSlot compares a slot with the one that the pipeline recorded, if any.
+func judgeSlot(slot capture.Slot, recorded, pipeline, database string) (string, error) {
+	name := slot.Name
 	switch {
 	case recorded != "" && recorded != name:
-		return "", capture.ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s", s.cfg.Name, recorded, name)
+		return "", capture.ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s", pipeline, recorded, name)
 	case !slot.Exists && recorded != "":
 		return "", capture.ErrSlotMissing.New("slot %s was recorded, but is not on the server", name)
 	case !slot.Exists:
 		return "slot " + name + " is not there yet; the first `runnel run` creates it", nil
-	case !slot.Logical || slot.Plugin != "pgoutput" || slot.Database != s.pg.Config().Database:
+	case !slot.Logical || slot.Plugin != "pgoutput" || slot.Database != database:
 		return "", capture.ErrSlotForeign.New("slot %s belongs to %s (plugin %q)", name, slot.Database, slot.Plugin)
 	case slot.WALStatus == "lost":
 		return "", capture.ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", name)
 	case slot.WALStatus == "unreserved":
 		return "", warning{ErrSlotAtRisk.New("slot %s needs WAL beyond max_slot_wal_keep_size (wal_status is unreserved)", name)}
 	case !slot.Active:
-		return "", warning{ErrSlotIdle.New("slot %s is %s behind, and nobody streams from it", name, formatBytes(int64(slot.LagBytes())))}
+		return "", warning{ErrSlotIdle.New("slot %s is %s behind, and nobody streams from it", name, FormatBytes(int64(slot.LagBytes())))}
 	}
-	holder := describeHolder(ctx, s.pg, slot.ActivePID)
-	return fmt.Sprintf("slot %s is %s behind, streamed by %s", name, formatBytes(int64(slot.LagBytes())), holder), nil
+	return fmt.Sprintf("slot %s is %s behind", name, FormatBytes(int64(slot.LagBytes()))), nil
 }
 
 // describeHolder names the session that streams, as far as our role may see.
@@ -71,23 +80,27 @@ func checkRetention(ctx context.Context, s *Session) (string, error) {
 	if err := s.pg.QueryRow(ctx, `select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'`).Scan(&limitMB); err != nil {
 		return "", queryFault(err, "read max_slot_wal_keep_size")
 	}
-	retained := int64(slot.RetainedBytes())
+	return judgeRetention(int64(slot.RetainedBytes()), limitMB)
+}
+
+// judgeRetention takes bytes and max_slot_wal_keep_size, in MB; -1: no limit.
+func judgeRetention(retained, limitMB int64) (string, error) {
 	if limitMB < 0 {
-		saw := formatBytes(retained) + " of WAL kept, without limit (max_slot_wal_keep_size = -1)"
+		saw := FormatBytes(retained) + " of WAL kept, without limit (max_slot_wal_keep_size = -1)"
 		if retained > manyBytes {
 			return "", warning{ErrWALRetained.New("%s", saw)}
 		}
 		return saw, nil
 	}
-	saw := fmt.Sprintf("%s of WAL kept of at most %s (max_slot_wal_keep_size)", formatBytes(retained), formatBytes(limitMB<<20))
+	saw := fmt.Sprintf("%s of WAL kept of at most %s (max_slot_wal_keep_size)", FormatBytes(retained), FormatBytes(limitMB<<20))
 	if retained > limitMB<<20/2 {
 		return "", warning{ErrSlotAtRisk.New("%s", saw)}
 	}
 	return saw, nil
 }
 
-// formatBytes writes n for people: three digits at most before the unit.
-func formatBytes(n int64) string {
+// FormatBytes writes a number of bytes for people, rounded.
+func FormatBytes(n int64) string {
 	for _, u := range []struct {
 		name  string
 		bytes int64

@@ -37,9 +37,15 @@ func URL(t testing.TB) string {
 // its Prefix are dropped.
 func New(t testing.TB) *DB {
 	t.Helper()
-	server, err := url.Parse(URL(t))
+	return NewOn(t, URL(t))
+}
+
+// NewOn is New on another server, given by its superuser's URL.
+func NewOn(t testing.TB, serverURL string) *DB {
+	t.Helper()
+	server, err := url.Parse(serverURL)
 	if err != nil {
-		t.Fatalf("%s is not a URL", testserver.Postgres) // the cause would print the password
+		t.Fatal("the server's address is not a URL") // the cause would print the password
 	}
 	db := &DB{name: "t_" + randomHex(t), server: server}
 	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)

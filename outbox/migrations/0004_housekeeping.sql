@@ -87,7 +87,10 @@ declare
 begin
     perform runnel.require_read_committed();
     perform pg_advisory_xact_lock(1381322316, 2);
-    if to_regclass('runnel.outbox_default') is null or not exists (select from runnel.outbox_default) then
+    if to_regclass('runnel.outbox_default') is null then
+        return null; -- dropped by hand; ensure_partitions makes one
+    end if;
+    if not exists (select from runnel.outbox_default) then
         return null;
     end if;
     lock table only runnel.outbox in access exclusive mode;

@@ -7,13 +7,10 @@ var (
 	ErrPackageName = fault.Define("GEN_PACKAGE_NAME", fault.Input,
 		"generated code needs the name of a Go package",
 		"give one of lower-case letters and digits that is not a keyword, as in --package events")
-	ErrStale = fault.Define("GEN_STALE", fault.Input,
-		"generated files differ from what the catalog gives",
-		"run `runnel schemas gen go` again and commit the result")
 	ErrForeignFile = fault.Define("GEN_FOREIGN_FILE", fault.Input,
 		"a file that Runnel did not generate has the name of one it would write",
 		"move the file, or generate into another folder")
 )
 
 // Faults lists the codes of this package.
-var Faults = []*fault.Code{ErrPackageName, ErrStale, ErrForeignFile}
+var Faults = []*fault.Code{ErrPackageName, ErrForeignFile}

@@ -27,7 +27,8 @@ const suffix = "_gen.go"
 
 // Go generates the package for a catalog: a file for each named type, and
 // events_gen.go with the list of events. The keys are file names. The same
-// catalog gives the same bytes, in whatever order its files were loaded.
+// catalog gives the same bytes, in whatever order its files were loaded. The
+// package's comment is left to a doc.go by hand, next to the go:generate line.
 func Go(c *schemas.Catalog, opt Options) (map[string][]byte, error) {
 	if !token.IsIdentifier(opt.Package) || opt.Package == "_" {
 		return nil, ErrPackageName.New("%q is not a name for a Go package", opt.Package)
@@ -41,7 +42,7 @@ func Go(c *schemas.Catalog, opt Options) (map[string][]byte, error) {
 		problems = append(problems, err)
 		files[base+suffix] = text
 	}
-	add("events", p.emitPackage(opt.Package))
+	add("events", p.emitPackage())
 	for _, s := range p.types {
 		add(taken.claim(strings.ToLower(snake(p.goName(s)))), p.emitType(s))
 	}
@@ -65,11 +66,10 @@ func (p *plan) emitType(s *schemas.Schema) *source {
 	return src
 }
 
-// emitPackage writes the package's comment and the list of its events.
-func (p *plan) emitPackage(name string) *source {
+// emitPackage writes the list of the package's events.
+func (p *plan) emitPackage() *source {
 	src := newSource()
-	src.head = "// Package " + name + " holds the events of a catalog, and the types they are made of.\n"
-	src.use("github.com/runnel-cdc/runnel/schemas")
+	src.use(schemasPath)
 	src.p("// EventTypes returns the types of all events in this package, sorted by name.")
 	src.p("func EventTypes() []*schemas.EventType {")
 	src.p("return []*schemas.EventType{")
@@ -84,7 +84,6 @@ func (p *plan) emitPackage(name string) *source {
 
 // source is one file as it is being written.
 type source struct {
-	head    string // the package's comment
 	body    bytes.Buffer
 	imports map[string]bool
 }
@@ -101,7 +100,7 @@ func (s *source) p(line string, args ...any) {
 // file returns the gofmt-ed text.
 func (s *source) file(pkg string) ([]byte, error) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\n\n%spackage %s\n\n", Header, s.head, pkg)
+	fmt.Fprintf(&b, "%s\n\npackage %s\n\n", Header, pkg)
 	var std, other []string
 	for _, path := range slices.Sorted(maps.Keys(s.imports)) {
 		if strings.Contains(path, ".") {

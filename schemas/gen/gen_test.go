@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/schemas"
+	"github.com/runnel-cdc/runnel/schemas/gen/internal/nasty"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated packages that serve as golden files")
@@ -39,18 +40,40 @@ func generate(t testing.TB, dir, pkg string) map[string][]byte {
 	return files
 }
 
-// TestGolden compares internal/nasty, whose own tests run the code, with what
-// the catalog gives.
+// goldens are catalogs and the packages generated from them, which are checked
+// in and have tests of their own.
+var goldens = []struct{ catalog, pkg, dir string }{
+	{"testdata/nasty", "nasty", "internal/nasty"},
+	{"../../examples/quickstart/schemas", "events", "../../examples/quickstart/events"},
+}
+
 func TestGolden(t *testing.T) {
-	const dir = "internal/nasty"
-	files := generate(t, "testdata/nasty", "nasty")
-	if *update {
-		if _, _, err := Write(dir, files); err != nil {
-			t.Fatal(err)
+	for _, g := range goldens {
+		files := generate(t, g.catalog, g.pkg)
+		if *update {
+			if _, _, err := Write(g.dir, files); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if changed, stale, err := Diff(g.dir, files); err != nil || len(changed)+len(stale) > 0 {
+			t.Errorf("%s is out of date: %v %v %v; run go test ./schemas/gen -update", g.dir, changed, stale, err)
 		}
 	}
-	if err := Check(dir, files); err != nil {
-		t.Errorf("%v\nrun go test ./schemas/gen -update", err)
+}
+
+// TestFingerprints: generated code registers and writes the version that the
+// catalog holds.
+func TestFingerprints(t *testing.T) {
+	c := load(t, "testdata/nasty")
+	generated := nasty.EventTypes()
+	if len(generated) != len(c.Events()) {
+		t.Fatalf("%d events of %d", len(generated), len(c.Events()))
+	}
+	for i, want := range c.Events() {
+		got := generated[i]
+		if got.Name != want.Name || got.AggregateType != want.AggregateType || got.Fingerprint != want.Fingerprint {
+			t.Errorf("%s differs from the catalog's %s", got.Name, want.Name)
+		}
 	}
 }
 
@@ -186,39 +209,37 @@ func TestPackageName(t *testing.T) {
 	}
 }
 
-func TestWriteAndCheck(t *testing.T) {
+func TestWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "events")
 	text := func(body string) []byte { return []byte(Header + "\n\n" + body) }
+	step := func(what string, do func(string, map[string][]byte) ([]string, []string, error), files map[string][]byte, want string) {
+		t.Helper()
+		changed, stale, err := do(dir, files)
+		if got := strings.Join(changed, " ") + "|" + strings.Join(stale, " "); got != want || err != nil {
+			t.Fatalf("%s: %s, want %s, %v", what, got, want, err)
+		}
+	}
 	first := map[string][]byte{"a_gen.go": text("package a"), "b_gen.go": text("package a")}
-	if err := Check(dir, first); !errors.Is(err, ErrStale) {
-		t.Error(err)
-	}
-	written, removed, err := Write(dir, first)
-	if err != nil || !slices.Equal(written, []string{"a_gen.go", "b_gen.go"}) || removed != nil {
-		t.Fatal(written, removed, err)
-	}
+	step("no folder", Diff, first, "a_gen.go b_gen.go|")
+	step("first", Write, first, "a_gen.go b_gen.go|")
+	step("first again", Write, first, "|")
 	// Files by hand stay, whatever their name.
 	for _, name := range []string{"hand.go", "hand_gen.go"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("package a\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	second := map[string][]byte{"a_gen.go": text("package a"), "c_gen.go": text("package a")}
-	if err := Check(dir, second); !errors.Is(err, ErrStale) || !strings.Contains(err.Error(), "b_gen.go, c_gen.go") {
-		t.Error(err)
-	}
-	written, removed, err = Write(dir, second)
-	if err != nil || !slices.Equal(written, []string{"c_gen.go"}) || !slices.Equal(removed, []string{"b_gen.go"}) {
-		t.Fatal(written, removed, err)
-	}
-	if err := Check(dir, second); err != nil {
-		t.Error(err)
-	}
-	second["hand_gen.go"] = text("package a")
+	second := map[string][]byte{"a_gen.go": text("package b"), "c_gen.go": text("package b")}
+	step("second", Diff, second, "a_gen.go c_gen.go|b_gen.go")
+	step("second", Write, second, "a_gen.go c_gen.go|b_gen.go")
+	step("second again", Diff, second, "|")
+
+	second["d_gen.go"], second["hand_gen.go"] = text("package a"), text("package a")
 	if _, _, err := Write(dir, second); !errors.Is(err, ErrForeignFile) {
 		t.Error(err)
 	}
-	if err := Check(dir, second); !errors.Is(err, ErrForeignFile) {
-		t.Error(err)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 4 { // a, c and the two by hand
+		t.Error(entries, err)
 	}
 }

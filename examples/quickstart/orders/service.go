@@ -13,6 +13,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/examples/quickstart/events"
 	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // Schema creates the service's own table.
@@ -36,6 +37,8 @@ var ErrNotPossible = errors.New("the order's status does not allow it")
 // Service places, bills and cancels orders.
 type Service struct {
 	DB *pgxpool.Pool
+	// Publishing, if set, is told of an event just before its commit.
+	Publishing func(id uuid.UUID)
 }
 
 // Order is what a customer asks for.
@@ -57,10 +60,10 @@ func (o Order) Total() decimal.Decimal {
 
 // Place stores an order and publishes OrderPlaced: both or neither.
 func (s *Service) Place(ctx context.Context, o Order) error {
-	return pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error { return place(ctx, tx, o) })
+	return pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error { return s.place(ctx, tx, o) })
 }
 
-func place(ctx context.Context, tx pgx.Tx, o Order) error {
+func (s *Service) place(ctx context.Context, tx pgx.Tx, o Order) error {
 	var city *string
 	if o.ShipTo != nil {
 		city = &o.ShipTo.City
@@ -70,13 +73,18 @@ func place(ctx context.Context, tx pgx.Tx, o Order) error {
 	if err != nil {
 		return fmt.Errorf("store order %s: %w", o.ID, err)
 	}
-	_, err = outbox.Publish(ctx, tx, outbox.Event{
-		AggregateID: o.ID,
-		Payload: events.OrderPlaced{
-			OrderID: o.ID, CustomerID: o.CustomerID, Lines: o.Lines, Total: o.Total(), Currency: "EUR",
-			ShipTo: o.ShipTo, PlacedAt: time.Now(),
-		},
+	return s.publish(ctx, tx, o.ID, events.OrderPlaced{
+		OrderID: o.ID, CustomerID: o.CustomerID, Lines: o.Lines, Total: o.Total(), Currency: "EUR",
+		ShipTo: o.ShipTo, PlacedAt: time.Now(),
 	})
+}
+
+// publish writes an event into the outbox: it is published if tx commits.
+func (s *Service) publish(ctx context.Context, tx pgx.Tx, id string, payload schemas.Payload) error {
+	receipt, err := outbox.Publish(ctx, tx, outbox.Event{AggregateID: id, Payload: payload})
+	if err == nil && s.Publishing != nil {
+		s.Publishing(receipt.IDs[0])
+	}
 	return err
 }
 
@@ -89,11 +97,8 @@ func (s *Service) Pay(ctx context.Context, id string, method events.PaymentMetho
 		if _, err := tx.Exec(ctx, `update orders set status = 'paid', paid_by = $2 where id = $1`, id, string(method)); err != nil {
 			return err
 		}
-		_, err := outbox.Publish(ctx, tx, outbox.Event{
-			AggregateID: id,
-			Payload:     events.OrderPaid{OrderID: id, Amount: total, Method: method, Reference: &reference, PaidAt: time.Now()},
-		})
-		return err
+		return s.publish(ctx, tx, id,
+			events.OrderPaid{OrderID: id, Amount: total, Method: method, Reference: &reference, PaidAt: time.Now()})
 	})
 }
 
@@ -106,11 +111,7 @@ func (s *Service) Cancel(ctx context.Context, id, reason string) error {
 		if _, err := tx.Exec(ctx, `update orders set status = 'cancelled', reason = $2 where id = $1`, id, reason); err != nil {
 			return err
 		}
-		_, err := outbox.Publish(ctx, tx, outbox.Event{
-			AggregateID: id,
-			Payload:     events.OrderCancelled{OrderID: id, Reason: reason, CancelledAt: time.Now()},
-		})
-		return err
+		return s.publish(ctx, tx, id, events.OrderCancelled{OrderID: id, Reason: reason, CancelledAt: time.Now()})
 	})
 }
 

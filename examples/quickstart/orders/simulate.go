@@ -23,6 +23,8 @@ type Simulation struct {
 	Writers int           // concurrent ones; default 4
 	Pause   time.Duration // between two changes of one writer; default 40 ms
 	Seed    uint64
+	// Publishing, if set, is told of each event just before its commit.
+	Publishing func(id uuid.UUID)
 
 	// RolledBack counts transactions that wrote an order and its event and were
 	// then rolled back on purpose: nothing of them may ever be seen.
@@ -51,7 +53,7 @@ func (s *Simulation) Run(ctx context.Context) error {
 
 func (s *Simulation) writer(ctx context.Context, w int, pause time.Duration) error {
 	random := rand.New(rand.NewPCG(s.Seed, uint64(w)))
-	service, warehouse := &Service{s.DB}, &Warehouse{s.DB}
+	service, warehouse := &Service{s.DB, s.Publishing}, &Warehouse{s.DB, s.Publishing}
 	var open []string // orders of this writer that may still change
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -102,7 +104,7 @@ var errChangedMind = errors.New("changed my mind")
 // changeOfMind writes an order and its event, and rolls both back.
 func (s *Simulation) changeOfMind(ctx context.Context, o Order) error {
 	err := pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
-		if err := place(ctx, tx, o); err != nil {
+		if err := (&Service{DB: s.DB}).place(ctx, tx, o); err != nil {
 			return err
 		}
 		return errChangedMind

@@ -2,7 +2,10 @@ package orders
 
 import (
 	"context"
+	"errors"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -20,17 +23,22 @@ select runnel.publish('order', id, 'OrderShipped', jsonb_build_object(
 // Warehouse ships orders. It knows neither Go types nor Avro: it publishes JSON.
 type Warehouse struct {
 	DB *pgxpool.Pool
+	// Publishing, if set, is told of an event just before its commit.
+	Publishing func(id uuid.UUID)
 }
 
 // Ship marks a paid order as shipped and publishes OrderShipped. It returns
 // ErrNotPossible for any other order.
 func (w *Warehouse) Ship(ctx context.Context, id, carrier string, tracking *string) error {
-	tag, err := w.DB.Exec(ctx, ship, id, carrier, tracking)
-	if err != nil {
+	return pgx.BeginFunc(ctx, w.DB, func(tx pgx.Tx) error {
+		var event uuid.UUID
+		err := tx.QueryRow(ctx, ship, id, carrier, tracking).Scan(&event)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrNotPossible
+		}
+		if err == nil && w.Publishing != nil {
+			w.Publishing(event)
+		}
 		return err
-	}
-	if tag.RowsAffected() == 0 {
-		return ErrNotPossible
-	}
-	return nil
+	})
 }

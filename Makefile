@@ -1,0 +1,75 @@
+# Everything a person or a machine does with this tree. `make help` lists it.
+
+# PG picks Postgres' major version for test and demo: make test PG=17
+PG ?=
+# What to test, and further flags of go test.
+PACKAGES ?= ./...
+TESTFLAGS ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GOLANGCI_LINT_VERSION = v2.15.0
+
+# As ./setup has it. Blanks in the path are refused there.
+CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(HOME)/.cache/runnel))
+GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check-format vet lint generate check-generated fmt clean FORCE
+
+help: ## list the targets
+	@echo "Usage: make TARGET [NAME=VALUE]"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+
+setup: ## install or fetch what is missing: Java, Pulsar, Postgres (PG=17)
+	@PG="$(PG)" ./setup
+
+build: bin/runnel ## build bin/runnel
+
+# go build knows best what is up to date.
+bin/runnel: FORCE
+	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $@ ./cmd/runnel
+
+bin/withstack: FORCE
+	@go build -o $@ ./internal/devstack/cmd/withstack
+
+FORCE:
+
+# exec: a signal reaches the demo itself.
+demo: setup build ## the whole way on real servers, checked (KEEP=1 leaves it running, PG=17)
+	@exec bin/runnel demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PG),--pg $(PG))
+
+test: setup bin/withstack ## every test on real servers (PG=17, PACKAGES=./outbox, TESTFLAGS=-v)
+	@exec bin/withstack $(if $(PG),-pg $(PG)) go test -timeout 10m $(TESTFLAGS) $(PACKAGES)
+
+check-format: ## fail if a file is not as gofmt writes it
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+
+vet: ## go vet
+	@go vet ./...
+
+lint: $(GOLANGCI_LINT) ## golangci-lint, with the rules for imports
+	@$(GOLANGCI_LINT) run
+
+# Built with the Go at hand, and moved into place when it is complete.
+$(GOLANGCI_LINT):
+	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), once; it takes a few minutes"
+	@mkdir -p "$(CACHE)" && work=$$(mktemp -d "$(CACHE)/work.XXXXXX") && trap 'rm -rf "$$work"' EXIT && \
+	{ GOBIN="$$work/bin" GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) >"$$work/log" 2>&1 || \
+	{ cat "$$work/log"; exit 1; }; } && \
+	mkdir -p "$(@D)" && mv "$$work/bin/golangci-lint" "$@"
+
+generate: ## generate code anew
+	@go generate ./...
+
+# Compared with the files as they are, committed or not.
+check-generated: ## fail if generated code is not current
+	@before=$$(mktemp) && after=$$(mktemp) && trap 'rm -f "$$before" "$$after"' EXIT && \
+	sums() { git ls-files -z --cached --others --exclude-standard | sort -z | xargs -0 sha256sum 2>/dev/null; } && \
+	{ sums >"$$before" || true; } && $(MAKE) --no-print-directory generate && { sums >"$$after" || true; } && \
+	diff "$$before" "$$after" >/dev/null || { echo "generated files are not current: run make generate"; git status --short; exit 1; }
+
+fmt: ## format all Go files
+	@gofmt -w .
+
+clean: ## remove what was built (not the cache)
+	@rm -rf bin dist

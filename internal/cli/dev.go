@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-cdc/runnel/internal/devstack"
+)
+
+// devResult is the state of the local servers.
+type devResult struct {
+	Folder      string            `json:"folder"`
+	Servers     []devServer       `json:"servers"`
+	Environment map[string]string `json:"environment"` // to be exported
+}
+
+type devServer struct {
+	Name     string     `json:"name"`
+	Version  string     `json:"version"`
+	Running  bool       `json:"running"`
+	PID      int        `json:"pid"`   // 0 when it does not run
+	Since    *time.Time `json:"since"` // null when it does not run
+	URL      string     `json:"url"`
+	AdminURL string     `json:"admin_url,omitempty"`
+	Log      string     `json:"log"`
+}
+
+func newDevResult(s *devstack.Stack) devResult {
+	r := devResult{Folder: s.Dir(), Servers: []devServer{}, Environment: map[string]string{}}
+	for _, x := range s.Servers() {
+		d := devServer{Name: x.Name, Version: x.Version, Running: x.Running, PID: x.PID, URL: x.URL, AdminURL: x.AdminURL, Log: x.Log}
+		if !x.Since.IsZero() {
+			d.Since = &x.Since
+		}
+		r.Servers = append(r.Servers, d)
+	}
+	for _, pair := range s.Environment() {
+		name, value, _ := strings.Cut(pair, "=")
+		r.Environment[name] = value
+	}
+	return r
+}
+
+func (r devResult) text(p *printer) {
+	for _, s := range r.Servers {
+		state := p.paint(red, "down")
+		if s.Running {
+			state = fmt.Sprintf("%s, process %d for %s", p.paint(green, "up"), s.PID, age(*s.Since))
+		}
+		p.line("%s %s: %s", p.paint(bold, s.Name), s.Version, state)
+		rows := [][]string{{"  address", s.URL}}
+		if s.AdminURL != "" {
+			rows = append(rows, []string{"  admin", s.AdminURL})
+		}
+		p.table(append(rows, []string{"  log", s.Log}), nil)
+	}
+	if len(r.Servers) == 0 {
+		p.line("no servers in %s; start them with `runnel dev up`", r.Folder)
+	}
+}
+
+// envResult is read by a shell: eval "$(runnel dev env)".
+type envResult map[string]string
+
+func (r envResult) text(p *printer) {
+	for _, name := range []string{devstack.EnvPostgres, devstack.EnvPulsar, devstack.EnvPulsarAdmin} {
+		if value := r[name]; value != "" {
+			p.line("export %s='%s'", name, strings.ReplaceAll(value, "'", `'\''`))
+		}
+	}
+}
+
+type downResult struct {
+	Folder  string `json:"folder"`
+	Removed bool   `json:"removed"` // the data too
+}
+
+func (r downResult) text(p *printer) {
+	if r.Removed {
+		p.line("the servers are down, their data in %s is removed", r.Folder)
+		return
+	}
+	p.line("the servers are down; their data stays in %s", r.Folder)
+}
+
+func devSpec() *spec {
+	var dir, pgVersion string
+	var purge bool
+	timeout := 2 * time.Minute
+	folder := func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&dir, "dir", "", "`folder` of the servers; default: runnel in the state folder of the user")
+		_ = cmd.MarkFlagDirname("dir") // fails for unknown flags only
+	}
+	open := func() (*devstack.Stack, error) {
+		where, err := devFolder(dir)
+		if err != nil {
+			return nil, err
+		}
+		return devstack.Open(where)
+	}
+	return &spec{
+		use:   "dev",
+		short: "Local servers to develop with",
+		long: `Runs a real Postgres and a real Pulsar on this machine, without containers, for
+development. They listen on the loopback interface only.`,
+		example: "  runnel dev up\n  eval \"$(runnel dev env)\"\n  runnel dev down",
+		sub: []*spec{
+			{
+				use:   "up",
+				short: "Start the servers",
+				long: `Starts what does not run yet and returns when it is ready. The servers stay, and
+keep their data, until they are stopped.`,
+				example: "  runnel dev up\n  runnel dev up --postgres-version 17",
+				flags: func(cmd *cobra.Command) {
+					folder(cmd)
+					cmd.Flags().StringVar(&pgVersion, "postgres-version", "", "major `version` of Postgres; default: the newest on this machine")
+					cmd.Flags().DurationVar(&timeout, "timeout", timeout, "`limit` for one server to be ready")
+				},
+				run: func(ctx context.Context, c *call) (any, error) {
+					where, err := devFolder(dir)
+					if err != nil {
+						return nil, err
+					}
+					stack, err := devstack.Up(ctx, devstack.Options{
+						Dir: where, Postgres: true, Pulsar: true, PGVersion: pgVersion, Timeout: timeout,
+						Progress: func(text string) { c.message("%s", text) },
+					})
+					if err != nil {
+						return nil, err
+					}
+					return newDevResult(stack), nil
+				},
+			},
+			{
+				use:     "down",
+				short:   "Stop the servers",
+				long:    "Stops the servers. Their data stays, unless --purge is given.",
+				example: "  runnel dev down\n  runnel dev down --purge",
+				flags: func(cmd *cobra.Command) {
+					folder(cmd)
+					cmd.Flags().BoolVar(&purge, "purge", false, "remove their data too")
+				},
+				run: func(ctx context.Context, _ *call) (any, error) {
+					stack, err := open()
+					if err == nil {
+						err = stack.Down(ctx)
+					}
+					if err == nil && purge {
+						err = stack.Remove()
+					}
+					if err != nil {
+						return nil, err
+					}
+					return downResult{stack.Dir(), purge}, nil
+				},
+			},
+			{
+				use:     "status",
+				short:   "Show the servers",
+				long:    "Shows whether the servers run, where, and their logs. It exits with 0 either way.",
+				example: "  runnel dev status\n  runnel dev status -o json | jq .result.servers",
+				flags:   folder,
+				run: func(context.Context, *call) (any, error) {
+					stack, err := open()
+					if err != nil {
+						return nil, err
+					}
+					return newDevResult(stack), nil
+				},
+			},
+			{
+				use:     "env",
+				short:   "Print the servers' addresses for a shell",
+				long:    "Prints the addresses of the servers that run as export lines for a shell.",
+				example: "  eval \"$(runnel dev env)\"",
+				flags:   folder,
+				run: func(context.Context, *call) (any, error) {
+					stack, err := open()
+					if err != nil {
+						return nil, err
+					}
+					r := envResult(newDevResult(stack).Environment)
+					if len(r) == 0 {
+						return nil, ErrDevDown.New("nothing runs in %s", stack.Dir())
+					}
+					return r, nil
+				},
+			},
+		},
+	}
+}
+
+func devFolder(dir string) (string, error) {
+	if dir != "" {
+		return dir, nil
+	}
+	return devstack.DefaultDir()
+}

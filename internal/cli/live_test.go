@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/internal/tail"
+)
+
+// live runs commands in this process against real servers, with a database,
+// roles and a namespace of the test's own.
+type live struct {
+	t       *testing.T
+	environ []string
+}
+
+func newLive(t *testing.T, db *pgtest.DB) *live {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("schemas", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	placed := `{"type": "record", "name": "Placed", "aggregate": "order", "fields": [{"name": "n", "type": "int"}]}`
+	if err := os.WriteFile(filepath.Join("schemas", "placed.avsc"), []byte(placed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &live{t, []string{
+		"LANG=C.UTF-8", "RUNNEL_SCHEMAS=schemas", "RUNNEL_POSTGRES_URL=" + db.URL(),
+		"RUNNEL_PULSAR_URL=" + pulsartest.URL(t), "RUNNEL_PULSAR_ADMIN_URL=" + pulsartest.AdminURL(t),
+		"RUNNEL_TOPICS_NAMESPACE=" + pulsartest.NamespaceName(t), "RUNNEL_HTTP=127.0.0.1:0",
+		"RUNNEL_ROLES_OWNER=" + db.Role("owner"), "RUNNEL_ROLES_WRITER=" + db.Role("writer"), "RUNNEL_ROLES_DAEMON=" + db.Role("daemon"),
+	}}
+}
+
+func (l *live) run(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, environ: l.environ, deps: realDeps()}
+	return a.main(ctx, args), out.String(), errs.String()
+}
+
+// must requires exit code 0 and returns standard output.
+func (l *live) must(args ...string) string {
+	l.t.Helper()
+	code, stdout, stderr := l.run(l.t.Context(), args...)
+	if code != 0 {
+		l.t.Fatalf("%q: exit code %d\n%s%s", args, code, stdout, stderr)
+	}
+	return stdout
+}
+
+// result decodes the result of a command's envelope into v.
+func (l *live) result(v any, args ...string) {
+	l.t.Helper()
+	e := envelope{Result: v}
+	if err := json.Unmarshal([]byte(l.must(append(args, "-o", "json")...)), &e); err != nil || !e.OK {
+		l.t.Fatalf("%q: %v", args, err)
+	}
+}
+
+// From an empty database to events read back, by commands alone.
+func TestTheWholeWay(t *testing.T) {
+	db := pgtest.New(t)
+	l := newLive(t, db)
+
+	var done initResult
+	l.result(&done, "init", "--dry-run")
+	if !done.Changed {
+		t.Errorf("a dry run on an empty database: %+v", done)
+	}
+	l.result(&done, "init")
+	if !done.Changed || len(done.Steps) != 5 {
+		t.Errorf("init: %+v", done)
+	}
+	l.result(&done, "init")
+	if done.Changed {
+		t.Errorf("init again: %+v", done)
+	}
+
+	ctx, stop := context.WithCancelCause(t.Context())
+	exited := make(chan int, 1)
+	go func() {
+		code, _, stderr := l.run(ctx, "run", "--auto-apply")
+		t.Log(stderr)
+		exited <- code
+	}()
+	defer stop(nil)
+	db.Exec(t, "select runnel.publish('order', n::text, 'Placed', jsonb_build_object('n', n)) from generate_series(1, 50) n")
+	pgtest.Eventually(t, time.Minute, func() bool {
+		return pgtest.Value[int64](t, db, "select coalesce(sum(ordinal), 0)::bigint from runnel.progress_partition") == 50
+	}, "50 events to be confirmed")
+
+	var status statusResult
+	l.result(&status, "status")
+	if !status.Slot.Active || !status.Slot.Recorded || len(status.Partitions) != 4 || status.Progress == nil {
+		t.Errorf("status: %+v", status)
+	}
+	if text := l.must("status"); !strings.Contains(text, "streamed by process") {
+		t.Errorf("status:\n%s", text)
+	}
+
+	lines := strings.Split(strings.TrimSpace(l.must("tail", "--from", "earliest", "-o", "json")), "\n")
+	if len(lines) != 50 {
+		t.Fatalf("%d lines of tail", len(lines))
+	}
+	var events []tail.Event
+	for i, line := range lines {
+		var e tail.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if want := `{"n":` + e.Key + `}`; string(e.Event) != want || i > 0 && e.Position <= events[i-1].Position {
+			t.Errorf("line %d: %s", i, line)
+		}
+		events = append(events, e)
+	}
+	for args, want := range map[string]int{
+		"tail -o json":                                10,
+		"tail -o json -n 3":                           3,
+		"tail -o json -n 3 --key 1":                   1,
+		"tail -o json -n 60 --topic order":            50,
+		"tail -o json --from " + events[40].Position:  10,
+		"tail -o json -n 5 --type Pla*":               5,
+		"tail -o json --from earliest --type Nothing": 0,
+	} {
+		if n := strings.Count(l.must(strings.Fields(args)...), "\n"); n != want {
+			t.Errorf("%s: %d lines, want %d", args, n, want)
+		}
+	}
+	if text := l.must("tail", "-n", "1"); !strings.Contains(text, "Placed 50 {\"n\":50}") {
+		t.Errorf("tail: %s", text)
+	}
+	if code, _, stderr := l.run(t.Context(), "tail", "--topic", "none", "-o", "json"); code != 3 || !strings.Contains(stderr, `"TOPIC_MISSING"`) {
+		t.Errorf("tail of no topic: %d, %s", code, stderr)
+	}
+	l.must("doctor")
+
+	stop(interrupted{15})
+	if code := <-exited; code != 0 {
+		t.Errorf("the daemon, stopped by a signal, exited with %d", code)
+	}
+}
+
+// Without rights nothing is changed, and the script for an administrator comes
+// with exit code 3.
+func TestInitNeedsAdministrator(t *testing.T) {
+	db := pgtest.New(t)
+	l := newLive(t, db)
+	plain := db.CreateRole(t, "plain")
+	code, stdout, stderr := l.run(t.Context(), "init", "--postgres", plain)
+	if code != 3 || !strings.Contains(stdout, "create table runnel.outbox") || !strings.HasPrefix(stderr, "NEEDS_ADMIN") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	db.Exec(t, stdout) // it is what it says
+	var done initResult
+	l.result(&done, "init", "--schemas", "schemas")
+	if len(done.Steps) != 5 || done.Steps[0].Changed || done.Steps[1].Changed {
+		t.Errorf("%+v", done)
+	}
+}

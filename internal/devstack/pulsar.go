@@ -1,0 +1,139 @@
+package devstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/runnel-cdc/runnel/deploy"
+)
+
+// preparePulsar finds the distribution and chooses ports for a new stack. The
+// ports stay with the data: the bookie's is its name in the ledgers.
+func (s *Stack) preparePulsar() (*pulsarState, error) {
+	home, err := findPulsar()
+	if err != nil {
+		return nil, err
+	}
+	p := &pulsarState{}
+	if s.state.Pulsar != nil {
+		*p = *s.state.Pulsar // a copy: the state may be saved meanwhile
+	} else {
+		ports, err := freePorts(4)
+		if err != nil {
+			return nil, err
+		}
+		p = &pulsarState{Broker: ports[0], Web: ports[1], Bookie: ports[2], ZooKeeper: ports[3]}
+	}
+	p.Home = home
+	dir := filepath.Join(s.dir, pulsarDir)
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "tmp"), 0o700), s.writePulsarFiles(dir, p)); err != nil {
+		return nil, ErrFolder.Wrap(err, "write Pulsar's settings").At("%s", s.dir)
+	}
+	return p, nil
+}
+
+// writePulsarFiles writes the settings with this stack's ports, and a fresh
+// password for ZooKeeper. Standalone binds ZooKeeper's port to all addresses
+// and offers no way to change that: a session without the password is closed.
+func (s *Stack) writePulsarFiles(dir string, p *pulsarState) error {
+	password, err := randomHex(16)
+	if err != nil {
+		return err
+	}
+	settings := deploy.PulsarStandalone + fmt.Sprintf(
+		"\n# This stack's own: of two equal keys the last one wins.\nbrokerServicePort=%d\nwebServicePort=%d\n", p.Broker, p.Web)
+	const module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
+	login := fmt.Sprintf("Server {\n  %s\n  user_runnel=\"%s\";\n};\nClient {\n  %s\n  username=\"runnel\"\n  password=\"%s\";\n};\n",
+		module, password, module, password)
+	return errors.Join(
+		replaceFile(filepath.Join(dir, "standalone.conf"), []byte(settings)),
+		replaceFile(filepath.Join(dir, "zookeeper-login.conf"), []byte(login)))
+}
+
+// launchPulsar starts the server of p; its process is p's afterwards.
+func (s *Stack) launchPulsar(p *pulsarState) error {
+	if err := s.awaitPorts("Pulsar", p.Broker, p.Web, p.Bookie, p.ZooKeeper); err != nil {
+		return err
+	}
+	dir := filepath.Join(s.dir, pulsarDir)
+	// bin/pulsar replaces itself by java: the process id stays.
+	cmd := exec.Command(filepath.Join(p.Home, "bin", "pulsar"), "standalone",
+		"--no-functions-worker", "--no-stream-storage",
+		"--zookeeper-dir", filepath.Join(dir, "zookeeper"), "--zookeeper-port", strconv.Itoa(p.ZooKeeper),
+		"--bookkeeper-dir", filepath.Join(dir, "bookkeeper"), "--bookkeeper-port", strconv.Itoa(p.Bookie))
+	cmd.Dir = dir
+	cmd.Env = append(serverEnvironment(),
+		"PULSAR_STANDALONE_USE_ZOOKEEPER=1", // survives a SIGKILL; RocksDB does not
+		"PULSAR_STANDALONE_CONF="+filepath.Join(dir, "standalone.conf"),
+		"PULSAR_LOG_DIR="+filepath.Join(dir, "logs"),
+		"PULSAR_LOG_APPENDER=Console",
+		"PULSAR_LOG_IMMEDIATE_FLUSH=true", // the last lines matter when it dies
+		"PULSAR_MEM=-Xms256m -Xmx640m -XX:MaxDirectMemorySize=640m",
+		// Ready a third sooner, and a third of the default's memory, for less
+		// peak throughput: right for two cores shared with tests.
+		"PULSAR_GC=-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+		"PULSAR_GC_LOG=-Xlog:disable",
+		"PULSAR_EXTRA_OPTS="+strings.Join([]string{
+			"-Dpulsar.allocator.exit_on_oom=true",
+			// Native libraries are unpacked here, and stay after a SIGKILL.
+			"-Djava.io.tmpdir=" + filepath.Join(dir, "tmp"),
+			"-Djava.security.auth.login.config=" + filepath.Join(dir, "zookeeper-login.conf"),
+			"-Dzookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+			"-Dzookeeper.sessionRequireClientSASLAuth=true",
+			"-Dzookeeper.fips-mode=false", // it excludes DIGEST-MD5
+		}, " "))
+	process, _, err := launch(cmd, filepath.Join(s.dir, pulsarLog))
+	if err != nil {
+		return ErrStart.Wrap(err, "Pulsar")
+	}
+	p.Process = process
+	return s.guard.kill(process, "TERM")
+}
+
+// awaitPulsar waits for the default namespace, then for the broker's own check
+// of itself, which publishes and reads a message.
+func (s *Stack) awaitPulsar(ctx context.Context, p *pulsarState) error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	return s.await(ctx, "Pulsar", pulsarLog, p.Process, func(ctx context.Context) error {
+		if _, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/namespaces/public/default"); err != nil {
+			return err
+		}
+		answer, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/brokers/health")
+		if err == nil && answer != "ok" {
+			err = fmt.Errorf("health is %q", answer)
+		}
+		return err
+	})
+}
+
+func get(ctx context.Context, client *http.Client, address string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", address, response.Status)
+	}
+	return strings.TrimSpace(string(body)), err
+}
+
+// endPulsar stops the server; it takes about a second.
+func endPulsar(ctx context.Context, p process) error {
+	return p.end(ctx, step{syscall.SIGTERM, 10 * time.Second}, step{syscall.SIGKILL, 5 * time.Second})
+}

@@ -1,0 +1,210 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+const placed = `{"type": "record", "name": "Placed", "aggregate": "order", "fields": [{"name": "id", "type": "string"}]}`
+
+// folder writes a catalog.
+func folder(t *testing.T, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.avsc", i)), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// configure loads a configuration for a database and the test's own namespace.
+func configure(t *testing.T, url, namespace, schemas string) *config.Config {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	environ := []string{"RUNNEL_POSTGRES_URL=" + url, "RUNNEL_SCHEMAS=" + schemas}
+	if namespace != "" {
+		environ = append(environ, "RUNNEL_PULSAR_URL="+pulsartest.URL(t), "RUNNEL_PULSAR_ADMIN_URL="+pulsartest.AdminURL(t),
+			"RUNNEL_TOPICS_NAMESPACE="+namespace)
+	}
+	cfg, err := config.Load(config.Options{Environ: environ})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// initialise makes the outbox with roles of the test's own.
+func initialise(t *testing.T, db *pgtest.DB, dir string) {
+	t.Helper()
+	catalog, err := wire.Catalog(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = outbox.Init(t.Context(), db.Conn(t), outbox.InitOptions{
+		Roles:      outbox.Roles{Owner: db.Role("owner"), Writer: db.Role("writer"), Daemon: db.Role("daemon")},
+		EventTypes: catalog.Events(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A healthy set-up passes; then each thing that is broken is found by its own
+// check, under its code, with a remedy.
+func TestPostgresChecks(t *testing.T) {
+	db := pgtest.New(t)
+	dir := folder(t, placed)
+	cfg := configure(t, db.URL(), "", dir)
+	expect := func(cfg *config.Config, name string, status Status, code, text string) {
+		t.Helper()
+		report, err := Run(t.Context(), cfg, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := find(t, report, name)
+		if r.Status != status || r.Code != code || !strings.Contains(r.Message+r.Remedy, text) || (status == Fail) != (r.Remedy != "" && r.Status == Fail) {
+			t.Errorf("%+v; want %s %s with %q", r, status, code, text)
+		}
+	}
+
+	expect(cfg, "outbox", Fail, "PG_NO_OUTBOX", "runnel init")
+	initialise(t, db, dir)
+	report, err := Run(t.Context(), cfg, "postgres", "postgres-version", "wal-level", "replication-right", "walsenders",
+		"outbox", "grants", "publication", "default-partition", "slot", "wal-retention", "catalog", "event-types")
+	if err != nil || report.Count(Pass) != 13 {
+		t.Fatalf("%v: %+v", err, report)
+	}
+
+	// Rights.
+	plain := configure(t, db.CreateRole(t, "plain"), "", dir)
+	db.Exec(t, "grant usage on schema runnel to "+db.Role("plain")+"; grant select on runnel.schema_version to "+db.Role("plain"))
+	expect(plain, "replication-right", Fail, "PG_NO_REPLICATION", `ALTER ROLE "`+db.Role("plain")+`" REPLICATION;`)
+	expect(plain, "grants", Fail, "PG_GRANT", `GRANT SELECT ON runnel.outbox TO "`+db.Role("plain")+`";`)
+	daemon := configure(t, db.URLAs(db.Role("daemon")), "", dir)
+	expect(daemon, "grants", Pass, "", "daemon's rights")
+	wrong := configure(t, strings.Replace(db.URL(), db.Name(), "no_such_database", 1), "", dir)
+	expect(wrong, "postgres", Fail, "PG_NO_DATABASE", "does not exist")
+
+	// The catalog.
+	expect(configure(t, db.URL(), "", folder(t, "{")), "catalog", Fail, "SCHEMA_SYNTAX", "")
+	more := configure(t, db.URL(), "", folder(t, placed, strings.Replace(placed, "Placed", "Paid", 1)))
+	expect(more, "event-types", Fail, "EVENT_TYPES_MISSING", "Paid")
+
+	// The default partition.
+	db.Exec(t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload, inserted_at)
+		values ('order', '1', 'Placed', 2, '{}', now() + interval '1 year')`)
+	expect(cfg, "default-partition", Warn, "DEFAULT_PARTITION_USED", "Nothing is lost")
+
+	// The publication.
+	db.Exec(t, "alter publication runnel set (publish = 'insert, update')")
+	expect(cfg, "publication", Fail, "PG_PUBLICATION", "ALTER PUBLICATION runnel SET (publish = 'insert'")
+	db.Exec(t, "alter publication runnel set (publish = 'insert'); alter publication runnel drop table runnel.outbox")
+	expect(cfg, "publication", Fail, "PG_PUBLICATION", "SET TABLE runnel.outbox, runnel.control")
+	db.Exec(t, "drop publication runnel")
+	expect(cfg, "publication", Fail, "PG_PUBLICATION", "does not exist")
+
+	// The schema's version.
+	db.Exec(t, "insert into runnel.schema_version (version, name) values (9999, 'future')")
+	expect(cfg, "outbox", Warn, "OUTBOX_VERSION", "9999")
+	db.Exec(t, "delete from runnel.schema_version where version > 1")
+	expect(cfg, "outbox", Fail, "OUTBOX_VERSION", "runnel init")
+}
+
+func TestSlotChecks(t *testing.T) {
+	db := pgtest.New(t)
+	dir := folder(t, placed)
+	initialise(t, db, dir)
+	cfg := configure(t, db.URL(), "", dir)
+	cfg.Capture.Slot = db.Slot("s")
+	expect := func(status Status, code string) {
+		t.Helper()
+		report, err := Run(t.Context(), cfg, "slot", "wal-retention")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := find(t, report, "slot"); r.Status != status || r.Code != code {
+			t.Errorf("%+v; want %s %s", r, status, code)
+		}
+	}
+	expect(Pass, "") // the first run makes it
+	db.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", cfg.Capture.Slot)
+	expect(Warn, "SLOT_IDLE")
+	db.Exec(t, "insert into runnel.pipeline (name, slot, system_id) values ($1, 'other', '1')", cfg.Name)
+	expect(Fail, "SLOT_MISMATCH")
+	db.Exec(t, "update runnel.pipeline set slot = $1", cfg.Capture.Slot)
+	expect(Warn, "SLOT_IDLE")
+	db.Exec(t, "select pg_drop_replication_slot($1)", cfg.Capture.Slot)
+	expect(Fail, "SLOT_MISSING")
+	db.Exec(t, "select pg_create_physical_replication_slot($1)", cfg.Capture.Slot)
+	expect(Fail, "SLOT_FOREIGN")
+}
+
+func TestPulsarChecks(t *testing.T) {
+	db := pgtest.New(t)
+	dir := folder(t, placed)
+	initialise(t, db, dir)
+	namespace := pulsartest.NamespaceName(t)
+	cfg := configure(t, db.URL(), namespace, dir)
+	expect := func(name string, status Status, code, text string) {
+		t.Helper()
+		report, err := Run(t.Context(), cfg, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := find(t, report, name); r.Status != status || r.Code != code || !strings.Contains(r.Message+r.Remedy, text) {
+			t.Errorf("%+v; want %s %s with %q", r, status, code, text)
+		}
+	}
+	client, err := broker.Dial(t.Context(), wire.Broker(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	expect("pulsar", Pass, "", cfg.Pulsar.URL)
+	expect("pulsar-admin", Pass, "", "healthy")
+	expect("namespace", Fail, "NAMESPACE_POLICY", "pulsar-admin namespaces create "+namespace)
+	if _, err := client.EnsureNamespace(t.Context(), namespace, broker.NamespacePolicy{}); err != nil {
+		t.Fatal(err)
+	}
+	expect("namespace", Pass, "", namespace)
+	expect("topics", Fail, "TOPIC_MISSING", "--auto-apply")
+	topic := wire.TopicName(cfg, "order")
+	if _, err := client.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	expect("topics", Pass, "", "order (2 partitions)")
+	expect("topic-schemas", Fail, "SCHEMAS_NOT_APPLIED", "Placed")
+	catalog, err := wire.Catalog(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	composed, err := schemas.Compose("order", catalog.Events(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := schemas.NewRegistry(client.AdminURL(), client.HTTP()).Register(t.Context(), topic, composed); err != nil {
+		t.Fatal(err)
+	}
+	expect("topic-schemas", Pass, "", "all 1 events")
+	pulsartest.Admin(t, "POST", "/admin/v2/namespaces/"+namespace+"/deduplication", false)
+	expect("namespace", Fail, "NAMESPACE_POLICY", "set-deduplication")
+	cfg.Pulsar.AdminURL = "http://127.0.0.1:1"
+	expect("pulsar-admin", Fail, "PULSAR_UNREACHABLE", "")
+	cfg.Pulsar.URL = "pulsar://127.0.0.1:1"
+	expect("pulsar", Fail, "PULSAR_UNREACHABLE", "")
+	cfg.Pulsar.URL = ""
+	expect("pulsar", Fail, "CONFIG_MISSING", "--pulsar")
+}

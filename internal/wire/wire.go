@@ -1,0 +1,47 @@
+package wire
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// Catalog reads a folder of .avsc files. Places in errors begin with the folder
+// as it was given.
+func Catalog(dir string) (*schemas.Catalog, error) {
+	return schemas.Load(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
+}
+
+// anyPath opens paths as the operating system does, .. and / included, which
+// os.DirFS refuses; so that errors name files as their owner does.
+type anyPath struct{}
+
+func (anyPath) Open(name string) (fs.File, error) { return os.Open(name) }
+
+// Broker says how to reach the configured Pulsar.
+func Broker(cfg *config.Config) broker.Config {
+	return broker.Config{
+		URL: cfg.Pulsar.URL, AdminURL: cfg.Pulsar.AdminURL, TokenFile: cfg.Pulsar.TokenFile, CAFile: cfg.Pulsar.CAFile,
+		Name: "runnel " + cfg.Name,
+	}
+}
+
+// Rules are the configured routes as the router takes them.
+func Rules(cfg *config.Config) []router.RouteRule {
+	rules := make([]router.RouteRule, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		rules[i] = router.RouteRule{Aggregate: r.Aggregate, Type: r.Type, Topic: r.Topic}
+	}
+	return rules
+}
+
+// TopicName is the full name of a topic of the pipeline's namespace.
+func TopicName(cfg *config.Config, local string) string {
+	return pipeline.FullName(cfg.Topics.Namespace, local)
+}

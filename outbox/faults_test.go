@@ -1,0 +1,35 @@
+package outbox
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestFaultsSayWhatToDo(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range Faults {
+		if f.ID != strings.ToUpper(f.ID) || f.Cause == "" || f.Remedy == "" || f.Class == 0 || seen[f.ID] {
+			t.Errorf("%+v", f)
+		}
+		seen[f.ID] = true
+	}
+}
+
+// No server that old is at hand: the rule alone.
+func TestRefusesOldServers(t *testing.T) {
+	if err := refuseOld(140012, "14.12"); !errors.Is(err, ErrPostgresTooOld) {
+		t.Errorf("14.12: %v", err)
+	}
+	if err := refuseOld(150000, "15.0"); err != nil {
+		t.Errorf("15.0: %v", err)
+	}
+}
+
+func TestQuoteLiteral(t *testing.T) {
+	for text, want := range map[string]string{"a": "'a'", "a'b": "'a''b'", `a\'b`: `E'a\\''b'`} {
+		if got := quoteLiteral(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
