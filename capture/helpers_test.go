@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -35,18 +35,11 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	db := pgtest.New(t)
-	db.Exec(t, "create schema runnel")
-	for _, f := range []string{"0001_tables", "0002_guards", "0003_publish", "0004_housekeeping"} {
-		sql, err := os.ReadFile("../outbox/migrations/" + f + ".sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		db.Exec(t, string(sql))
-	}
-	db.Exec(t, "create publication runnel for table runnel.outbox, runnel.control with (publish = 'insert', publish_via_partition_root = true)")
 	u := db.CreateRole(t, "daemon", "replication")
-	r := db.Role("daemon")
-	db.Exec(t, "grant usage on schema runnel to "+r+"; grant select on runnel.outbox to "+r+"; grant select, insert, update on runnel.pipeline, runnel.epoch, runnel.progress, runnel.progress_partition to "+r)
+	roles := outbox.Roles{Owner: db.Role("owner"), Writer: db.Role("writer"), Daemon: db.Role("daemon")}
+	if _, err := outbox.Init(t.Context(), db.Conn(t), outbox.InitOptions{Roles: roles}); err != nil {
+		t.Fatal(err)
+	}
 	return &fixture{DB: db, config: Config{URL: u, Pipeline: "p", Slot: db.Slot("s"), StatusInterval: 50 * time.Millisecond}}
 }
 

@@ -17,6 +17,7 @@ func (r *run) end(err error) error {
 		}
 	}
 	if !r.broken {
+		r.pace.off()
 		r.goodbye(deadline)
 	}
 	if ended := r.ctx.Err(); ended == nil || !errors.Is(err, ended) {

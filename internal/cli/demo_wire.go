@@ -1,7 +1,15 @@
 package cli
 
-import "context"
+import (
+	"context"
 
-func runDemo(context.Context, demoOptions) error {
-	return ErrFailed.New("wired when package demo builds")
+	"github.com/runnel-cdc/runnel/internal/demo"
+)
+
+// runDemo runs the demo with this binary as the daemon.
+func runDemo(ctx context.Context, o demoOptions) error {
+	return demo.Run(ctx, demo.Options{
+		Out: o.out, Keep: o.keep,
+		Servers: demo.Servers{PostgresURL: o.postgres, PulsarURL: o.pulsar, PulsarAdminURL: o.pulsarAdmin},
+	})
 }

@@ -110,8 +110,12 @@ func TestHelpGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all.String() != string(want) {
-		t.Errorf("the help differs from %s; if that is meant, run with UPDATE_GOLDEN=1\n%s", golden, all.String())
+	got, old := strings.Split(all.String(), "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(got), len(old)) {
+		if i >= len(got) || i >= len(old) || got[i] != old[i] {
+			t.Fatalf("the help differs from %s at line %d; if that is meant, run with UPDATE_GOLDEN=1\nnow: %q\nwas: %q",
+				golden, i+1, got[min(i, len(got)-1)], old[min(i, len(old)-1)])
+		}
 	}
 }
 

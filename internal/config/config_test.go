@@ -200,6 +200,20 @@ func TestBadElsewhere(t *testing.T) {
 	}
 }
 
+func TestAddresses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := Load(Options{Environ: []string{"RUNNEL_PULSAR_URL=pulsar://a:6650,b:6650", "RUNNEL_HTTP=off", "RUNNEL_POSTGRES_URL=postgres://u@a:1,b:2/db"}}); err != nil {
+		t.Error(err)
+	}
+	if c, err := Load(Options{Flags: map[string]string{"http": ""}}); err != nil || c.HTTP != HTTPOff {
+		t.Errorf("%v, http %q", err, c.HTTP)
+	}
+	_, err := Load(Options{Environ: []string{"RUNNEL_POSTGRES_URL=postgres://u:hunter2@h/db?sslmode=verify-full&sslrootcert=/no/such.pem"}})
+	if err == nil || !strings.Contains(err.Error(), "/no/such.pem") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
+	}
+}
+
 // All faults are reported at once.
 func TestAllFaults(t *testing.T) {
 	_, err := Load(Options{File: write(t, "nane: a\ncapture: {stall: x}\nhttp: 1\n")})

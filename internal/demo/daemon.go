@@ -34,7 +34,8 @@ func (d *demo) startDaemon(ctx context.Context) error {
 	cmd := exec.Command(d.Binary, args...)
 	cmd.Env = append(os.Environ(),
 		"RUNNEL_POSTGRES_URL="+d.source.daemonURL, "RUNNEL_PULSAR_URL="+d.Servers.PulsarURL,
-		"RUNNEL_PULSAR_ADMIN_URL="+d.Servers.PulsarAdminURL, "RUNNEL_TOPICS_NAMESPACE="+d.namespace(), "NO_COLOR=1")
+		"RUNNEL_PULSAR_ADMIN_URL="+d.Servers.PulsarAdminURL, "RUNNEL_TOPICS_NAMESPACE="+d.namespace(), "RUNNEL_ROLES_OWNER="+d.source.name+"_owner",
+		"RUNNEL_ROLES_WRITER="+d.source.name+"_writer", "RUNNEL_ROLES_DAEMON="+d.source.name+"_daemon", "NO_COLOR=1")
 	cmd.Dir = d.dir // no runnel.yaml of the caller's
 	// A process group of its own: the terminal's Ctrl-C must reach the demo
 	// only, which then stops the daemon in order. It dies with the demo.

@@ -135,10 +135,13 @@ func (d *demo) run(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := d.drain(ctx, sourcePool, copyPool); err != nil {
+	if err := d.drain(ctx, copyPool); err != nil {
 		return err
 	}
-	return d.verdict(ctx, simulation, sourcePool, copyPool)
+	if err := d.verdict(ctx, simulation, sourcePool, copyPool); err != nil || !d.Keep {
+		return err
+	}
+	return d.keep(ctx)
 }
 
 // applied streams what the copy receives, a few lines a second.

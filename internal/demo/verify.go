@@ -14,7 +14,7 @@ import (
 )
 
 // drain waits until the copy has applied as many events as were committed.
-func (d *demo) drain(ctx context.Context, source, copied *pgxpool.Pool) error {
+func (d *demo) drain(ctx context.Context, copied *pgxpool.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
 	admin, err := pgx.Connect(ctx, d.source.adminURL) // a writer may not read the outbox
