@@ -17,6 +17,8 @@ const (
 	// idleInterval is how often progress is saved while nothing is published.
 	// Saving writes WAL, so a shorter one would keep an idle database busy.
 	idleInterval = time.Minute
+	// stepLimit bounds one step, and so how long Run goes on after its context.
+	stepLimit = 5 * time.Second
 )
 
 // PartitionTail is the last message of a topic partition that is known to be
@@ -120,14 +122,19 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
+	// A step that ctx's end cut off would take the connection with it, and
+	// with that the last save: so it gets a limit of its own.
+	step := func() error {
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
+		defer cancel()
+		return p.step(limited, confirmed, tails)
+	}
 	for {
 		select {
 		case <-ctx.Done():
-			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
-			defer cancel()
-			return p.step(limited, confirmed, tails)
+			return step()
 		case <-tick.C:
-			if err := p.step(ctx, confirmed, tails); err != nil && ctx.Err() == nil {
+			if err := step(); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,14 +116,16 @@ func TestFrozenInstance(t *testing.T) {
 	of := broker.Partition{Topic: orders}
 	want := make(truth)
 	w.fill(t, 10, want)
-	frozen, thaw := make(chan struct{}), make(chan struct{})
+	frozen, thawed := make(chan struct{}), make(chan struct{})
+	thaw := sync.OnceFunc(func() { close(thawed) })
+	defer thaw()
 	var calls atomic.Int64
 	cfg := w.config(t)
 	cfg.TransactionIdle = time.Second
 	handler := func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
 		if calls.Add(1) == 4 {
 			close(frozen)
-			<-thaw
+			<-thawed
 		}
 		return fold(ctx, tx, e)
 	}
@@ -137,7 +140,7 @@ func TestFrozenInstance(t *testing.T) {
 	pgtest.Eventually(t, patience, func() bool { s := b.Status(); return len(s) == 1 && s[0].Connected }, "the second instance is there")
 	w.handOver(of, "fulfilment")
 	w.appliedAll(t)
-	close(thaw)
+	thaw()
 	pgtest.Eventually(t, patience, func() bool { s := a.Status()[0]; return s.Ordinal == 10 && s.Err == nil }, "the first sees what happened")
 	a.stop(t)
 	b.stop(t)

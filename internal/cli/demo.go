@@ -14,12 +14,14 @@ import (
 type demoOptions struct {
 	out  io.Writer // where it tells what happens
 	keep bool
+	pg   string // major version of a Postgres that is started
 	// Servers that are given are used, not started. "": start one.
 	postgres, pulsar, pulsarAdmin string
 }
 
 func demoSpec() *spec {
 	var keep bool
+	var pg string
 	return &spec{
 		use:   "demo",
 		short: "Show the whole way on servers of its own",
@@ -31,13 +33,14 @@ used instead of starting some; those of a configuration file are not.`,
 		example: "  runnel demo\n  runnel demo --keep",
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().BoolVar(&keep, "keep", false, "leave everything running, and say how to look at it")
+			cmd.Flags().StringVar(&pg, "pg", "", "major `version` of the Postgres that is started (default the newest there is)")
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
 			cfg, err := c.config()
 			if err != nil {
 				return nil, err
 			}
-			o := demoOptions{out: c.stdout, keep: keep}
+			o := demoOptions{out: c.stdout, keep: keep, pg: pg}
 			if c.output == "json" { // standard output is the envelope's
 				o.out = c.stderr
 			}

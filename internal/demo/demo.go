@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -25,8 +26,9 @@ type Options struct {
 	Binary string
 	// Servers to use. Those without an address are started.
 	Servers Servers
-	// Version is shown.
-	Version string
+	// PGVersion is the major version of a Postgres that is started. Default:
+	// the newest on this machine.
+	PGVersion string
 }
 
 // Servers are addresses of a superuser.
@@ -115,6 +117,9 @@ func (d *demo) run(ctx context.Context) error {
 	go func() { copyDone <- projection.Run(copying) }()
 	defer func() { stopCopying(); <-copyDone }()
 
+	if err := d.subscribed(ctx, projection, copyDone); err != nil {
+		return err
+	}
 	simulation := &orders.Simulation{DB: sourcePool, Seed: uint64(time.Now().UnixNano()), Publishing: d.latency.committing}
 	d.say.heading("Orders are placed, paid, shipped and cancelled for %s; every tenth or so is rolled back.", d.Duration)
 	working, stopWorking := context.WithTimeout(ctx, d.Duration)
@@ -142,6 +147,28 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	return d.keep(ctx)
+}
+
+// subscribed waits until the copy is connected to every partition.
+func (d *demo) subscribed(ctx context.Context, p *consumers.Projection, done chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			done <- err
+			return fmt.Errorf("the fulfilment service: %w", err)
+		case <-ctx.Done():
+			return fmt.Errorf("the fulfilment service does not connect: %w", ctx.Err())
+		case <-tick.C:
+		}
+		all := p.Status()
+		if len(all) > 0 && !slices.ContainsFunc(all, func(s consumers.PartitionStatus) bool { return !s.Connected }) {
+			return nil
+		}
+	}
 }
 
 // applied streams what the copy receives, a few lines a second.

@@ -12,7 +12,7 @@ import (
 func (d *demo) startServers(ctx context.Context) error {
 	began := time.Now()
 	stack, err := devstack.Up(ctx, devstack.Options{
-		Postgres: true, Pulsar: true, Ephemeral: true,
+		Postgres: true, Pulsar: true, Ephemeral: true, PGVersion: d.PGVersion,
 		PostgresURL: d.Servers.PostgresURL, PulsarURL: d.Servers.PulsarURL, PulsarAdminURL: d.Servers.PulsarAdminURL,
 		Progress: func(text string) { d.say.line("  %s", text) },
 	})

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -81,20 +82,10 @@ func (r *run) nothingUnconfirmed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := r.partitions()
-	known := make(map[broker.Partition]bool, len(all))
-	for _, p := range all {
-		known[p] = true
-	}
-	for _, t := range saved.Tails {
-		if p := (broker.Partition{Topic: t.Topic, Index: t.Partition}); !known[p] {
-			all = append(all, p)
-		}
-	}
 	start := position.Position{Epoch: r.source.Epoch(), LSN: r.source.StartLSN()}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(acquireAtOnce)
-	for _, p := range all {
+	for _, p := range r.everyPartition(saved) {
 		g.Go(func() error {
 			producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
 				Partition: p, Producer: "runnel-" + r.cfg.Name, Replayed: start, Schema: r.schemaOf(p.Topic),
@@ -110,6 +101,18 @@ func (r *run) nothingUnconfirmed(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// everyPartition lists the partitions of the topics, and those that former
+// routes led to.
+func (r *run) everyPartition(saved capture.Saved) []broker.Partition {
+	all := r.partitions()
+	for _, t := range saved.Tails {
+		if p := (broker.Partition{Topic: t.Topic, Index: t.Partition}); !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // schemaOf returns a topic's newest schema, nil for a topic that nothing goes
@@ -143,31 +146,20 @@ func (r *run) auditStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	missing := make(map[broker.Partition]map[string]capture.Missing)
+	missing := make(map[string]capture.Missing, len(audit.Missing))
 	for _, m := range audit.Missing {
-		p, ok := r.partitionOf(m)
-		if !ok {
-			return gap(m, len(audit.Missing))
-		}
-		if missing[p] == nil {
-			missing[p] = make(map[string]capture.Missing)
-		}
-		missing[p][formatID(m.ID)] = m
+		missing[formatID(m.ID)] = m
 	}
+	// They are wherever the routes of their time sent them, so every partition
+	// that this pipeline knows is looked at.
 	from := position.Position{Epoch: r.source.Epoch(), LSN: saved.ConfirmedLSN}
-	left := 0
-	var example capture.Missing
-	for p, ids := range missing {
-		if err := r.strikePublished(ctx, p, from, ids); err != nil {
+	for _, p := range r.everyPartition(saved) {
+		if err := r.strikePublished(ctx, p, from, missing); err != nil {
 			return err
 		}
-		left += len(ids)
-		for _, m := range ids {
-			example = m
-		}
 	}
-	if left > 0 {
-		return gap(example, left)
+	for _, m := range missing {
+		return gap(m, len(missing))
 	}
 	return nil
 }
@@ -192,16 +184,6 @@ func (r *run) strikePublished(ctx context.Context, p broker.Partition, from posi
 		delete(ids, m.Properties[router.PropertyID])
 	}
 	return nil
-}
-
-func (r *run) partitionOf(m capture.Missing) (broker.Partition, bool) {
-	name := r.routes.Explain(m.AggregateType, m.EventType).Topic
-	for _, t := range r.topics {
-		if t.local == name && m.AggregateID != "" {
-			return broker.Partition{Topic: t.full, Index: router.PartitionOf([]byte(m.AggregateID), t.partitions)}, true
-		}
-	}
-	return broker.Partition{}, false
 }
 
 func formatID(id [16]byte) string { return uuid.UUID(id).String() }

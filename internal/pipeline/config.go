@@ -35,6 +35,8 @@ type Config struct {
 	InFlight int
 	// Stall ends a run in which nothing is acknowledged for so long. Default: 60 s.
 	Stall time.Duration
+	// Recheck is how long a halted pipeline waits before it looks again. Default: 30 s.
+	Recheck time.Duration
 	// OutboxRetention keeps outbox partitions for so long. Zero: 7 days. Less: forever.
 	OutboxRetention time.Duration
 	// Roles that AutoApply makes. Default: runnel_owner, runnel_writer, runnel_daemon.
@@ -58,6 +60,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Partitions, 4)
 	def(&c.InFlight, 32<<20)
 	def(&c.Stall, time.Minute)
+	def(&c.Recheck, 30*time.Second)
 	def(&c.OutboxRetention, 7*24*time.Hour)
 	def(&c.Version, "unknown")
 	def(&c.Logger, slog.Default())

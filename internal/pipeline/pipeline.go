@@ -17,7 +17,6 @@ const (
 	firstPause   = 200 * time.Millisecond
 	longPause    = 10 * time.Second
 	standbyPause = time.Second
-	haltedPause  = 30 * time.Second
 )
 
 // Pipeline runs one outbox's way to Pulsar.
@@ -74,9 +73,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		wait := pause
 		switch {
 		case halts(err):
-			wait = haltedPause
+			wait = p.cfg.Recheck
 			p.report.halted(err)
-			logHalt(p.log, err)
+			logHalt(p.log, err, p.cfg.Recheck)
 		case waits(err):
 			wait = standbyPause
 			p.report.blocked(err)
@@ -105,9 +104,9 @@ func (p *Pipeline) runOnce(ctx context.Context) error {
 	return err
 }
 
-func logHalt(log *slog.Logger, err error) {
+func logHalt(log *slog.Logger, err error, again time.Duration) {
 	if f := fault.Find(err); f != nil {
-		log.Error("halted", "code", f.Code.ID, "error", err, "remedy", f.WhatToDo(), "looks_again_in", haltedPause)
+		log.Error("halted", "code", f.Code.ID, "error", err, "remedy", f.WhatToDo(), "looks_again_in", again)
 		return
 	}
 	log.Error("halted", "error", err)

@@ -135,8 +135,8 @@ func (w *world) caughtUp() {
 	// Not the insert position: it may lie behind a page header that nothing follows.
 	end := pgtest.Value[string](w.t, w.db, `select (pg_current_wal_insert_lsn() - 64)::text`)
 	pgtest.Eventually(w.t, 60*time.Second, func() bool {
-		return pgtest.Value[bool](w.t, w.db, `select coalesce((select confirmed_flush_lsn >= $2::text::pg_lsn
-			from pg_replication_slots where slot_name = $1), false)`, w.cfg.Slot, end)
+		return pgtest.Value[bool](w.t, w.db, `select coalesce((select s.confirmed_flush_lsn >= $2::text::pg_lsn and p.snapshot_done
+			from pg_replication_slots s join runnel.pipeline p on p.slot = s.slot_name where s.slot_name = $1), false)`, w.cfg.Slot, end)
 	}, "everything confirmed")
 }
 

@@ -46,6 +46,9 @@ type run struct {
 func (r *run) run(ctx context.Context) error {
 	defer r.close()
 	if err := r.prepare(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // nothing was begun
+		}
 		return err
 	}
 	return r.stream(ctx)
@@ -154,14 +157,14 @@ func (r *run) stream(ctx context.Context) error {
 	cancel()
 	<-sourceDone
 	helpersErr := helpers.Wait()
-	return first(ctx, loopErr, sourceErr, helpersErr)
+	return first(loopErr, sourceErr, helpersErr)
 }
 
 // first returns the error that ended the run: the loop's, else the source's.
 // What comes of cancelling the others is none.
-func first(ctx context.Context, errs ...error) error {
+func first(errs ...error) error {
 	for _, err := range errs {
-		if err != nil && (!errors.Is(err, context.Canceled) || ctx.Err() != nil) {
+		if err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
 	}

@@ -40,6 +40,7 @@ type source struct {
 	head      *broker.Incoming // read, not yet shown
 	stamp     position.Stamp   // of head; zero if it has none
 	done      bool             // everything that was there at the start was read
+	first     *position.Stamp  // of the first message read; nil before that
 	whole     bool             // the reader began at the partition's beginning
 }
 
@@ -109,7 +110,7 @@ func showLast(ctx context.Context, b Broker, partitions []broker.Partition, o Op
 		if err != nil {
 			return sources, err
 		}
-		if len(last) < o.Last && !whole(sources) {
+		if !enough(sources, last, oldest, o.Last) {
 			closeAll(sources)
 			continue
 		}
@@ -166,9 +167,18 @@ func closeAll(sources []*source) {
 	}
 }
 
-func whole(sources []*source) bool {
+// enough reports whether the ring holds the last n that there are: nothing that
+// was not read can be newer than the oldest in it.
+func enough(sources []*source, ring []*broker.Incoming, oldest, n int) bool {
+	if n == 0 {
+		return true
+	}
+	var least position.Stamp // zero: everything must have been read
+	if len(ring) == n {
+		least, _ = ring[oldest].Stamp()
+	}
 	for _, s := range sources {
-		if !s.whole {
+		if !s.whole && (s.first == nil || least.Less(s.first.Position)) {
 			return false
 		}
 	}
@@ -213,6 +223,10 @@ func (s *source) fill(ctx context.Context, until time.Time) error {
 	}
 	s.done = s.head.PublishTime.After(until)
 	s.stamp, _ = s.head.Stamp() // one that is not Runnel's has none, and is shown first
+	if s.first == nil {
+		first := s.stamp
+		s.first = &first
+	}
 	return nil
 }
 
