@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -21,6 +22,8 @@ type rest struct {
 	base    string // without a trailing slash
 	http    *http.Client
 	timeout time.Duration
+
+	transport *tokenTransport
 }
 
 // maxAnswer bounds an answer of the admin interface, in bytes. The largest are
@@ -38,8 +41,9 @@ func newREST(base string, cfg Config, config *tls.Config) *rest {
 		MaxIdleConnsPerHost:   8,
 		ForceAttemptHTTP2:     true,
 	}
-	return &rest{base: base, timeout: cfg.OperationTimeout, http: &http.Client{
-		Transport: &tokenTransport{base: transport, token: cfg.token},
+	carrying := &tokenTransport{base: transport, token: cfg.token}
+	return &rest{base: base, timeout: cfg.OperationTimeout, transport: carrying, http: &http.Client{
+		Transport: carrying,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if len(via) >= 10 {
 				return errors.New("stopped after 10 redirects")
@@ -52,17 +56,23 @@ func newREST(base string, cfg Config, config *tls.Config) *rest {
 	}}
 }
 
-func (r *rest) close() { r.http.CloseIdleConnections() }
+// close ends all idle connections; later requests are refused.
+func (r *rest) close() { r.transport.close() }
 
 // tokenTransport adds the token to every request, also to redirected ones: a
 // broker answers for topics of another broker with a redirect to it, and
 // net/http drops the header when the host changes.
 type tokenTransport struct {
-	base  *http.Transport
-	token func() (string, error)
+	base   *http.Transport
+	token  func() (string, error)
+	closed atomic.Bool
 }
 
+// RoundTrip implements http.RoundTripper.
 func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.closed.Load() {
+		return nil, ErrLost.New("the connection to the broker is closed")
+	}
 	token, err := t.token()
 	if err != nil {
 		return nil, err
@@ -74,8 +84,10 @@ func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(req)
 }
 
-// CloseIdleConnections makes http.Client.CloseIdleConnections work.
-func (t *tokenTransport) CloseIdleConnections() { t.base.CloseIdleConnections() }
+func (t *tokenTransport) close() {
+	t.closed.Store(true)
+	t.base.CloseIdleConnections()
+}
 
 // statusError is an answer that is not 2xx.
 type statusError struct {
