@@ -134,7 +134,7 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, name string) error {
 	}
 	rows, err := conn.Query(ctx, `select schemaname || '.' || tablename, rowfilter is not null,
 			(select count(*) from pg_attribute a where a.attrelid = format('%I.%I', schemaname, tablename)::regclass
-				and a.attnum > 0 and not a.attisdropped and a.attgenerated = '') <> cardinality(attnames)
+				and a.attnum > 0 and not a.attisdropped and a.attgenerated = '') <> coalesce(cardinality(attnames), 0)
 		from pg_publication_tables where pubname = $1 order by 1`, name)
 	if err != nil {
 		return queryFault(err, "read the publication")

@@ -193,7 +193,7 @@ func TestBadInput(t *testing.T) {
 		return c
 	}
 	t.Run("no database", func(t *testing.T) {
-		openFails(t, with(func(c *Config) { c.URL = strings.Replace(c.URL, "/"+f.Name(), "/nosuch", 1) }), ErrNoDatabase, "nosuch")
+		openFails(t, with(func(c *Config) { c.URL = strings.Replace(c.URL, "/"+f.Name()+"?", "/nosuch?", 1) }), ErrNoDatabase, "nosuch")
 	})
 	t.Run("role unknown", func(t *testing.T) {
 		openFails(t, with(func(c *Config) { c.URL = withUser(t, c.URL, "nosuch_role", "s3cret") }), ErrAuth, "nosuch_role")
@@ -350,7 +350,10 @@ func TestAlteredOutbox(t *testing.T) {
 	if !strings.Contains(err.Error(), `"note"`) || !Halts(err) {
 		t.Fatalf("got %v", err)
 	}
-	mustCode(t, func() error { s := f.open(t); defer s.Close(); return s.Run(t.Context(), nil) }(), ErrOutboxShape)
+	again := start(t, f.open(t))
+	drain(again)
+	close(again.ended)
+	mustCode(t, again.err, ErrOutboxShape)
 }
 
 func TestRunsOnce(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -156,7 +157,11 @@ func TestFailingEventHoldsItsPartition(t *testing.T) {
 		t.Errorf("status %+v", status)
 	}
 	for range 5 {
-		w.pauses.hold <- struct{}{}
+		select {
+		case w.pauses.hold <- struct{}{}:
+		case <-time.After(patience):
+			t.Fatal("nobody pauses")
+		}
 	}
 	pgtest.Eventually(t, patience, func() bool { return len(w.pauses.seen()) == 6 }, "six pauses")
 	if got := fmt.Sprint(w.pauses.seen()); got != "[0s 0s 1s 10s 1m0s 1m0s]" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -50,11 +49,13 @@ func ExamplePublish() {
 
 	// The row lock is what gives the events of one order their order.
 	if _, err := tx.Exec(ctx, `update orders set state = 'shipped' where id = 42`); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	receipt, err := outbox.Publish(ctx, tx, outbox.Event{AggregateID: "42", Payload: OrderShipped{Parcels: 2}})
 	if err != nil {
-		log.Fatal(err) // and roll back
+		fmt.Println(err) // and roll back
+		return
 	}
 	fmt.Println(len(receipt.IDs), "event with a UUID of", receipt.IDs[0].Version())
 	// Output:
@@ -69,7 +70,8 @@ func ExampleReceipt_Token() {
 	var tx exampleDB
 	receipt, err := outbox.Publish(ctx, tx, outbox.Event{AggregateID: "42", Payload: OrderShipped{Parcels: 2}})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	// After the commit, with any connection to the same database:
 	token, err := receipt.Token(ctx, tx)
@@ -90,7 +92,8 @@ func ExampleEvent() {
 func ExampleScript() {
 	script, err := outbox.Script(outbox.Options{Roles: outbox.Roles{Writer: "shop_writer"}})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	first, _, _ := strings.Cut(script, "\n")
 	fmt.Println(first)

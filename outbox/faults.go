@@ -16,51 +16,51 @@ var (
 	// ErrInvalid is returned before anything is sent when an event cannot be
 	// published as it is.
 	ErrInvalid = fault.Define("EVENT_INVALID", fault.Input,
-		"the event cannot be published as it is",
+		"The event cannot be published as it is.",
 		"Correct the event; nothing of this call was written.")
 	// ErrTooLarge is returned before anything is sent when the broker would
 	// refuse the event for its size.
 	ErrTooLarge = fault.Define("EVENT_TOO_LARGE", fault.Input,
-		"the event is larger than the broker accepts",
+		"The event is larger than the broker accepts.",
 		"Publish a reference to the large part, or raise maxMessageSize on the brokers and Publisher.MaxBytes with it.")
 	// ErrSchemaNotApplied is returned by the INSERT, in its own round trip: the
 	// transaction is aborted.
 	ErrSchemaNotApplied = fault.Define("SCHEMA_NOT_APPLIED", fault.Input,
-		"the event's type, or this version of its schema, is not registered in the database",
+		"The event's type, or this version of its schema, is not registered in the database.",
 		"Give the daemon the newer catalog (`runnel run --auto-apply`, or `runnel init --schemas DIR`), then retry the transaction.")
 	// ErrNotMigrated is returned when the outbox is not in this database.
 	ErrNotMigrated = fault.Define("OUTBOX_MISSING", fault.Environment,
-		"the database has no outbox, or one that is too old for this program",
+		"The database has no outbox, or one that is too old for this program.",
 		"Run `runnel init` on this database.")
 	// ErrForbidden is returned when the current user may not publish.
 	ErrForbidden = fault.Define("OUTBOX_FORBIDDEN", fault.Environment,
-		"the current user may not publish",
+		"The current user may not publish.",
 		"GRANT runnel_writer TO the role that the service logs in as.")
 
 	// ErrPostgresTooOld is returned for servers older than 15.
 	ErrPostgresTooOld = fault.Define("POSTGRES_TOO_OLD", fault.Environment,
-		"Runnel needs Postgres 15 or newer",
+		"Runnel needs Postgres 15 or newer.",
 		"Upgrade the server.")
 	// ErrNeedsAdmin comes as an *AdminError, which holds the script.
 	ErrNeedsAdmin = fault.Define("NEEDS_ADMIN", fault.Environment,
-		"setting up the outbox needs rights that the current user does not have",
+		"Setting up the outbox needs rights that the current user does not have.",
 		"Let an administrator run the printed script (`runnel init --dry-run --show-sql`) in this database, then run `runnel init` again.")
 	// ErrWrongOwner is returned when the schema or a role is not Runnel's.
 	ErrWrongOwner = fault.Define("WRONG_OWNER", fault.Environment,
-		"schema runnel belongs to another role, or one of Runnel's roles is a superuser",
+		"Schema runnel belongs to another role, or one of Runnel's roles is a superuser.",
 		"Name the roles as they were named when the schema was made; use roles without superuser.")
 	// ErrInvalidRoles is returned for role names that cannot be used.
 	ErrInvalidRoles = fault.Define("ROLE_NAMES_INVALID", fault.Input,
-		"the names of Runnel's roles are not usable",
+		"The names of Runnel's roles are not usable.",
 		"Give three different names of at most 63 bytes that do not begin with pg_.")
 
 	// ErrStraddle is reported by housekeeping; nothing is lost.
 	ErrStraddle = fault.Define("DEFAULT_PARTITION_STRADDLES", fault.Runtime,
-		"the default partition holds rows on both sides of an existing partition, so it cannot become one itself",
+		"The default partition holds rows on both sides of an existing partition, so it cannot become one itself.",
 		"Nothing is lost: the rows were published, and go by retention. Look for a clock that jumped, or a transaction older than the retention.")
 	// ErrTokenTooLarge is returned by Receipt.Token.
 	ErrTokenTooLarge = fault.Define("TOKEN_TOO_LARGE", fault.Input,
-		"the receipt covers more aggregates than a token can hold",
+		"The receipt covers more aggregates than a token can hold.",
 		"Make a token from the receipt of the events that the caller waits for.")
 )
 

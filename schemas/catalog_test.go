@@ -66,7 +66,7 @@ func TestLoadFaults(t *testing.T) {
 		t.Errorf("not all files were reported: %v", err)
 	}
 	_, err = Load(files(enum, `{"type":"record","name":"R","fields":[{"name":"e","type":"E"}]}`), "s")
-	wantFault(t, err, ErrUnresolvedReference, `did you mean "x.E"?`)
+	wantFault(t, err, ErrUnresolvedReference, `Did you mean "x.E"?`)
 }
 
 // The order of files plays no part, and neither does where a shared type is.

@@ -182,7 +182,7 @@ func TestJSONThatDoesNotFit(t *testing.T) {
 		{`{"type":"enum","name":"E","symbols":["A","B"]}`, `"C"`, `"C" is not a symbol of E, expected A, B`},
 		{record, `{"y":null}`, `$: the field "x" is missing, expected int`},
 		{record, `{"x":1,"z":2}`, `has no field "z"`},
-		{record, `{"x":1,"Y":null}`, `did you mean "y"?`},
+		{record, `{"x":1,"Y":null}`, `Did you mean "y"?`},
 		{record, `{"x":1,"x":2}`, `"x" is given twice`},
 		{record, `{"x":1,"y":[{},{"a b":1.5}]}`, `$.y[1]["a b"]: expected long, found 1.5`},
 		{record, `{"x":1,"y":{"array":[{"k":true}]}}`, `$.y.array[0].k: expected long, found true`},

@@ -168,15 +168,17 @@ func (p *parser) appendDefaultRecord(dst []byte, s *Schema, at defaultAt, depth 
 		given[m.key] = m
 	}
 	for _, f := range s.Fields {
-		value := defaultAt{}
-		if m, ok := given[f.Name]; ok {
+		m, isGiven := given[f.Name]
+		value, hasDefault := p.defaults[f]
+		switch {
+		case isGiven:
 			value = defaultAt{at.doc, m.value}
-		} else if value, ok = p.defaults[f]; !ok {
+		case !hasDefault:
 			return dst, &badDefault{at.tok, fmt.Sprintf("the field %q is missing", f.Name)}
 		}
 		var bad *badDefault
 		if dst, bad = p.appendDefault(dst, f.Type, value, depth+1); bad != nil {
-			if _, ok := given[f.Name]; !ok {
+			if !isGiven {
 				bad.tok = at.tok // the flaw may be in another file
 			}
 			return dst, bad

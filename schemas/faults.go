@@ -5,85 +5,85 @@ import "github.com/runnel-cdc/runnel/internal/fault"
 // Faults of schema files.
 var (
 	ErrSyntax = fault.Define("SCHEMA_SYNTAX", fault.Input,
-		"the file is not JSON, or not an Avro schema",
-		"correct the file at the place named")
+		"The file is not JSON, or not an Avro schema.",
+		"Correct the file at the place named.")
 	ErrUnresolvedReference = fault.Define("SCHEMA_UNRESOLVED_REFERENCE", fault.Input,
-		"a type is used that no file defines",
-		"add the .avsc file that defines the type, or correct the name; names from another namespace are written in full")
+		"A type is used that no file defines.",
+		"Add the .avsc file that defines the type, or correct the name; names from another namespace are written in full.")
 	ErrDuplicateName = fault.Define("SCHEMA_DUPLICATE_NAME", fault.Input,
-		"two types have the same full name",
-		"rename one of them, or give it another namespace")
+		"Two types have the same full name.",
+		"Rename one of them, or give it another namespace.")
 	ErrInvalidName = fault.Define("SCHEMA_INVALID_NAME", fault.Input,
-		"a name is not one Avro allows",
-		"start names with a letter or _ and go on with letters, digits and _")
+		"A name is not one Avro allows.",
+		"Start names with a letter or _ and go on with letters, digits and _.")
 	ErrInvalidDefault = fault.Define("SCHEMA_INVALID_DEFAULT", fault.Input,
-		"a default does not fit its type",
-		"give a default of the field's type; for a union, of its first branch (so null comes first)")
+		"A default does not fit its type.",
+		"Give a default of the field's type; for a union, of its first branch (so null comes first).")
 	ErrInvalidUnion = fault.Define("SCHEMA_INVALID_UNION", fault.Input,
-		"a union is not one Avro allows",
-		"give a union at least one branch, no union inside it, and each unnamed type once")
+		"A union is not one Avro allows.",
+		"Give a union at least one branch, no union inside it, and each unnamed type once.")
 	ErrInvalidAlias = fault.Define("SCHEMA_INVALID_ALIAS", fault.Input,
-		"an alias is the name of something that exists",
-		"remove the alias: it stands for an old name only")
+		"An alias is the name of something that exists.",
+		"Remove the alias: it stands for an old name only.")
 	ErrUnbounded = fault.Define("SCHEMA_UNBOUNDED", fault.Input,
-		"a record always contains itself, so that no value of it can end",
-		"put the inner use into a union with null, an array or a map")
+		"A record always contains itself, so that no value of it can end.",
+		"Put the inner use into a union with null, an array or a map.")
 	ErrSchemaTooLarge = fault.Define("SCHEMA_TOO_LARGE", fault.Input,
-		"a schema is larger or more deeply nested than Runnel reads",
-		"split the schema into smaller types")
+		"A schema is larger or more deeply nested than Runnel reads.",
+		"Split the schema into smaller types.")
 	ErrNotAnEvent = fault.Define("SCHEMA_NOT_AN_EVENT", fault.Input,
-		"an event is a record with the property \"aggregate\"",
-		"add \"aggregate\": \"<aggregate type>\" to the record")
+		"An event is a record with the property \"aggregate\".",
+		"Add \"aggregate\": \"<aggregate type>\" to the record.")
 	ErrCatalogUnreadable = fault.Define("CATALOG_UNREADABLE", fault.Environment,
-		"the folder of schemas cannot be read",
-		"name a folder with .avsc files that the process may read")
+		"The folder of schemas cannot be read.",
+		"Name a folder with .avsc files that the process may read.")
 	ErrCatalogEmpty = fault.Define("CATALOG_EMPTY", fault.Input,
-		"the folder of schemas holds no .avsc file",
-		"add .avsc files, one named type a file")
+		"The folder of schemas holds no .avsc file.",
+		"Add .avsc files, one named type a file.")
 	ErrSchemaConflict = fault.Define("SCHEMA_CONFLICT", fault.Input,
-		"one schema would hold two definitions of the same name",
-		"compose a topic's schema from the events of one catalog")
+		"One schema would hold two definitions of the same name.",
+		"Compose a topic's schema from the events of one catalog.")
 	ErrNotATopicSchema = fault.Define("SCHEMA_NOT_A_TOPIC", fault.Input,
-		"the topic's schema is not one Runnel composed: a record with one field `event`, a union of event records",
-		"give Runnel a topic, or a namespace, of its own")
+		"The topic's schema is not one Runnel composed: a record with one field `event`, a union of event records.",
+		"Give Runnel a topic, or a namespace, of its own.")
 )
 
 // Faults of data.
 var (
 	ErrUnknownEvent = fault.Define("UNKNOWN_EVENT_TYPE", fault.Input,
-		"no registered schema of the topic holds an event type of this name",
-		"correct the event type, or add its .avsc file to the catalog and register it (`runnel run --auto-apply`)")
+		"No registered schema of the topic holds an event type of this name.",
+		"Correct the event type, or add its .avsc file to the catalog and register it (`runnel run --auto-apply`).")
 	ErrUnknownFingerprint = fault.Define("UNKNOWN_FINGERPRINT", fault.Input,
-		"no registered schema of the topic holds this version of the event type",
-		"register the catalog that the writing service was built with (`runnel run --auto-apply`)")
+		"No registered schema of the topic holds this version of the event type.",
+		"Register the catalog that the writing service was built with (`runnel run --auto-apply`).")
 	ErrInvalidAvro = fault.Define("INVALID_AVRO", fault.Input,
-		"the bytes are not one value of the schema in Avro binary",
-		"find the service that wrote them; the generated types and runnel.publish cannot")
+		"The bytes are not one value of the schema in Avro binary.",
+		"Find the service that wrote them; the generated types and runnel.publish cannot.")
 	ErrInvalidJSON = fault.Define("INVALID_JSON", fault.Input,
-		"the JSON does not fit the event's schema",
-		"correct the value at the path named, in the service that wrote it")
+		"The JSON does not fit the event's schema.",
+		"Correct the value at the path named, in the service that wrote it.")
 	ErrIncompatible = fault.Define("SCHEMA_INCOMPATIBLE", fault.Input,
-		"data of the writer's schema cannot be read under the reader's",
-		"give added fields a default and keep types and names; renamed things need an alias in the reader")
+		"Data of the writer's schema cannot be read under the reader's.",
+		"Give added fields a default and keep types and names; renamed things need an alias in the reader.")
 )
 
 // Faults of the registry.
 var (
 	ErrRegistryUnreachable = fault.Define("SCHEMA_REGISTRY_UNREACHABLE", fault.Environment,
-		"the broker's admin address does not answer as Pulsar's schema registry does",
-		"check the admin address (--pulsar-admin, RUNNEL_PULSAR_ADMIN_URL) and that the broker is up")
+		"The broker's admin address does not answer as Pulsar's schema registry does.",
+		"Check the admin address (--pulsar-admin, RUNNEL_PULSAR_ADMIN_URL) and that the broker is up.")
 	ErrRegistryForbidden = fault.Define("SCHEMA_REGISTRY_FORBIDDEN", fault.Environment,
-		"the broker does not let this identity use the registry",
-		"give the token's role the right to administer the namespace")
+		"The broker does not let this identity use the registry.",
+		"Give the token's role the right to administer the namespace.")
 	ErrRegistryNotFound = fault.Define("SCHEMA_REGISTRY_NOT_FOUND", fault.Environment,
-		"the namespace, or the version asked for, does not exist",
-		"create the namespace and the topic first (`runnel run --auto-apply`)")
+		"The namespace, or the version asked for, does not exist.",
+		"Create the namespace and the topic first (`runnel run --auto-apply`).")
 	ErrRegistryRefused = fault.Define("SCHEMA_REGISTRY_REFUSED", fault.Input,
-		"the broker refused the schema",
-		"set the topic's compatibility strategy to ALWAYS_COMPATIBLE, as Runnel's own namespace has it")
+		"The broker refused the schema.",
+		"Set the topic's compatibility strategy to ALWAYS_COMPATIBLE, as Runnel's own namespace has it.")
 	ErrRegistryMismatch = fault.Define("SCHEMA_REGISTRY_MISMATCH", fault.Runtime,
-		"what the registry returned is not what was registered",
-		"look for another writer of the topic's schema; only Runnel may register on its topics")
+		"What the registry returned is not what was registered.",
+		"Look for another writer of the topic's schema; only Runnel may register on its topics.")
 )
 
 // Faults lists every fault of the package, for the documentation.

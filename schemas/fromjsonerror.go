@@ -61,7 +61,7 @@ func (e *jsonEncoder) error() error {
 			names = append(names, field.Name)
 		}
 		if near := nearest(e.tape.text(e.at), names); near != "" {
-			return f.Fix("did you mean %q?", near)
+			return f.Fix("Did you mean %q?", near)
 		}
 	}
 	return f

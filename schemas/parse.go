@@ -257,12 +257,13 @@ func (p *parser) reference(doc *document, i int32, space string) *Schema {
 	if s, ok := p.names[name]; ok {
 		return s
 	}
-	e := p.fail(ErrUnresolvedReference, doc.pos(i), "no type is named %q", name)
+	e := ErrUnresolvedReference.New("no type is named %q", name).At("%s", doc.pos(i))
 	if t, ok := reservedNames[name]; ok {
-		e.Fix("a %s is an object of its own: \"type\": {\"type\": %q, ...}", t, name)
+		e = e.Fix("Make the %s an object of its own: \"type\": {\"type\": %q, ...}", t, name)
 	} else if near := p.nearestType(name); near != "" {
-		e.Fix("did you mean %q?", near)
+		e = e.Fix("Did you mean %q?", near)
 	}
+	p.report(e)
 	return nil
 }
 

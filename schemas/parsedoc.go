@@ -165,11 +165,14 @@ func (o *object) rest() map[string]json.RawMessage {
 	return props
 }
 
-// fail records a fault at a place.
-func (p *parser) fail(code *fault.Code, at Pos, format string, args ...any) *fault.Error {
-	e := code.New(format, args...).At("%s", at)
+// fail records a fault at a place. The parser goes on, to find more.
+func (p *parser) fail(code *fault.Code, at Pos, format string, args ...any) {
+	p.report(code.New(format, args...).At("%s", at))
+}
+
+// report records a fault; those after the first hundred are left out.
+func (p *parser) report(e *fault.Error) {
 	if len(p.errs) < maxSchemaFaults {
 		p.errs = append(p.errs, e)
 	}
-	return e
 }

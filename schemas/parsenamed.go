@@ -61,7 +61,7 @@ func (p *parser) aliases(o *object, space string, full bool) []string {
 			continue
 		}
 		alias := o.doc.tape.text(at)
-		if !validName(alias) && !(full && validNamespace(alias)) {
+		if !validName(alias) && (!full || !validNamespace(alias)) {
 			p.fail(ErrInvalidName, o.doc.pos(at), "%q is not a name", alias)
 			continue
 		}

@@ -230,7 +230,7 @@ func refusal(status int, body []byte, what string) *fault.Error {
 		return ErrRegistryRefused.New("the broker cannot parse the schema, or one registered before it (422)").
 			Fix("look at the topic's registered versions: one with an invalid default blocks all later ones; its history can only be deleted as a whole")
 	case http.StatusRequestEntityTooLarge:
-		return ErrRegistryRefused.New("the schema is larger than the broker accepts (413)").Fix("spread the events over several topics by routes")
+		return ErrRegistryRefused.New("the schema is larger than the broker accepts (413)").Fix("Spread the events over several topics by routes.")
 	}
 	return ErrRegistryUnreachable.New("the broker answered %d%s", status, detail)
 }

@@ -179,7 +179,7 @@ func (c *TopicCodec) unknown(eventType string, fp Fingerprint) error {
 		names = append(names, name)
 	}
 	if near := nearest(eventType, names); near != "" {
-		return e.Fix("did you mean %q? If not, %s", near, ErrUnknownEvent.Remedy)
+		return e.Fix("Did you mean %q? %s", near, ErrUnknownEvent.Remedy)
 	}
 	return e
 }

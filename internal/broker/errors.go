@@ -27,6 +27,10 @@ var serverErrors = []struct {
 	{"AuthenticationError", ErrUnauthorized},
 	{"AuthorizationError", ErrUnauthorized},
 	{"Exceed maximum message size", ErrTooLarge},
+	{"ServiceNotReady", ErrNotReady},
+	{"PersistenceError", ErrNotReady},
+	{"MetadataError", ErrNotReady},
+	{"TooManyRequests", ErrNotReady},
 }
 
 // clientFault gives an error of the client library its code. Where no better

@@ -38,6 +38,9 @@ var (
 	ErrTopicTerminated = fault.Define("TOPIC_TERMINATED", fault.Runtime,
 		"the topic was terminated and accepts no more messages",
 		"route the events to another topic, or delete and create the topic again if its content may be lost")
+	ErrNotReady = fault.Define("TOPIC_NOT_READY", fault.Runtime,
+		"the broker cannot serve the topic at the moment: it starts, moves the topic, or cannot store",
+		"nothing to do: the run starts over; if it goes on, check the broker's and the bookies' logs")
 	ErrPartitionCount = fault.Define("PARTITION_COUNT", fault.Environment,
 		"the topic exists with another number of partitions",
 		"the number is fixed for a topic's life: set topics.partitions to the topic's number")
@@ -83,6 +86,6 @@ var (
 // Faults lists every fault of this package.
 var Faults = []*fault.Code{
 	ErrConfig, ErrUnreachable, ErrWrongServer, ErrTLS, ErrUnauthorized, ErrAdmin, ErrLost,
-	ErrNamespacePolicy, ErrTopicMissing, ErrTopicTerminated, ErrPartitionCount, ErrDeduplicationOff, ErrSchemaMissing,
+	ErrNamespacePolicy, ErrTopicMissing, ErrTopicTerminated, ErrNotReady, ErrPartitionCount, ErrDeduplicationOff, ErrSchemaMissing,
 	ErrHole, ErrForeignMessage, ErrNotSettled, ErrNotOwner, ErrTooLarge, ErrQuota, ErrAckOrder, ErrStopped, ErrUnreadable,
 }

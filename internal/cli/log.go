@@ -23,7 +23,7 @@ func logHandler(w io.Writer, c config.Log, terminal, colored bool) slog.Handler 
 	case c.Format == "json":
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	case c.Format == "auto" && terminal:
-		return tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !colored})
+		return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !colored})
 	}
 	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 }

@@ -113,13 +113,13 @@ func describeOne(err error) *errorReport {
 	}
 	r := &errorReport{Code: code.ID, Message: err.Error(), Remedy: code.Remedy, exit: int(code.Class)}
 	if e == nil {
-		if err == error(code) {
+		if r.Message == code.Error() { // not wrapped
 			r.Message = code.Cause
 		}
 		return r
 	}
 	r.Path, r.Remedy = e.Where, e.WhatToDo()
-	if err == error(e) { // without the place and the code, which have fields of their own
+	if r.Message == e.Error() { // not wrapped: without the place and the code, which have fields of their own
 		r.Message = e.Message
 		if e.Err != nil {
 			r.Message += ": " + e.Err.Error()

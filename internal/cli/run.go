@@ -24,15 +24,11 @@ type daemonOptions struct {
 // runDaemon runs the pipeline until ctx ends.
 func runDaemon(ctx context.Context, o daemonOptions) error {
 	cfg := o.config
-	postgres, err := cfg.PostgresURL()
-	if err != nil {
-		return err
-	}
 	pulsar := wire.Broker(cfg)
 	pulsar.Logger = o.logger
 	p, err := pipeline.New(pipeline.Config{
 		Name:            cfg.Name,
-		PostgresURL:     postgres,
+		Postgres:        cfg.PostgresURL,
 		Slot:            cfg.Capture.Slot,
 		Publication:     outbox.Publication,
 		Broker:          pulsar,

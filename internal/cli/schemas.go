@@ -67,7 +67,7 @@ that have no type any more are removed; other files are left alone.
 
 func genGo(c *call, out, pkg string, check bool) (any, error) {
 	if out == "" {
-		return nil, ErrUsage.New("--out is missing").Fix("Name the folder of the Go package: --out ./events")
+		return nil, ErrUsage.New("--out is missing").Fix("Name the folder of the Go package: --out ./events.")
 	}
 	if pkg == "" {
 		abs, err := filepath.Abs(out)

@@ -55,7 +55,7 @@ func TestUnitsRoundTrip(t *testing.T) {
 func TestNearest(t *testing.T) {
 	keys := settingKeys()
 	for word, want := range map[string]string{
-		"nmae": "name", "schema": "schemas", "postgres.uri": "postgres.url", "partitions": "topics.partitions",
+		"naem": "name", "schema": "schemas", "postgres.uri": "postgres.url", "partitions": "topics.partitions",
 		"pulsar.adminurl": "pulsar.admin_url", "zzz": "", "": "",
 	} {
 		if got := Nearest(word, keys); got != want {

@@ -45,7 +45,9 @@ func shell(t *testing.T, script string) process {
 	}
 	t.Cleanup(func() {
 		_ = p.end(context.Background(), step{syscall.SIGKILL, 10 * time.Second})
-		<-done
+		if err := <-done; err == nil {
+			t.Error("the shell ended by itself")
+		}
 	})
 	return p
 }

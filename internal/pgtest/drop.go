@@ -2,7 +2,7 @@ package pgtest
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"testing"
 	"time"
 
@@ -96,7 +96,7 @@ func poll(ctx context.Context, step func() (bool, error)) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: last error: %v", ctx.Err(), err)
+			return errors.Join(ctx.Err(), err)
 		case <-tick.C:
 		}
 	}

@@ -13,8 +13,10 @@ import (
 type Config struct {
 	// Name identifies the pipeline in the slot's and producers' names. Required.
 	Name string
-	// PostgresURL is the source database, with the password. Required.
-	PostgresURL string
+	// Postgres returns the address of the source database, with the password.
+	// It is asked at the start of every run, so that a changed password is
+	// taken up. Required.
+	Postgres func() (string, error)
 	// Slot is the replication slot. Default: runnel_<Name>.
 	Slot string
 	// Publication holds the outbox. Default: runnel.

@@ -24,7 +24,7 @@ var (
 		"Check that the daemon is connected to the right database; do not delete the slot.")
 	ErrListen = fault.Define("HTTP_LISTEN", fault.Environment,
 		"The address for health and metrics can't be listened on.",
-		"Give --http an address of this machine, or an empty one for none.")
+		"Give --http an address of this machine, or off.")
 )
 
 // Faults lists this package's fault codes.

@@ -19,8 +19,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/router"
 )
 
 // asDaemon makes the test's own binary run a pipeline: a process that can be
@@ -34,11 +37,24 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// daemonConfig is what a daemon process is told of a Config.
+type daemonConfig struct {
+	Name, Slot, Namespace, Schemas, Postgres, Pulsar, PulsarAdmin string
+	Roles                                                         outbox.Roles
+	Routes                                                        []router.RouteRule
+}
+
 func daemonMain(text string) int {
-	var cfg pipeline.Config
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+	var d daemonConfig
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
+	}
+	cfg := pipeline.Config{
+		Name: d.Name, Slot: d.Slot, Namespace: d.Namespace, Schemas: d.Schemas, Roles: d.Roles, Routes: d.Routes,
+		AutoApply: true, HTTP: "127.0.0.1:0",
+		Postgres: func() (string, error) { return d.Postgres, nil },
+		Broker:   broker.Config{URL: d.Pulsar, AdminURL: d.PulsarAdmin},
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stdout, nil))
 	p, err := pipeline.New(cfg)
@@ -64,10 +80,11 @@ type process struct {
 // spawn starts a daemon process, with its log in the test's.
 func (w *world) spawn() *process {
 	w.t.Helper()
-	cfg := w.cfg
-	cfg.Logger = nil
-	cfg.HTTP = "127.0.0.1:0"
-	text, err := json.Marshal(cfg)
+	text, err := json.Marshal(daemonConfig{
+		Name: w.cfg.Name, Slot: w.cfg.Slot, Namespace: w.cfg.Namespace, Schemas: w.cfg.Schemas,
+		Postgres: w.db.URL(), Pulsar: w.cfg.Broker.URL, PulsarAdmin: w.cfg.Broker.AdminURL,
+		Roles: w.cfg.Roles, Routes: w.cfg.Routes,
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	db := pgtest.New(t)
 	w := &world{t: t, db: db, cfg: pipeline.Config{
-		Name: db.Name(), PostgresURL: db.URL(), Slot: db.Slot("slot"),
+		Name: db.Name(), Postgres: func() (string, error) { return db.URL(), nil }, Slot: db.Slot("slot"),
 		Broker:    broker.Config{URL: pulsartest.URL(t), AdminURL: pulsartest.AdminURL(t)},
 		Namespace: pulsartest.NamespaceName(t), Schemas: schemasDir, AutoApply: true,
 		Roles:  outbox.Roles{Owner: db.Role("owner"), Writer: db.Role("writer"), Daemon: db.Role("daemon")},

@@ -34,6 +34,7 @@ type run struct {
 	log    *slog.Logger
 	report *reporter
 
+	postgres string // address of the source database, with the password
 	client   *broker.Pulsar
 	registry *schemas.Registry
 	topics   []topic
@@ -73,6 +74,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.postgres, err = r.cfg.Postgres(); err != nil {
+		return err
+	}
 	if r.client, err = broker.Dial(ctx, r.cfg.Broker); err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	settings := capture.Config{
-		URL: r.cfg.PostgresURL, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
+		URL: r.postgres, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
 		Published: r.anythingPublished, Logger: r.log,
 	}
 	if r.source, err = capture.Open(ctx, settings); err != nil {
@@ -265,7 +269,7 @@ func (r *run) keepHouse(ctx context.Context) error {
 
 // connect opens a connection to the source database.
 func (r *run) connect(ctx context.Context) (*pgx.Conn, error) {
-	db, err := pgx.Connect(ctx, r.cfg.PostgresURL)
+	db, err := pgx.Connect(ctx, r.postgres)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
 	}

@@ -364,7 +364,7 @@ func TestPaths(t *testing.T) {
 		t.Error(got)
 	}
 	other := errors.New("other")
-	if avro.At(other, "x") != other {
+	if got := avro.At(other, "x"); !errors.Is(got, other) || got.Error() != other.Error() {
 		t.Error("a foreign error was changed")
 	}
 }

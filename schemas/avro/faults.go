@@ -9,11 +9,11 @@ import (
 // The faults of this package. Both name the field in Where.
 var (
 	ErrValue = fault.Define("EVENT_VALUE_INVALID", fault.Input,
-		"a Go value does not fit the Avro schema of its field",
-		"correct the named field before publishing, or widen its type in the schema")
+		"A Go value does not fit the Avro schema of its field.",
+		"Correct the named field before publishing, or widen its type in the schema.")
 	ErrData = fault.Define("EVENT_BYTES_INVALID", fault.Input,
-		"bytes are not a value of the event's Avro schema",
-		"find the writer that made them, and decode with the schema they were written with")
+		"Bytes are not a value of the event's Avro schema.",
+		"Find the writer that made them, and decode with the schema they were written with.")
 )
 
 // Faults lists the codes of this package.
@@ -34,7 +34,7 @@ func AtKey(err error, key string) error { return prefix(err, quoteKey(key)) }
 func Invalid(format string, args ...any) error { return ErrValue.New(format, args...) }
 
 func prefix(err error, element string) error {
-	if e, ok := err.(*fault.Error); ok {
+	if e := fault.Find(err); e != nil {
 		e.Where = join(element, e.Where)
 	}
 	return err

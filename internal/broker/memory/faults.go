@@ -8,7 +8,7 @@ type Fate int
 // The fates.
 const (
 	Store   Fate = iota // stored and acknowledged
-	LoseAck             // stored, but the connection breaks before the acknowledgement
+	LoseAck             // stored, as is what is queued behind, but the connection breaks before the acknowledgement
 	Fail                // not stored; the connection breaks, what was queued behind is dropped
 	Vanish              // not stored and the producer stops, but what is queued behind is stored: a hole
 )
