@@ -20,8 +20,8 @@ var (
 		"Correct the event; nothing of this call was written.")
 	// ErrTooLarge is returned before anything is sent when the broker would
 	// refuse the event for its size.
-	ErrTooLarge = fault.Define("EVENT_TOO_LARGE", fault.Input,
-		"The event is larger than the broker accepts.",
+	ErrTooLarge = fault.Define("PUBLISH_TOO_LARGE", fault.Input,
+		"The event is larger than the broker accepts, or the events of one call are together.",
 		"Publish a reference to the large part, or raise maxMessageSize on the brokers and Publisher.MaxBytes with it.")
 	// ErrSchemaNotApplied is returned by the INSERT, in its own round trip: the
 	// transaction is aborted.

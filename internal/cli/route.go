@@ -89,7 +89,7 @@ func explainRoute(cfg *config.Config, eventType, aggregate, key string) (any, er
 	}
 	m := routes.Explain(aggregate, eventType)
 	r := routeResult{
-		EventType: eventType, AggregateType: aggregate, Topic: wire.TopicName(cfg, m.Topic),
+		EventType: eventType, AggregateType: aggregate, Topic: wire.TopicName(cfg.Topics.Namespace, m.Topic),
 		Rule: m.Rule + 1, Rules: []routeRule{}, Partitions: cfg.Topics.Partitions,
 		Why: fmt.Sprintf("no rule matches: the topic is the aggregate type, %s", aggregate),
 	}

@@ -128,7 +128,7 @@ func tailTopics(ctx context.Context, client tailClient, cfg *config.Config, aske
 	var topics []string
 	for _, name := range asked {
 		if !strings.Contains(name, "://") {
-			name = wire.TopicName(cfg, name)
+			name = wire.TopicName(cfg.Topics.Namespace, name)
 		}
 		topics = append(topics, name)
 	}

@@ -75,7 +75,7 @@ func topicsOf(s *Session) (names []string, events map[string][]*schemas.EventTyp
 	}
 	events = map[string][]*schemas.EventType{}
 	for _, e := range s.catalog.Events() {
-		name := wire.TopicName(s.cfg, routes.Explain(e.AggregateType, e.Name).Topic)
+		name := wire.TopicName(s.cfg.Topics.Namespace, routes.Explain(e.AggregateType, e.Name).Topic)
 		if events[name] == nil {
 			names = append(names, name)
 		}

@@ -181,7 +181,7 @@ func TestPulsarChecks(t *testing.T) {
 	}
 	expect("namespace", Pass, "", namespace)
 	expect("topics", Fail, "TOPIC_MISSING", "--auto-apply")
-	topic := wire.TopicName(cfg, "order")
+	topic := wire.TopicName(cfg.Topics.Namespace, "order")
 	if _, err := client.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
 	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // reaches waits until the pipeline is in a state, with a code.
@@ -38,6 +39,20 @@ func (w *world) insert(aggregate, key, eventType string, encoding int, fingerpri
 		values ($1, $2, $3, $4, $5, $6)`, aggregate, key, eventType, encoding, fingerprint, payload)
 }
 
+// avro inserts an event under its registered schema with any bytes.
+func (w *world) avro(eventType string, payload ...byte) {
+	w.t.Helper()
+	catalog, err := schemas.Load(os.DirFS(schemasDir), ".")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, ok := catalog.Event(eventType)
+	if !ok {
+		w.t.Fatalf("no event %s", eventType)
+	}
+	w.insert("order", "1", eventType, 1, e.Fingerprint[:], payload)
+}
+
 // TestPoisonHalts: an event that can't be published halts the pipeline with its
 // position; what was committed before it is published, what comes after waits,
 // and nothing is lost once it is put right.
@@ -50,6 +65,25 @@ func TestPoisonHalts(t *testing.T) {
 		"unknown aggregate type": {func(w *world) { w.insert("dinner", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN"},
 		"JSON that does not fit": {func(w *world) { w.insert("order", "1", "OrderShipped", 2, nil, []byte(`{"order_id":1}`)) }, "EVENT_UNENCODABLE"},
 		"unknown fingerprint":    {func(w *world) { w.insert("order", "1", "OrderShipped", 1, make([]byte, 32), []byte{2, 'a'}) }, "EVENT_UNENCODABLE"},
+		"Avro cut off":           {func(w *world) { w.avro("OrderShipped", 2, 'a', 6, 'D', 'H') }, "EVENT_UNENCODABLE"},
+		"Avro with more behind":  {func(w *world) { w.avro("OrderCancelled", 2, 'a', 2, 'b', 2, 0) }, "EVENT_UNENCODABLE"},
+		// An array of 2^62 lines.
+		"Avro with a hostile count": {func(w *world) {
+			w.avro("OrderPlaced", append([]byte{2, 'a', 72}, "6f9619ff-8b86-d011-b42d-00c04fc964ff\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"...)...)
+		}, "EVENT_UNENCODABLE"},
+		"larger than the broker accepts": {func(w *world) {
+			w.insert("order", "1", "OrderCancelled", 2, nil,
+				fmt.Appendf(nil, `{"order_id":"1","reason":"%s","cancelled_at":"2026-01-01T00:00:00Z"}`, strings.Repeat("x", 6<<20)))
+		}, "EVENT_TOO_LARGE"},
+		"no aggregate id": {func(w *world) {
+			w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_aggregate_id_valid`)
+			w.insert("order", "", "OrderShipped", 2, nil, []byte(`{}`))
+		}, "EVENT_WITHOUT_AGGREGATE_ID"},
+		"headers that are not text": {func(w *world) {
+			w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_headers_flat`)
+			w.db.Exec(w.t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload, headers)
+				values ('order', '1', 'OrderShipped', 2, '{"order_id":"1","carrier":"DHL","shipped_at":0}', '{"a":1}')`)
+		}, "EVENT_HEADERS_INVALID"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -82,7 +82,7 @@ func (w *world) spawn() *process {
 	w.t.Helper()
 	text, err := json.Marshal(daemonConfig{
 		Name: w.cfg.Name, Slot: w.cfg.Slot, Namespace: w.cfg.Namespace, Schemas: w.cfg.Schemas,
-		Postgres: w.db.URL(), Pulsar: w.cfg.Broker.URL, PulsarAdmin: w.cfg.Broker.AdminURL,
+		Postgres: w.url, Pulsar: w.cfg.Broker.URL, PulsarAdmin: w.cfg.Broker.AdminURL,
 		Roles: w.cfg.Roles, Routes: w.cfg.Routes,
 	})
 	if err != nil {

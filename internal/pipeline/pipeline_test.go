@@ -23,18 +23,20 @@ type world struct {
 	db     *pgtest.DB
 	cfg    pipeline.Config
 	client *broker.Pulsar
+	url    string // of the source database, as the daemon sees it
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	db := pgtest.New(t)
-	w := &world{t: t, db: db, cfg: pipeline.Config{
-		Name: db.Name(), Postgres: func() (string, error) { return db.URL(), nil }, Slot: db.Slot("slot"),
+	w := &world{t: t, db: db, url: db.URL()}
+	w.cfg = pipeline.Config{
+		Name: db.Name(), Postgres: func() (string, error) { return w.url, nil }, Slot: db.Slot("slot"),
 		Broker:    broker.Config{URL: pulsartest.URL(t), AdminURL: pulsartest.AdminURL(t)},
 		Namespace: pulsartest.NamespaceName(t), Schemas: schemasDir, AutoApply: true,
 		Roles:  outbox.Roles{Owner: db.Role("owner"), Writer: db.Role("writer"), Daemon: db.Role("daemon")},
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo})),
-	}}
+	}
 	var err error
 	if w.client, err = broker.Dial(t.Context(), w.cfg.Broker); err != nil {
 		t.Fatal(err)
@@ -43,12 +45,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// init creates the outbox, so that rows can be written before the first start.
+// init creates the outbox as an administrator does. From then on the pipeline
+// is the daemon's role, which is no superuser.
 func (w *world) init() {
 	w.t.Helper()
 	if _, err := outbox.Init(w.t.Context(), w.db.Conn(w.t), outbox.InitOptions{Roles: w.cfg.Roles}); err != nil {
 		w.t.Fatal(err)
 	}
+	const password = "of-a-test" // of a role that ends with the test
+	w.db.Exec(w.t, `alter role "`+w.cfg.Roles.Daemon+`" password '`+password+`'`)
+	w.url = w.db.URLAs(w.cfg.Roles.Daemon, password)
 }
 
 // start runs the pipeline; the returned function stops it and waits.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
-	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -41,7 +40,5 @@ func Rules(cfg *config.Config) []router.RouteRule {
 	return rules
 }
 
-// TopicName is the full name of a topic of the pipeline's namespace.
-func TopicName(cfg *config.Config, local string) string {
-	return pipeline.FullName(cfg.Topics.Namespace, local)
-}
+// TopicName is the full name of a topic of a namespace: tenant/namespace.
+func TopicName(namespace, local string) string { return "persistent://" + namespace + "/" + local }
