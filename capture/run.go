@@ -13,8 +13,10 @@ import (
 	"github.com/runnel-cdc/runnel/router"
 )
 
-// startLimit bounds the wait for the answer to START_REPLICATION.
-const startLimit = 30 * time.Second
+const (
+	startLimit = 30 * time.Second // for the answer to START_REPLICATION
+	markLimit  = 10 * time.Second // for recording the end of the bootstrap
+)
 
 var errAlreadyRan = errors.New("capture: a Source runs once")
 
@@ -30,6 +32,9 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 	}
 	defer close(s.audited)
 	if err := s.repl.SyncConn(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return fmt.Errorf("the replication connection: %w", err)
 	}
 	hijacked, err := s.repl.Hijack()
@@ -169,7 +174,9 @@ func (r *run) take() error {
 	if err := r.status(false); err != nil {
 		return err
 	}
+	r.sqlMu.Lock()
 	now, err := ReadSlot(r.ctx, r.sql, r.cfg.Slot)
+	r.sqlMu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -333,7 +340,11 @@ func (r *run) mark() error {
 	case r.delivered && r.confirmed.Load() >= r.rec.consistentPoint:
 		r.delivered = false
 		r.marking = make(chan error, 1)
-		go func(result chan<- error) { result <- r.SnapshotDone(r.ctx) }(r.marking)
+		go func(result chan<- error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), markLimit)
+			defer cancel()
+			result <- r.SnapshotDone(ctx)
+		}(r.marking)
 	}
 	return nil
 }

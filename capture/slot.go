@@ -27,7 +27,7 @@ func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, 
 	var r record
 	var point string
 	err := conn.QueryRow(ctx, `select slot, system_id::text, consistent_point::text, snapshot::text, snapshot_done, created_at
-		from runnel.pipeline where name = $1`, pipeline).
+		from runnel.pipeline where name = $1 and consistent_point is not null and snapshot is not null`, pipeline).
 		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -144,7 +144,10 @@ func (s *Source) createSlot(ctx context.Context) error {
 			return err
 		}
 		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, consistent_point, snapshot, snapshot_done)
-			select $1, $2, e.system_id, $3::text::pg_lsn, $4::text::pg_snapshot, false from runnel.epoch e where e.epoch = $5`,
+			select $1, $2, e.system_id, $3::text::pg_lsn, $4::text::pg_snapshot, false from runnel.epoch e where e.epoch = $5
+			on conflict (name) do update set slot = excluded.slot, system_id = excluded.system_id,
+				consistent_point = excluded.consistent_point, snapshot = excluded.snapshot
+			where runnel.pipeline.consistent_point is null or runnel.pipeline.snapshot is null`,
 			s.cfg.Pipeline, s.cfg.Slot, pglogrepl.LSN(point).String(), snapshot, int32(s.epoch))
 		return err
 	})
@@ -192,10 +195,10 @@ func (s *Source) readExported(ctx context.Context, name string) (snapshot string
 }
 
 // sayWhatCreationAwaits logs, once a second, whom the creation of the slot
-// waits for. It returns when stop is called.
+// waits for, until stop is called. A query under way is left to end: to cut it
+// short would close the SQL connection.
 func (s *Source) sayWhatCreationAwaits(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
+	stopped, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(time.Second)
@@ -203,7 +206,7 @@ func (s *Source) sayWhatCreationAwaits(ctx context.Context) (stop func()) {
 		said := ""
 		for {
 			select {
-			case <-ctx.Done():
+			case <-stopped:
 				return
 			case <-tick.C:
 			}
@@ -215,7 +218,7 @@ func (s *Source) sayWhatCreationAwaits(ctx context.Context) (stop func()) {
 			s.cfg.Logger.Warn("making the slot waits for a transaction to end", keySlot, s.cfg.Slot, "awaits", waits)
 		}
 	}()
-	return func() { cancel(); <-done }
+	return func() { close(stopped); <-done }
 }
 
 // readAwaited names the transaction that a walsender waits for.
@@ -239,6 +242,8 @@ func readAwaited(ctx context.Context, conn *pgx.Conn, pid uint32) (waits string,
 func (s *Source) busy(ctx context.Context, cause error) error {
 	var pid int32
 	var user, application, address *string
+	s.sqlMu.Lock()
+	defer s.sqlMu.Unlock()
 	err := s.sql.QueryRow(ctx, `select a.pid, a.usename::text, a.application_name, host(a.client_addr)
 		from pg_replication_slots r join pg_stat_activity a on a.pid = r.active_pid where r.slot_name = $1`,
 		s.cfg.Slot).Scan(&pid, &user, &application, &address)

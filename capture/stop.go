@@ -2,8 +2,9 @@ package capture
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
 // end leaves the connection as politely as err allows and returns what Run
@@ -12,15 +13,15 @@ func (r *run) end(err error) error {
 	defer func() { _ = r.wire.conn.Close() }()
 	deadline := time.Now().Add(closeLimit)
 	if r.marking != nil {
-		if markErr := <-r.marking; markErr != nil && err == nil {
-			err = markErr
+		if markErr := <-r.marking; markErr != nil && r.ctx.Err() != nil {
+			r.cfg.Logger.Warn("the end of the bootstrap is not recorded: its rows will be looked at again", "error", markErr)
 		}
 	}
 	if !r.broken {
 		r.pace.off()
 		r.goodbye(deadline)
 	}
-	if ended := r.ctx.Err(); ended == nil || !errors.Is(err, ended) {
+	if r.ctx.Err() == nil || fault.Find(err) != nil {
 		return err
 	}
 	if r.delivered && r.confirmed.Load() >= r.rec.consistentPoint {

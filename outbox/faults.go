@@ -1,6 +1,9 @@
 package outbox
 
-import "github.com/runnel-cdc/runnel/internal/fault"
+import (
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
+)
 
 // SQLSTATEs of the schema's own errors (class RN) that the library knows.
 const (
@@ -21,7 +24,7 @@ var (
 	// ErrTooLarge is returned before anything is sent when the broker would
 	// refuse the event for its size.
 	ErrTooLarge = fault.Define("PUBLISH_TOO_LARGE", fault.Input,
-		"The event is larger than the broker accepts, or the events of one call are together.",
+		"The event is larger than the broker accepts, or the events of one call are too large together.",
 		"Publish a reference to the large part, or raise maxMessageSize on the brokers and Publisher.MaxBytes with it.")
 	// ErrSchemaNotApplied is returned by the INSERT, in its own round trip: the
 	// transaction is aborted.
@@ -29,18 +32,14 @@ var (
 		"The event's type, or this version of its schema, is not registered in the database.",
 		"Give the daemon the newer catalog (`runnel run --auto-apply`, or `runnel init --schemas DIR`), then retry the transaction.")
 	// ErrNotMigrated is returned when the outbox is not in this database.
-	ErrNotMigrated = fault.Define("OUTBOX_MISSING", fault.Environment,
-		"The database has no outbox, or one that is too old for this program.",
-		"Run `runnel init` on this database.")
+	ErrNotMigrated = pgfault.ErrNoOutbox
 	// ErrForbidden is returned when the current user may not publish.
 	ErrForbidden = fault.Define("OUTBOX_FORBIDDEN", fault.Environment,
 		"The current user may not publish.",
-		"GRANT runnel_writer TO the role that the service logs in as.")
+		"As an administrator, for the role that the service logs in as:\n  GRANT runnel_writer TO the_role;")
 
 	// ErrPostgresTooOld is returned for servers older than 15.
-	ErrPostgresTooOld = fault.Define("POSTGRES_TOO_OLD", fault.Environment,
-		"Runnel needs Postgres 15 or newer.",
-		"Upgrade the server.")
+	ErrPostgresTooOld = pgfault.ErrTooOld
 	// ErrNeedsAdmin comes as an *AdminError, which holds the script.
 	ErrNeedsAdmin = fault.Define("NEEDS_ADMIN", fault.Environment,
 		"Setting up the outbox needs rights that the current user does not have.",

@@ -2,19 +2,8 @@ package outbox
 
 import (
 	"errors"
-	"strings"
 	"testing"
 )
-
-func TestFaultsSayWhatToDo(t *testing.T) {
-	seen := map[string]bool{}
-	for _, f := range Faults {
-		if f.ID != strings.ToUpper(f.ID) || f.Cause == "" || f.Remedy == "" || f.Class == 0 || seen[f.ID] {
-			t.Errorf("%+v", f)
-		}
-		seen[f.ID] = true
-	}
-}
 
 // No server that old is at hand: the rule alone.
 func TestRefusesOldServers(t *testing.T) {

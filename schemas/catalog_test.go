@@ -104,16 +104,6 @@ func TestParseEventTypeFaults(t *testing.T) {
 	MustEventType(`"int"`)
 }
 
-func TestFaultsAreComplete(t *testing.T) {
-	seen := make(map[string]bool)
-	for _, f := range Faults {
-		if seen[f.ID] || f.Cause == "" || f.Remedy == "" {
-			t.Errorf("%s is incomplete, or there twice", f.ID)
-		}
-		seen[f.ID] = true
-	}
-}
-
 // Files that are fine each may make a definition that is too deep.
 func TestLoadBoundsDepth(t *testing.T) {
 	fsys := make(fstest.MapFS)

@@ -1,6 +1,9 @@
 package schemas
 
-import "github.com/runnel-cdc/runnel/internal/fault"
+import (
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/schemas/avro"
+)
 
 // Faults of schema files.
 var (
@@ -50,15 +53,13 @@ var (
 
 // Faults of data.
 var (
-	ErrUnknownEvent = fault.Define("UNKNOWN_EVENT_TYPE", fault.Input,
+	ErrUnknownEvent = fault.Define("EVENT_NOT_REGISTERED", fault.Input,
 		"No registered schema of the topic holds an event type of this name.",
 		"Correct the event type, or add its .avsc file to the catalog and register it (`runnel run --auto-apply`).")
-	ErrUnknownFingerprint = fault.Define("UNKNOWN_FINGERPRINT", fault.Input,
+	ErrUnknownFingerprint = fault.Define("EVENT_VERSION_NOT_REGISTERED", fault.Input,
 		"No registered schema of the topic holds this version of the event type.",
 		"Register the catalog that the writing service was built with (`runnel run --auto-apply`).")
-	ErrInvalidAvro = fault.Define("INVALID_AVRO", fault.Input,
-		"The bytes are not one value of the schema in Avro binary.",
-		"Find the service that wrote them; the generated types and runnel.publish cannot.")
+	ErrInvalidAvro = avro.ErrData // generated code finds the same
 	ErrInvalidJSON = fault.Define("INVALID_JSON", fault.Input,
 		"The JSON does not fit the event's schema.",
 		"Correct the value at the path named, in the service that wrote it.")

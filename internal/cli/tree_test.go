@@ -200,11 +200,3 @@ func TestDoctorExit(t *testing.T) {
 		}
 	}
 }
-
-func TestFaultsHaveRemedies(t *testing.T) {
-	for _, c := range append(append([]*fault.Code{}, Faults...), doctor.Faults...) {
-		if c.ID == "" || c.Cause == "" || c.Remedy == "" {
-			t.Errorf("%+v", c)
-		}
-	}
-}

@@ -230,11 +230,3 @@ func TestEmptyFiles(t *testing.T) {
 		}
 	}
 }
-
-func TestEveryCodeHasRemedy(t *testing.T) {
-	for _, c := range Faults {
-		if c.Cause == "" || c.Remedy == "" || c.ID == "" {
-			t.Errorf("%+v", c)
-		}
-	}
-}

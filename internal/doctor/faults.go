@@ -7,7 +7,7 @@ import "github.com/runnel-cdc/runnel/internal/fault"
 var (
 	ErrCheckUnknown = fault.Define("CHECK_UNKNOWN", fault.Input,
 		"There is no check of this name.",
-		"`runnel doctor --list` names all checks.")
+		"See `runnel doctor --list` for all checks.")
 	ErrCheck = fault.Define("CHECK_FAILED", fault.Environment,
 		"A check could not be made.",
 		"The message names the cause; run the doctor again.")

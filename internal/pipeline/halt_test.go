@@ -230,9 +230,13 @@ func TestRoutesChange(t *testing.T) {
 	stop()
 
 	// Killed with events published and not confirmed.
-	d := w.spawn()
-	w.write(101, 20_000)
-	d.killAfter(t, 1000)
+	next := 101
+	for unconfirmed := false; !unconfirmed; next += 5000 {
+		w.write(next, 5000)
+		w.spawn().killAfter(t, 1000)
+		unconfirmed = pgtest.Value[bool](t, w.db, `select confirmed_flush_lsn < pg_current_wal_insert_lsn() - 64
+			from pg_replication_slots where slot_name = $1`, w.cfg.Slot)
+	}
 	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
 	p, stop := w.start()
 	pgtest.Eventually(t, 60*time.Second, func() bool {
@@ -251,7 +255,7 @@ func TestRoutesChange(t *testing.T) {
 	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
 	p, _ = w.start()
 	reaches(t, p, pipeline.Streaming, "")
-	w.write(20_101, 100)
+	w.write(next, 100)
 	w.caughtUp()
 	if n := len(w.topic("shipped")); n != 100 {
 		t.Errorf("%d events in the new topic, want 100", n)

@@ -174,12 +174,12 @@ func (p *process) killAfter(t *testing.T, n int) {
 func TestKilledInTheMiddle(t *testing.T) {
 	w := newWorld(t)
 	w.init()
-	w.write(1, 30_000)
+	w.write(1, 20_000)
 	w.spawn().killAfter(t, 1000)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		w.write(30_001, 60_000)
+		w.write(20_001, 40_000)
 	}()
 	for range 5 {
 		w.spawn().killAfter(t, 1500)

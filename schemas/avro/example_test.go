@@ -33,5 +33,5 @@ func ExampleReader() {
 	}
 	// Output:
 	// hello 42 <nil>
-	// greeting: EVENT_BYTES_INVALID at byte 1: a length of 63 bytes where 5 remain
+	// greeting: INVALID_AVRO at byte 1: a length of 63 bytes where 5 remain
 }

@@ -11,9 +11,9 @@ var (
 	ErrValue = fault.Define("EVENT_VALUE_INVALID", fault.Input,
 		"A Go value does not fit the Avro schema of its field.",
 		"Correct the named field before publishing, or widen its type in the schema.")
-	ErrData = fault.Define("EVENT_BYTES_INVALID", fault.Input,
-		"Bytes are not a value of the event's Avro schema.",
-		"Find the writer that made them, and decode with the schema they were written with.")
+	ErrData = fault.Define("INVALID_AVRO", fault.Input,
+		"The bytes are not one value of the schema in Avro binary.",
+		"Find the writer that made them (generated types and runnel.publish cannot), and read with the schema they were written with.")
 )
 
 // Faults lists the codes of this package.

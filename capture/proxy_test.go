@@ -1,0 +1,140 @@
+package capture
+
+import (
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// proxy stands between a source and the server. It can go silent, as a
+// half-open connection does, and deliver bytes in small slices.
+type proxy struct {
+	mu     sync.Mutex
+	frozen bool
+	slice  int
+	conns  []net.Conn
+}
+
+// through returns the fixture's URL by way of a new proxy.
+func (f *fixture) through(t *testing.T, p *proxy) string {
+	t.Helper()
+	u, err := url.Parse(f.config.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := u.Host
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			front, err := l.Accept()
+			if err != nil {
+				return
+			}
+			back, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = front.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, front, back)
+			p.mu.Unlock()
+			wg.Go(func() { p.copy(back, front) })
+			wg.Go(func() { p.copy(front, back) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.mu.Lock()
+		for _, c := range p.conns {
+			_ = c.Close()
+		}
+		p.mu.Unlock()
+		wg.Wait()
+	})
+	u.Host = l.Addr().String()
+	return u.String()
+}
+
+func (p *proxy) copy(to, from net.Conn) {
+	defer func() { _ = to.Close() }()
+	b := make([]byte, 32<<10)
+	for {
+		p.mu.Lock()
+		size := len(b)
+		if p.slice > 0 {
+			size = p.slice
+		}
+		p.mu.Unlock()
+		n, err := from.Read(b[:size])
+		p.mu.Lock()
+		frozen := p.frozen
+		p.mu.Unlock()
+		if frozen {
+			continue // what comes is lost; the connection looks open
+		}
+		if n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) set(frozen bool, slice int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frozen, p.slice = frozen, slice
+}
+
+// TestHalfOpen: a connection on which nothing comes any more ends the run in
+// bounded time, and the next one resumes.
+func TestHalfOpen(t *testing.T) {
+	f := newFixture(t)
+	direct := f.config
+	var p proxy
+	f.config.URL = f.through(t, &p)
+	f.config.ReceiveTimeout = 400 * time.Millisecond
+	r := follow(t, f.open(t))
+	f.insert(t, 1, 1, "a")
+	r.await(1)
+	p.set(true, 0)
+	f.insert(t, 2, 2, "a")
+	err := r.wait()
+	mustCode(t, err, ErrSilent)
+	if Halts(err) {
+		t.Fatal("halts")
+	}
+	// The server still thinks that its connection lives: end it.
+	f.Exec(t, "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active", r.Slot())
+	f.config = direct
+	again := follow(t, f.open(t))
+	rows := again.await(1)
+	if last := rows[len(rows)-1]; last.payload != `{"n": 2}` {
+		t.Fatalf("got %v", rows)
+	}
+	again.mustStop()
+}
+
+// TestSlices: bytes come a few at a time.
+func TestSlices(t *testing.T) {
+	f := newFixture(t)
+	var p proxy
+	f.config.URL = f.through(t, &p)
+	s := f.open(t)
+	f.insert(t, 1, 50, "a")
+	p.set(false, 7)
+	r := follow(t, s)
+	rows := r.await(50)
+	checkSet(t, f, rows)
+	checkPositions(t, rows)
+	r.mustStop()
+}

@@ -1,0 +1,48 @@
+// Package faultlist lists every fault code of the tree, and its test holds them
+// to one style. The rules: an ID says one thing and is never reused; a Cause is
+// a sentence; a Remedy is one or more sentences, and may end in copyable SQL.
+//
+// Some faults are told apart on purpose, though they sound alike:
+//
+//   - PUBLISH_TOO_LARGE refuses a service's call before its transaction holds
+//     the event; EVENT_TOO_LARGE halts the pipeline at a row that is there;
+//     MESSAGE_TOO_LARGE is the broker's own refusal.
+//   - PG_GRANT is about the daemon's role, OUTBOX_FORBIDDEN about a service's.
+//   - EVENT_NOT_REGISTERED is about a topic's schemas, EVENT_TYPE_UNKNOWN about
+//     a row, EVENT_TYPE_NOT_IN_CATALOG about a name that a person typed.
+//   - TOPIC_HOLE is a partition that contradicts itself; REPLAY_MISMATCH one that
+//     contradicts the outbox.
+package faultlist
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/consumers"
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/cli"
+	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/demo"
+	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
+	"github.com/runnel-cdc/runnel/schemas/avro"
+	"github.com/runnel-cdc/runnel/schemas/gen"
+)
+
+// All returns the codes of all packages, sorted by ID; one that packages share
+// is there once.
+func All() []*fault.Code {
+	all := slices.Concat(
+		capture.Faults, consumers.Faults, outbox.Faults, router.Faults,
+		schemas.Faults, avro.Faults, gen.Faults,
+		broker.Faults, cli.Faults, config.Faults, demo.Faults, devstack.Faults, doctor.Faults, pipeline.Faults,
+	)
+	slices.SortFunc(all, func(a, b *fault.Code) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.Compact(all)
+}

@@ -1,0 +1,16 @@
+// Package pgfault holds the faults of a Postgres server that a service's outbox
+// and the daemon's capture can both meet, so that one thing has one code. Each
+// of the two packages offers them under a name of its own.
+package pgfault
+
+import "github.com/runnel-cdc/runnel/internal/fault"
+
+// The faults that outbox and capture share.
+var (
+	ErrTooOld = fault.Define("PG_TOO_OLD", fault.Environment,
+		"The server is older than Postgres 15.",
+		"Upgrade the server to Postgres 15 or newer.")
+	ErrNoOutbox = fault.Define("PG_NO_OUTBOX", fault.Environment,
+		"The schema runnel or one of its tables is missing, or is too old for this program.",
+		"Run `runnel init` against this database.")
+)
