@@ -61,12 +61,12 @@ $(GOLANGCI_LINT):
 generate: ## generate code anew
 	@go generate ./...
 
-# Compared with the files as they are, committed or not.
+# Compared with the generated files as they are, committed or not.
 check-generated: ## fail if generated code is not current
-	@before=$$(mktemp) && after=$$(mktemp) && trap 'rm -f "$$before" "$$after"' EXIT && \
-	sums() { git ls-files -z --cached --others --exclude-standard | sort -z | xargs -0 sha256sum 2>/dev/null; } && \
-	{ sums >"$$before" || true; } && $(MAKE) --no-print-directory generate && { sums >"$$after" || true; } && \
-	diff "$$before" "$$after" >/dev/null || { echo "generated files are not current: run make generate"; git status --short; exit 1; }
+	@sums() { git grep -lz --untracked -E '^// Code generated .* DO NOT EDIT' -- '*.go' | sort -z | xargs -0r sha256sum; }; \
+	before=$$(sums); $(MAKE) --no-print-directory generate || exit 1; after=$$(sums); \
+	[ "$$before" = "$$after" ] || { echo "these generated files were not current; commit what make generate makes of them:"; \
+	printf '%s\n' "$$before" "$$after" | sort | uniq -u | awk '{print "  " $$2}' | sort -u; exit 1; }
 
 fmt: ## format all Go files
 	@gofmt -w .

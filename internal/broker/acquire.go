@@ -63,6 +63,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 const (
 	firstWait = 100 * time.Millisecond
 	longWait  = 2 * time.Second
+	idleTick  = 100 * time.Millisecond // of the client's own flushing: see producer.flusher
 )
 
 // exclusive creates the client's producer, waiting while another holds the
@@ -102,7 +103,7 @@ func (p *Pulsar) producerOptions(r AcquireRequest, q *producer) pulsar.ProducerO
 		SendTimeout:        -1, // a timeout is not order-safe
 		MaxPendingMessages: p.cfg.MaxPending + 1,
 		// Batching stays on: single messages carry no schema version.
-		BatchingMaxPublishDelay: p.cfg.BatchDelay,
+		BatchingMaxPublishDelay: idleTick,
 		BatchingMaxMessages:     maxBatchCount,
 		BatchingMaxSize:         uint(q.limits.batch),
 		BatcherBuilderType:      pulsar.DefaultBatchBuilder, // the key-based one reorders

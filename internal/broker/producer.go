@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -50,8 +51,11 @@ type producer struct {
 	lost    chan struct{} // closed by fail, after cause is set
 	quit    chan struct{} // closed by Close
 	gone    chan struct{} // closed when the client's producer is closed
-	flush   chan struct{}
 	quitted sync.Once
+
+	waiting atomic.Bool   // the client may hold messages that flusher is to flush
+	due     chan struct{} // filled when waiting becomes true
+	flush   chan struct{} // filled by Flush
 }
 
 // closeWait bounds how long Close waits for the broker.
@@ -62,7 +66,7 @@ func newProducer(p *Pulsar, q Partition, name string, l limits) *producer {
 		owner: p, partition: q, name: name, limits: l, first: true,
 		last: MessageID{Ledger: -1, Entry: -1, Batch: -1},
 		lost: make(chan struct{}), quit: make(chan struct{}), gone: make(chan struct{}),
-		flush: make(chan struct{}, 1),
+		due: make(chan struct{}, 1), flush: make(chan struct{}, 1),
 	}
 	r.onAck = r.acknowledged
 	return r
@@ -114,6 +118,9 @@ func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, e
 		}
 	}()
 	r.client.SendAsync(context.Background(), &s.message, r.onAck)
+	if r.waiting.CompareAndSwap(false, true) {
+		r.due <- struct{}{}
+	}
 }
 
 // reserve waits for room and queues a slot. When the producer has stopped, or
@@ -301,15 +308,35 @@ func (r *producer) Flush() {
 	}
 }
 
-// flusher hands flushes to the client, whose own call may block.
+// flusher flushes BatchDelay after the first message of a batch, or at once
+// when told. The client's own ticker would wake every producer a thousand
+// times a second, also an idle one's.
 func (r *producer) flusher() {
+	delay := time.NewTimer(time.Hour)
+	defer delay.Stop()
 	for {
 		select {
+		case <-r.due:
+			delay.Reset(r.owner.cfg.BatchDelay)
+			select {
+			case <-delay.C:
+			case <-r.flush:
+			case <-r.gone:
+				return
+			}
 		case <-r.flush:
-			_ = r.client.FlushWithCtx(&passingContext{Context: context.Background()})
 		case <-r.gone:
 			return
 		}
+		// First the mark, then the flush: who finds the mark set has his
+		// message in the client's queue before the flush.
+		if r.waiting.CompareAndSwap(true, false) {
+			select {
+			case <-r.due:
+			default:
+			}
+		}
+		_ = r.client.FlushWithCtx(&passingContext{Context: context.Background()})
 	}
 }
 

@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"go/token"
-	"io/fs"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,73 +88,19 @@ func genGo(c *call, out, pkg string, check bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := genResult{Folder: out, Package: pkg, Files: []string{}, Changed: []string{}, Stale: []string{}}
-	for name := range files {
-		r.Files = append(r.Files, name)
+	r := genResult{Folder: out, Package: pkg, Files: slices.Sorted(maps.Keys(files))}
+	generate := gen.Write
+	if check {
+		generate = gen.Diff
 	}
-	slices.Sort(r.Files)
-	if err := compareGenerated(&r, files); err != nil {
+	changed, stale, err := generate(out, files)
+	if err != nil {
 		return nil, err
 	}
-	if check {
-		if n := len(r.Changed) + len(r.Stale); n > 0 {
-			e := ErrNotCurrent.New("%d files are not current: %s", n, strings.Join(slices.Concat(r.Changed, r.Stale), ", ")).At("%s", out)
-			return r, e.Fix("Run `runnel schemas gen go --schemas %s --out %s --package %s`.", cfg.Schemas, out, pkg)
-		}
-		return r, nil
+	r.Changed, r.Stale = append([]string{}, changed...), append([]string{}, stale...)
+	if n := len(changed) + len(stale); check && n > 0 {
+		e := ErrNotCurrent.New("%d files are not current: %s", n, strings.Join(slices.Concat(changed, stale), ", ")).At("%s", out)
+		return r, e.Fix("Run `runnel schemas gen go --schemas %s --out %s --package %s`.", cfg.Schemas, out, pkg)
 	}
-	return r, writeGenerated(r, files)
-}
-
-// compareGenerated finds what differs from the folder's content.
-func compareGenerated(r *genResult, files map[string][]byte) error {
-	for _, name := range r.Files {
-		old, err := os.ReadFile(filepath.Join(r.Folder, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err != nil || string(old) != string(files[name]) {
-			r.Changed = append(r.Changed, name)
-		}
-	}
-	entries, err := os.ReadDir(r.Folder)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if _, current := files[e.Name()]; current || !e.Type().IsRegular() || !strings.HasSuffix(e.Name(), ".go") {
-			continue
-		}
-		src, err := os.ReadFile(filepath.Join(r.Folder, e.Name()))
-		if err != nil {
-			return err
-		}
-		if first, _, _ := strings.Cut(string(src), "\n"); first == gen.Header {
-			r.Stale = append(r.Stale, e.Name())
-		}
-	}
-	return nil
-}
-
-// writeGenerated replaces each file at once, so that none is ever half written.
-func writeGenerated(r genResult, files map[string][]byte) error {
-	if err := os.MkdirAll(r.Folder, 0o755); err != nil {
-		return err
-	}
-	for _, name := range r.Changed {
-		path := filepath.Join(r.Folder, name)
-		temporary := path + ".tmp"
-		if err := os.WriteFile(temporary, files[name], 0o644); err != nil {
-			return err
-		}
-		if err := os.Rename(temporary, path); err != nil {
-			return errors.Join(err, os.Remove(temporary))
-		}
-	}
-	for _, name := range r.Stale {
-		if err := os.Remove(filepath.Join(r.Folder, name)); err != nil {
-			return fmt.Errorf("remove what has no type any more: %w", err)
-		}
-	}
-	return nil
+	return r, nil
 }
