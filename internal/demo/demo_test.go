@@ -19,19 +19,19 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
 )
 
-// binary builds the daemon.
-func binary(t *testing.T) string {
+// build builds the daemon's binary into dir.
+func build(t *testing.T, dir string) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "runnel")
+	name := filepath.Join(dir, "runnel")
 	if out, err := exec.Command("go", "build", "-o", name, "../../cmd/runnel").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return name
 }
 
-func options(t *testing.T, out io.Writer) Options {
-	return Options{Out: out, Duration: 2 * time.Second, Servers: Servers{
-		PostgresURL: pgtest.URL(t), PulsarURL: pulsartest.URL(t), PulsarAdminURL: pulsartest.AdminURL(t)}, Binary: binary(t)}
+func options(t *testing.T, out io.Writer, binary string) Options {
+	return Options{Out: out, Duration: 2 * time.Second, Binary: binary, Servers: Servers{
+		PostgresURL: pgtest.URL(t), PulsarURL: pulsartest.URL(t), PulsarAdminURL: pulsartest.AdminURL(t)}}
 }
 
 // leftovers lists what a demo may have left on the servers.
@@ -58,7 +58,7 @@ func leftovers(t *testing.T) (left []string) {
 
 func TestDemoAddsUpAndLeavesNothing(t *testing.T) {
 	var out bytes.Buffer
-	if err := Run(t.Context(), options(t, &out)); err != nil {
+	if err := Run(t.Context(), options(t, &out, build(t, t.TempDir()))); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	if !strings.Contains(out.String(), "It adds up") || strings.Contains(out.String(), "WRONG") {
@@ -88,10 +88,11 @@ func (c *cutter) Write(b []byte) (int, error) {
 }
 
 func TestInterruptedDemoLeavesNothing(t *testing.T) {
+	binary := build(t, t.TempDir())
 	for _, text := range []string{"ready", "Orders are placed", "after its commit"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		out := &cutter{text: text, cancel: cancel}
-		if err := Run(ctx, options(t, out)); !errors.Is(err, context.Canceled) {
+		if err := Run(ctx, options(t, out, binary)); !errors.Is(err, context.Canceled) {
 			t.Errorf("interrupted at %q: %v\n%s", text, err, out.all.String())
 		}
 		cancel()
