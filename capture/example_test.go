@@ -40,5 +40,5 @@ func ExampleSlotName() {
 	fmt.Println(capture.SlotName("Orders-EU"))
 	// Output:
 	// runnel_orders
-	// runnel_orders_eu_7a8ec1a2
+	// runnel_orders_eu_c2445934
 }

@@ -121,7 +121,10 @@ func (s *Source) refuseIfPublished(ctx context.Context) error {
 // with the next command on the replication connection.
 func (s *Source) createSlot(ctx context.Context) error {
 	stop := s.sayWhatCreationAwaits(ctx)
-	result, err := s.issueCreate(ctx)
+	// It waits for every running transaction of the cluster. When ctx ends,
+	// pgconn tells the server to stop, or the slot would stay busy until then.
+	result, err := pglogrepl.CreateReplicationSlot(ctx, s.repl, quoteSlot(s.cfg.Slot), "pgoutput",
+		pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT"})
 	stop()
 	if err != nil {
 		return queryFault(err, "create slot "+s.cfg.Slot)
@@ -163,20 +166,6 @@ func (s *Source) createSlot(ctx context.Context) error {
 	s.start, s.flushed = point-1, point
 	s.cfg.Logger.Info("made the slot", keySlot, s.cfg.Slot, keyLSN, pglogrepl.LSN(point).String())
 	return nil
-}
-
-// issueCreate runs the command, which waits for every running transaction of
-// the cluster. When ctx ends the server is told to stop waiting: otherwise the
-// slot would stay busy until those transactions end.
-func (s *Source) issueCreate(ctx context.Context) (pglogrepl.CreateReplicationSlotResult, error) {
-	stop := context.AfterFunc(ctx, func() {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
-		defer cancel()
-		_ = s.repl.CancelRequest(limited)
-	})
-	defer stop()
-	return pglogrepl.CreateReplicationSlot(ctx, s.repl, quoteSlot(s.cfg.Slot), "pgoutput",
-		pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT"})
 }
 
 // readExported reads, within the slot's snapshot, which transactions it sees.

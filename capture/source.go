@@ -168,6 +168,12 @@ func (s *Source) Close() {
 	if s.repl != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 		_ = s.repl.Close(ctx) // no-op once Run has taken it over
+		if !s.ran.Load() {
+			select {
+			case <-s.repl.CleanupDone(): // the cancelling of a command, if ctx ended amid one
+			case <-ctx.Done():
+			}
+		}
 		cancel()
 		s.repl = nil
 	}

@@ -11,14 +11,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
-
-// minServerVersion is the oldest supported server_version_num: 15 brought
-// min(xid8) and publications that a plain table owner can make.
-const minServerVersion = 150000
 
 // Migration is one numbered step of the schema. Once released, a migration
 // never changes; later versions only add.
@@ -142,7 +140,7 @@ func checkVersion(ctx context.Context, db *pgx.Conn) error {
 }
 
 func refuseOld(number int, text string) error {
-	if number < minServerVersion {
+	if number < pgfault.MinVersion {
 		return ErrPostgresTooOld.New("this server is Postgres %s", text)
 	}
 	return nil

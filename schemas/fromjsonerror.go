@@ -3,6 +3,8 @@ package schemas
 import (
 	"fmt"
 	"strings"
+
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // badValue is why a JSON value does not fit. Sentences are made only at the end:
@@ -60,7 +62,7 @@ func (e *jsonEncoder) error() error {
 		for _, field := range e.schema.Fields {
 			names = append(names, field.Name)
 		}
-		if near := nearest(e.tape.text(e.at), names); near != "" {
+		if near := nearest.Of(e.tape.text(e.at), names); near != "" {
 			return f.Fix("Did you mean %q?", near)
 		}
 	}

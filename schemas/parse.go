@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // Bounds of a schema file. A topic's schema holds all its events, so the size
@@ -277,7 +279,7 @@ func (p *parser) nearestType(name string) string {
 		}
 		all = append(all, s.FullName())
 	}
-	return nearest(name, all)
+	return nearest.Of(name, all)
 }
 
 func (p *parser) buildUnion(doc *document, i int32, space string) *Schema {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // TopicSchema is the schema of a topic: a record with one field, `event`, a
@@ -178,7 +180,7 @@ func (c *TopicCodec) unknown(eventType string, fp Fingerprint) error {
 	for name := range c.newest {
 		names = append(names, name)
 	}
-	if near := nearest(eventType, names); near != "" {
+	if near := nearest.Of(eventType, names); near != "" {
 		return e.Fix("Did you mean %q? %s", near, ErrUnknownEvent.Remedy)
 	}
 	return e

@@ -63,7 +63,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 const (
 	firstWait = 100 * time.Millisecond
 	longWait  = 2 * time.Second
-	idleTick  = 100 * time.Millisecond // of the client's own flushing: see producer.flusher
+	idleTick  = time.Second // of the client's own flushing: see producer.flusher
 )
 
 // exclusive creates the client's producer, waiting while another holds the

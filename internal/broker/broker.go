@@ -73,7 +73,8 @@ type Tail struct {
 // caller drops the producer and starts over.
 type Producer interface {
 	// Send publishes m asynchronously and calls done exactly once, from
-	// another goroutine; done must not block, nor call the producer. Send may
+	// another goroutine; done must not block, nor call the producer.
+	// Callbacks run one at a time, in the order of Send. Send may
 	// block while the client's queue is full, until ctx ends; a message that
 	// was not sent because of that stops the producer.
 	//

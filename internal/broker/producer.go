@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +17,7 @@ import (
 //
 //  1. flight holds exactly the messages whose callback did not run, in the
 //     order in which the client got them (sending guards that order).
-//  2. A callback runs once, in that order, and never under state.
+//  2. A callback runs once, in that order, one at a time, and never under state.
 //  3. Once cause is set nothing more is given to the client, and no
 //     acknowledgement counts: what is in flight is reported by run.
 //  4. The client never reconnects for us. Its reconnect would resend what is
@@ -48,14 +47,19 @@ type producer struct {
 	room   chan struct{} // not nil: a Send waits for it to be closed
 	cause  error
 
+	drained bool                     // run has taken what was in flight
+	late    []func(MessageID, error) // of messages that came after that
+
 	lost    chan struct{} // closed by fail, after cause is set
 	quit    chan struct{} // closed by Close
+	ended   chan struct{} // closed when nothing more is given to the client
 	gone    chan struct{} // closed when the client's producer is closed
 	quitted sync.Once
 
 	waiting atomic.Bool   // the client may hold messages that flusher is to flush
 	due     chan struct{} // filled when waiting becomes true
 	flush   chan struct{} // filled by Flush
+	flushed chan struct{} // closed when flusher has ended
 }
 
 // closeWait bounds how long Close waits for the broker.
@@ -65,8 +69,8 @@ func newProducer(p *Pulsar, q Partition, name string, l limits) *producer {
 	r := &producer{
 		owner: p, partition: q, name: name, limits: l, first: true,
 		last: MessageID{Ledger: -1, Entry: -1, Batch: -1},
-		lost: make(chan struct{}), quit: make(chan struct{}), gone: make(chan struct{}),
-		due: make(chan struct{}, 1), flush: make(chan struct{}, 1),
+		lost: make(chan struct{}), quit: make(chan struct{}), ended: make(chan struct{}), gone: make(chan struct{}),
+		due: make(chan struct{}, 1), flush: make(chan struct{}, 1), flushed: make(chan struct{}),
 	}
 	r.onAck = r.acknowledged
 	return r
@@ -119,7 +123,10 @@ func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, e
 	}()
 	r.client.SendAsync(context.Background(), &s.message, r.onAck)
 	if r.waiting.CompareAndSwap(false, true) {
-		r.due <- struct{}{}
+		select {
+		case r.due <- struct{}{}:
+		default: // a token from before is as good
+		}
 	}
 }
 
@@ -130,9 +137,8 @@ func (r *producer) reserve(ctx context.Context, m *Outgoing, alone bool, done fu
 	for {
 		r.state.Lock()
 		if r.cause != nil {
-			err := r.stopped()
+			r.refuse(done)
 			r.state.Unlock()
-			go done(MessageID{}, err)
 			return nil
 		}
 		f := &r.flight
@@ -154,6 +160,36 @@ func (r *producer) reserve(ctx context.Context, m *Outgoing, alone bool, done fu
 		case <-ctx.Done():
 			// Whatever came after this one would leave a hole.
 			r.fail(ErrStopped.Wrap(context.Cause(ctx), "%s: the wait for room ended", r.partition))
+		}
+	}
+}
+
+// refuse reports a message that came after the end, in its turn: behind what
+// is still in flight, or by a goroutine of its own. state is held.
+func (r *producer) refuse(done func(MessageID, error)) {
+	if !r.drained {
+		r.flight.push(0).done = done
+		return
+	}
+	if r.late = append(r.late, done); len(r.late) == 1 {
+		go r.deliverLate()
+	}
+}
+
+func (r *producer) deliverLate() {
+	r.delivering.Lock()
+	defer r.delivering.Unlock()
+	for {
+		r.state.Lock()
+		if len(r.late) == 0 {
+			r.state.Unlock()
+			return
+		}
+		all, err := r.late, r.stopped()
+		r.late = nil
+		r.state.Unlock()
+		for _, done := range all {
+			done(MessageID{}, err)
 		}
 	}
 }
@@ -245,15 +281,22 @@ func (r *producer) probed(at MessageID) {
 func (r *producer) fail(cause error) {
 	r.state.Lock()
 	defer r.state.Unlock()
+	if r.stop(cause) {
+		close(r.lost)
+	}
+}
+
+// stop sets the cause, once, and wakes a Send that waits. state is held.
+func (r *producer) stop(cause error) bool {
 	if r.cause != nil {
-		return
+		return false
 	}
 	r.cause = cause
-	close(r.lost)
 	if r.room != nil {
 		close(r.room)
 		r.room = nil
 	}
+	return true
 }
 
 // stopped is what callbacks after the first error get. state is held.
@@ -269,13 +312,7 @@ func (r *producer) run() {
 	case <-r.lost:
 	case <-r.quit:
 		r.state.Lock()
-		if r.cause == nil {
-			r.cause = ErrStopped.New("%s: the producer was closed", r.partition)
-			if r.room != nil {
-				close(r.room)
-				r.room = nil
-			}
-		}
+		r.stop(ErrStopped.New("%s: the producer was closed", r.partition))
 		r.state.Unlock()
 	}
 	// A Send that passed reserve is still to reach the client; after it, no
@@ -284,7 +321,7 @@ func (r *producer) run() {
 	r.delivering.Lock()
 	r.state.Lock()
 	all, cause, stopped := r.flight.head, r.cause, r.stopped()
-	r.flight = flight{}
+	r.flight, r.drained = flight{}, true
 	r.state.Unlock()
 	for s := all; s != nil; s = s.next {
 		s.done(MessageID{}, cause) // the first error says why, the others that it ended
@@ -293,6 +330,9 @@ func (r *producer) run() {
 	r.delivering.Unlock()
 	r.sending.Unlock()
 
+	// The client closes channels that its own Flush and SendAsync send on.
+	close(r.ended)
+	<-r.flushed
 	r.client.Close()
 	r.owner.mu.Lock()
 	delete(r.owner.producers, r)
@@ -312,6 +352,7 @@ func (r *producer) Flush() {
 // when told. The client's own ticker would wake every producer a thousand
 // times a second, also an idle one's.
 func (r *producer) flusher() {
+	defer close(r.flushed)
 	delay := time.NewTimer(time.Hour)
 	defer delay.Stop()
 	for {
@@ -321,21 +362,16 @@ func (r *producer) flusher() {
 			select {
 			case <-delay.C:
 			case <-r.flush:
-			case <-r.gone:
+			case <-r.ended:
 				return
 			}
 		case <-r.flush:
-		case <-r.gone:
+		case <-r.ended:
 			return
 		}
 		// First the mark, then the flush: who finds the mark set has his
 		// message in the client's queue before the flush.
-		if r.waiting.CompareAndSwap(true, false) {
-			select {
-			case <-r.due:
-			default:
-			}
-		}
+		r.waiting.Store(false)
 		_ = r.client.FlushWithCtx(&passingContext{Context: context.Background()})
 	}
 }
@@ -390,37 +426,4 @@ func (r *producer) Close() {
 	case <-r.gone:
 	case <-t.C:
 	}
-}
-
-// fromClientID converts an id of the client.
-func fromClientID(id pulsar.MessageID) MessageID {
-	return MessageID{Ledger: id.LedgerID(), Entry: id.EntryID(), Batch: id.BatchIdx(), BatchSize: id.BatchSize()}
-}
-
-// String returns ledger:entry, or ledger:entry:batch within a batch.
-func (id MessageID) String() string {
-	if id.Batch < 0 {
-		return fmt.Sprintf("%d:%d", id.Ledger, id.Entry)
-	}
-	return fmt.Sprintf("%d:%d:%d", id.Ledger, id.Entry, id.Batch)
-}
-
-// compareIDs orders ids by place.
-func compareIDs(a, b MessageID) int {
-	switch {
-	case a.Ledger != b.Ledger:
-		return order(a.Ledger < b.Ledger)
-	case a.Entry != b.Entry:
-		return order(a.Entry < b.Entry)
-	case a.Batch != b.Batch:
-		return order(a.Batch < b.Batch)
-	}
-	return 0
-}
-
-func order(less bool) int {
-	if less {
-		return -1
-	}
-	return 1
 }

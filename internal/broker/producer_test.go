@@ -22,6 +22,20 @@ type scripted struct {
 	ack    func(pulsar.MessageID, *pulsar.ProducerMessage, error)
 	closed bool
 	panics bool
+
+	total, flushed, flushCalls int
+}
+
+func (c *scripted) held() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total - c.flushed
+}
+
+func (c *scripted) flushes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flushCalls
 }
 
 func (c *scripted) SendAsync(_ context.Context, m *pulsar.ProducerMessage, ack func(pulsar.MessageID, *pulsar.ProducerMessage, error)) {
@@ -31,6 +45,7 @@ func (c *scripted) SendAsync(_ context.Context, m *pulsar.ProducerMessage, ack f
 		panic("send on closed channel")
 	}
 	c.sent, c.ack = append(c.sent, m), ack
+	c.total++
 }
 
 func (c *scripted) FlushWithCtx(ctx context.Context) error {
@@ -38,6 +53,10 @@ func (c *scripted) FlushWithCtx(ctx context.Context) error {
 		return errors.New("the first question must not end the call")
 	}
 	<-ctx.Done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushed = c.total
+	c.flushCalls++
 	return ctx.Err()
 }
 
@@ -270,6 +289,35 @@ func TestClientPanics(t *testing.T) {
 	})
 }
 
+// Nothing stays behind: every message is flushed, at the latest BatchDelay
+// after it was sent, and an idle producer does not flush at all.
+func TestFlushes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scriptedProducer(t, 1000)
+		defer q.Close()
+		var o outcome
+		q.Send(t.Context(), msg(1), o.done(0))
+		s.acknowledge(1, 0, nil)
+		for n := 1; n <= 100; n++ {
+			q.Send(t.Context(), msg(1), o.done(n))
+			<-time.After(time.Duration(n%4) * 300 * time.Microsecond) // the bubble's clock
+			if n%7 == 0 {
+				q.Flush()
+			}
+		}
+		<-time.After(time.Millisecond)
+		synctest.Wait()
+		if held := s.held(); held > 0 {
+			t.Fatalf("%d messages were not flushed", held)
+		}
+		before := s.flushes()
+		<-time.After(time.Hour)
+		if idle := s.flushes() - before; idle > 1 {
+			t.Fatalf("%d flushes of an idle producer", idle)
+		}
+	})
+}
+
 func TestFlushReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := scriptedProducer(t, 10)
@@ -355,7 +403,8 @@ func (c *echo) SendAsync(_ context.Context, m *pulsar.ProducerMessage, ack func(
 	c.sent <- m
 }
 
-func (c *echo) Close() {}
+func (c *echo) FlushWithCtx(context.Context) error { return nil }
+func (c *echo) Close()                             {}
 
 func (c *echo) run() {
 	for entry := int64(0); ; entry++ {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // A spec is one command. Short, Long and Example are required (a test asks).
@@ -113,7 +114,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		return ErrUsage.New("`%s` needs a command", path).Fix("Choose one of: %s.", strings.Join(names, ", "))
 	}
 	e := ErrUsage.New("`%s` has no command %.100q", path, args[0])
-	if near := config.Nearest(args[0], names); near != "" {
+	if near := nearest.Of(args[0], names); near != "" {
 		return e.Fix("Did you mean `%s %s`?", path, near)
 	}
 	return e.Fix("See `%s --help`.", path)
@@ -128,7 +129,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		for _, line := range flagNames(cmd) {
 			names = append(names, "--"+line)
 		}
-		if near := config.Nearest("--"+name, names); near != "" {
+		if near := nearest.Of("--"+name, names); near != "" {
 			return e.Fix("Did you mean %s?", near)
 		}
 	}

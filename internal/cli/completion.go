@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 
-	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // scriptResult is text to be used as it is: by a shell, psql or a pager.
@@ -42,7 +42,7 @@ bash, zsh, fish or powershell.`,
 				err = root.GenPowerShellCompletionWithDesc(&b)
 			default:
 				e := ErrUsage.New("no completion for the shell %.40q", c.args[0])
-				if near := config.Nearest(c.args[0], shells); near != "" {
+				if near := nearest.Of(c.args[0], shells); near != "" {
 					return nil, e.Fix("Did you mean %s?", near)
 				}
 				return nil, e.Fix("Choose bash, zsh, fish or powershell.")

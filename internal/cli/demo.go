@@ -33,7 +33,7 @@ used instead of starting some; those of a configuration file are not.`,
 		example: "  runnel demo\n  runnel demo --keep",
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().BoolVar(&keep, "keep", false, "leave everything running, and say how to look at it")
-			cmd.Flags().StringVar(&pg, "pg", "", "major `version` of the Postgres that is started (default the newest there is)")
+			pgFlag(cmd, &pg)
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
 			cfg, err := c.config()

@@ -114,10 +114,10 @@ development. They listen on the loopback interface only.`,
 				short: "Start the servers",
 				long: `Starts what does not run yet and returns when it is ready. The servers stay, and
 keep their data, until they are stopped.`,
-				example: "  runnel dev up\n  runnel dev up --postgres-version 17",
+				example: "  runnel dev up\n  runnel dev up --pg 17",
 				flags: func(cmd *cobra.Command) {
 					folder(cmd)
-					cmd.Flags().StringVar(&pgVersion, "postgres-version", "", "major `version` of Postgres; default: the newest on this machine")
+					pgFlag(cmd, &pgVersion)
 					cmd.Flags().DurationVar(&timeout, "timeout", timeout, "`limit` for one server to be ready")
 				},
 				run: func(ctx context.Context, c *call) (any, error) {
@@ -192,6 +192,11 @@ keep their data, until they are stopped.`,
 			},
 		},
 	}
+}
+
+// pgFlag picks the Postgres of servers that are started.
+func pgFlag(cmd *cobra.Command, version *string) {
+	cmd.Flags().StringVar(version, "pg", "", "major `version` of the Postgres that is started; default: the newest on this machine")
 }
 
 func devFolder(dir string) (string, error) {

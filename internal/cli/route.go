@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/nearest"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/router"
 )
@@ -128,7 +129,7 @@ func aggregateOf(cfg *config.Config, eventType string) (string, error) {
 		names = append(names, e.Name)
 	}
 	e := ErrEventUnknown.New("the catalog %s has no event type %.100q", cfg.Schemas, eventType)
-	if near := config.Nearest(eventType, names); near != "" {
+	if near := nearest.Of(eventType, names); near != "" {
 		return "", e.Fix("Did you mean %s?", near)
 	}
 	return "", e

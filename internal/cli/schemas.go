@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"go/token"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -72,9 +71,6 @@ func genGo(c *call, out, pkg string, check bool) (any, error) {
 			return nil, err
 		}
 		pkg = strings.ToLower(strings.NewReplacer("-", "", ".", "", "_", "").Replace(filepath.Base(abs)))
-	}
-	if !token.IsIdentifier(pkg) {
-		return nil, ErrUsage.New("%.60q is not the name of a Go package", pkg).Fix("Give one with --package.")
 	}
 	cfg, err := c.config("schemas")
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // DefaultFile is read when it exists and no other file is named.
@@ -141,21 +142,19 @@ func environment(environ []string) map[string]string {
 // misspelled warns of variables that are nearly, but not quite, ours. Others
 // that begin with RUNNEL_ may belong to the service that embeds us.
 func misspelled(env map[string]string) []string {
-	known := []string{"RUNNEL_CONFIG"}
+	const prefix = "RUNNEL_"
+	known := []string{"CONFIG"}
 	for _, s := range settings {
-		known = append(known, s.env())
+		known = append(known, strings.TrimPrefix(s.env(), prefix))
 	}
 	var warnings []string
 	for name := range env {
-		if slices.Contains(known, name) {
+		rest := strings.TrimPrefix(name, prefix)
+		if slices.Contains(known, rest) {
 			continue
 		}
-		rest := strings.TrimPrefix(name, "RUNNEL_")
-		for _, k := range known {
-			if d := distance(rest[:min(len(rest), 60)], strings.TrimPrefix(k, "RUNNEL_")); d <= 2 && d*3 <= len(rest) {
-				warnings = append(warnings, "the environment variable "+name+" is not known; did you mean "+k+"?")
-				break
-			}
+		if near := nearest.Within(min(2, len(rest)/3), rest, known); near != "" {
+			warnings = append(warnings, "the environment variable "+name+" is not known; did you mean "+prefix+near+"?")
 		}
 	}
 	slices.Sort(warnings)

@@ -51,15 +51,3 @@ func TestUnitsRoundTrip(t *testing.T) {
 		}
 	})
 }
-
-func TestNearest(t *testing.T) {
-	keys := settingKeys()
-	for word, want := range map[string]string{
-		"naem": "name", "schema": "schemas", "postgres.uri": "postgres.url", "partitions": "topics.partitions",
-		"pulsar.adminurl": "pulsar.admin_url", "zzz": "", "": "",
-	} {
-		if got := Nearest(word, keys); got != want {
-			t.Errorf("%s: %q, want %q", word, got, want)
-		}
-	}
-}

@@ -10,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // maxFile bounds the configuration file, in bytes; maxDepth its nesting, as
@@ -216,9 +218,9 @@ func (r *reader) key(entry *ast.MappingValueNode) string {
 
 func (r *reader) unknown(entry *ast.MappingValueNode, key string, known []string, prefix string) {
 	e := ErrUnknownKey.New("%.100q is not a key", key).At("%s", r.place(entry.Key))
-	near := Nearest(key, known)
+	near := nearest.Of(key, known)
 	if near == "" && prefix != "" { // right name, wrong section
-		near = Nearest(strings.TrimPrefix(key, prefix), known)
+		near = nearest.Of(strings.TrimPrefix(key, prefix), known)
 	}
 	if near != "" {
 		e = e.Fix("Did you mean %s?", near)

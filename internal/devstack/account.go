@@ -36,7 +36,7 @@ func postgresAccount() (account, error) {
 		return account{uid: uid, gid: gid, other: true}, nil
 	}
 	return account{}, ErrStart.New("Postgres cannot run as root, and there is no user postgres or nobody").
-		Fix("run as another user")
+		Fix("Run as another user.")
 }
 
 // attributes makes a command run as the account, with its groups alone.

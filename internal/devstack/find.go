@@ -32,7 +32,7 @@ func CacheDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", ErrNotSetUp.Wrap(err, "no cache folder").Fix("set RUNNEL_CACHE to a folder, then run ./setup")
+		return "", ErrNotSetUp.Wrap(err, "no cache folder").Fix("Set RUNNEL_CACHE to a folder, then run ./setup.")
 	}
 	return filepath.Join(home, ".cache", "runnel"), nil
 }
@@ -86,7 +86,7 @@ func findPostgres(ctx context.Context, version string) (installation, error) {
 		var err error
 		if asked, err = strconv.Atoi(version); err != nil || asked < oldestPostgres {
 			return installation{}, ErrNotSetUp.New("Postgres %q is not a major version of %d or newer", version, oldestPostgres).
-				Fix("ask for one such as 17")
+				Fix("Ask for one such as 17.")
 		}
 	}
 	var found []installation
@@ -101,7 +101,7 @@ func findPostgres(ctx context.Context, version string) (installation, error) {
 	}
 	if len(found) == 0 {
 		if asked != 0 {
-			return installation{}, ErrNotSetUp.New("no Postgres %d", asked).Fix("run PG=%d ./setup", asked)
+			return installation{}, ErrNotSetUp.New("no Postgres %d", asked).Fix("Run PG=%d ./setup.", asked)
 		}
 		return installation{}, ErrNotSetUp.New("no Postgres of %d or newer", oldestPostgres)
 	}

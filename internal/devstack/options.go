@@ -67,7 +67,7 @@ func DefaultDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", ErrFolder.Wrap(err, "no folder for the stack").Fix("set XDG_STATE_HOME, or give a folder")
+		return "", ErrFolder.Wrap(err, "no folder for the stack").Fix("Set XDG_STATE_HOME, or give a folder.")
 	}
 	return filepath.Join(home, ".local", "state", "runnel"), nil
 }

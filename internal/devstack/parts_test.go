@@ -68,7 +68,7 @@ func TestFindPostgres(t *testing.T) {
 		if !errors.Is(err, ErrNotSetUp) {
 			t.Errorf("%s: %v", version, err)
 		}
-		if f := fault.Find(err); version == "92" && f.WhatToDo() != "run PG=92 ./setup" {
+		if f := fault.Find(err); version == "92" && f.WhatToDo() != "Run PG=92 ./setup." {
 			t.Errorf("remedy: %s", f.WhatToDo())
 		}
 	}
@@ -177,7 +177,7 @@ func TestPulsarNotSetUp(t *testing.T) {
 	t.Setenv("RUNNEL_CACHE", t.TempDir())
 	dir := filepath.Join(t.TempDir(), "stack")
 	_, err := Up(t.Context(), Options{Pulsar: true, Ephemeral: true, Dir: dir})
-	if !errors.Is(err, ErrNotSetUp) || fault.Find(err).WhatToDo() != "run ./setup" {
+	if !errors.Is(err, ErrNotSetUp) || fault.Find(err).WhatToDo() != "Run ./setup." {
 		t.Fatalf("%v", err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -261,7 +261,7 @@ func (s *Stack) Remove() error {
 	defer s.mu.Unlock()
 	for _, server := range s.servers() {
 		if server.Running {
-			return ErrBusy.New("%s is running", server.Name).At("%s", s.dir).Fix("stop the stack first")
+			return ErrBusy.New("%s is running", server.Name).At("%s", s.dir).Fix("Stop the stack first.")
 		}
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, stateFile)); err != nil {

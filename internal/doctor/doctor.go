@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
 // Status is the outcome of a check.
@@ -140,7 +141,7 @@ func closure(all []Check, names []string) (map[string]bool, error) {
 	for _, name := range names {
 		if _, ok := byName[name]; !ok {
 			e := ErrCheckUnknown.New("there is no check %.60q", name)
-			if near := config.Nearest(name, known); near != "" {
+			if near := nearest.Of(name, known); near != "" {
 				return nil, e.Fix("Did you mean %s?", near)
 			}
 			return nil, e.Fix("Choose among: %s.", strings.Join(known, ", "))

@@ -25,7 +25,7 @@ var (
 		"Get the pipeline running (`runnel status` says what it waits for), and watch the disk.")
 	ErrSlotIdle = fault.Define("SLOT_IDLE", fault.Environment,
 		"Nobody streams from the slot, so the server keeps all WAL from here on.",
-		"Start the daemon: runnel run.")
+		"Start the daemon with `runnel run`.")
 	ErrDefaultPartition = fault.Define("DEFAULT_PARTITION_USED", fault.Environment,
 		"Events were written into the outbox's default partition, because no partition for their day was there.",
 		"Nothing is lost. Start the daemon, whose housekeeping makes partitions ahead and adopts these rows.")

@@ -10,12 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
-
-// minVersion is the oldest server_version_num.
-const minVersion = 150000
 
 var postgresChecks = []Check{
 	{Name: "postgres", About: "the source database answers and lets us in", Run: checkPostgres},
@@ -53,7 +51,7 @@ func checkVersion(ctx context.Context, s *Session) (string, error) {
 
 func judgeVersion(number int, text string, standby bool) (string, error) {
 	switch {
-	case number < minVersion:
+	case number < pgfault.MinVersion:
 		return "", capture.ErrTooOld.New("the server is Postgres %s", text)
 	case standby:
 		return "", capture.ErrStandby.New("the server is in recovery")

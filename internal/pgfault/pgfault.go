@@ -5,6 +5,11 @@ package pgfault
 
 import "github.com/runnel-cdc/runnel/internal/fault"
 
+// MinVersion is the oldest supported server_version_num; a lower one is
+// ErrTooOld. 15 brought min(xid8), and publications that a plain table owner can
+// make.
+const MinVersion = 150000
+
 // The faults that outbox and capture share.
 var (
 	ErrTooOld = fault.Define("PG_TOO_OLD", fault.Environment,

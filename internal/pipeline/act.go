@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -93,10 +94,35 @@ func (l *loop) take(hard context.Context, a acquisition) error {
 		}
 		return nil
 	})
+	tail, err := l.tailOf(ln.partition, a.tail.Stamp)
+	if err != nil {
+		return err
+	}
 	l.topics[ln.topic].maxBytes = a.tail.MaxMessageSize
 	return l.state.Acquired(router.Acquired{
-		Lane: ln.id, Tail: a.tail.Stamp, ReadBack: a.tail.ReadBack, MaxBytes: a.tail.MaxMessageSize,
+		Lane: ln.id, Tail: tail, ReadBack: a.tail.ReadBack, MaxBytes: a.tail.MaxMessageSize,
 	})
+}
+
+// tailOf compares what a partition holds last with what was saved of it. One
+// that retention has emptied goes on from what was saved; one that has lost its
+// end, or that should keep everything and is empty, was deleted or made anew.
+func (l *loop) tailOf(p broker.Partition, found position.Stamp) (position.Stamp, error) {
+	saved, known := l.saved[p]
+	switch {
+	case !known || !found.Less(saved.Position) && found.Ordinal >= saved.Ordinal:
+		return found, nil
+	case found.Ordinal == 0 && l.trims:
+		return saved, nil
+	}
+	return position.Stamp{}, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p)
+}
+
+func describe(s position.Stamp) string {
+	if s.Ordinal == 0 {
+		return "missing"
+	}
+	return s.String()
 }
 
 // resize takes a topic's new limit.

@@ -78,14 +78,10 @@ func (r *run) checkRoutes(ctx context.Context) error {
 
 // nothingUnconfirmed reads the tail of every partition that this pipeline knows.
 func (r *run) nothingUnconfirmed(ctx context.Context) error {
-	saved, err := r.progress.Load(ctx)
-	if err != nil {
-		return err
-	}
 	start := position.Position{Epoch: r.source.Epoch(), LSN: r.source.StartLSN()}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(acquireAtOnce)
-	for _, p := range r.everyPartition(saved) {
+	for _, p := range r.everyPartition() {
 		g.Go(func() error {
 			producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
 				Partition: p, Producer: "runnel-" + r.cfg.Name, Replayed: start, Schema: r.schemaOf(p.Topic),
@@ -105,9 +101,9 @@ func (r *run) nothingUnconfirmed(ctx context.Context) error {
 
 // everyPartition lists the partitions of the topics, and those that former
 // routes led to.
-func (r *run) everyPartition(saved capture.Saved) []broker.Partition {
+func (r *run) everyPartition() []broker.Partition {
 	all := r.partitions()
-	for _, t := range saved.Tails {
+	for _, t := range r.saved.Tails {
 		if p := (broker.Partition{Topic: t.Topic, Index: t.Partition}); !slices.Contains(all, p) {
 			all = append(all, p)
 		}
@@ -142,18 +138,14 @@ func (r *run) auditStart(ctx context.Context) error {
 	if len(audit.Missing) == 0 {
 		return nil
 	}
-	saved, err := r.progress.Load(ctx)
-	if err != nil {
-		return err
-	}
 	missing := make(map[string]capture.Missing, len(audit.Missing))
 	for _, m := range audit.Missing {
 		missing[formatID(m.ID)] = m
 	}
 	// They are wherever the routes of their time sent them, so every partition
 	// that this pipeline knows is looked at.
-	from := position.Position{Epoch: r.source.Epoch(), LSN: saved.ConfirmedLSN}
-	for _, p := range r.everyPartition(saved) {
+	from := position.Position{Epoch: r.source.Epoch(), LSN: r.saved.ConfirmedLSN}
+	for _, p := range r.everyPartition() {
 		if err := r.strikePublished(ctx, p, from, missing); err != nil {
 			return err
 		}

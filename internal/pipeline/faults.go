@@ -22,10 +22,13 @@ var (
 	ErrHistory = fault.Define("TOPIC_AHEAD_OF_WAL", fault.Runtime,
 		"A partition holds an event beyond the end of the server's WAL: the database was restored or replaced.",
 		"Check that the daemon is connected to the right database; do not delete the slot.")
+	ErrTruncated = fault.Define("TOPIC_TRUNCATED", fault.Runtime,
+		"A partition has lost messages that were in it: the topic was deleted, or made anew.",
+		"Find out who deleted it. Copies made from it are not affected, but can't be rebuilt from it; publishing goes on once the pipeline's rows of the topic are deleted from runnel.progress_partition.")
 	ErrListen = fault.Define("HTTP_LISTEN", fault.Environment,
 		"The address for health and metrics can't be listened on.",
 		"Give --http an address of this machine, or off.")
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrRoutesChanged, ErrGap, ErrHistory, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrListen}

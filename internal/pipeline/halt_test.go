@@ -193,6 +193,29 @@ func TestSlotDropped(t *testing.T) {
 	reaches(t, p, pipeline.Halted, "SLOT_MISSING")
 }
 
+// TestTopicDeleted: a topic that was deleted is not filled from the middle in
+// silence, also not when it is made anew.
+func TestTopicDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	_, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+	pgtest.Eventually(t, 20*time.Second, func() bool {
+		return pgtest.Value[int](t, w.db, `select coalesce(sum(ordinal), 0)::int from runnel.progress_partition`) == 100
+	}, "progress saved")
+	stop()
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	p, _ := w.start()
+	w.write(101, 20)
+	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+	if n := len(w.topic("order")); n != 0 {
+		t.Errorf("%d events in the topic made anew", n)
+	}
+}
+
 // TestSlotMadeByHand: what a slot made by hand skipped is noticed, and stays
 // noticed over restarts.
 func TestSlotMadeByHand(t *testing.T) {

@@ -56,6 +56,8 @@ type loop struct {
 	start  position.Position
 	name   string // the producers' name
 	stall  time.Duration
+	saved  map[broker.Partition]position.Stamp // last messages known to have been durable
+	trims  bool                                // the topics' retention is limited
 	report *reporter
 
 	batches  <-chan *router.Batch

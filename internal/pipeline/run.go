@@ -40,6 +40,7 @@ type run struct {
 	topics   []topic
 	source   *capture.Source
 	progress *capture.Progress
+	saved    capture.Saved // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
 }
 
@@ -100,6 +101,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if r.progress, err = capture.NewProgress(ctx, settings); err != nil {
+		return err
+	}
+	if r.saved, err = r.progress.Load(ctx); err != nil {
 		return err
 	}
 	return r.registerEventTypes(ctx, catalog)
@@ -186,7 +190,11 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		start: start, name: "runnel-" + r.cfg.Name, stall: r.cfg.Stall, report: r.report,
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
-		onSlot: r.checkRoutes, tails: &r.tails,
+		onSlot: r.checkRoutes, tails: &r.tails, trims: r.cfg.Retention > 0,
+		saved: make(map[broker.Partition]position.Stamp, len(r.saved.Tails)),
+	}
+	for _, t := range r.saved.Tails {
+		l.saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t.Last
 	}
 	for id := range router.Lane(l.state.Lanes()) {
 		t, partition := l.state.Partition(id)

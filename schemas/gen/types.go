@@ -54,24 +54,14 @@ func scalarOf(s *schemas.Schema) (scalar, bool) {
 		name := logicalNames[s.Logical]
 		return scalar{goType: "time.Time", use: "time", append: name, read: strings.TrimPrefix(name, "Local"), fallible: true}, true
 	}
+	goType, ok := primitives[s.Type]
 	name := title(s.Type.String())
-	switch s.Type {
-	case schemas.Boolean:
-		return scalar{goType: "bool", append: name, read: name}, true
-	case schemas.Int:
-		return scalar{goType: "int32", append: name, read: name}, true
-	case schemas.Long:
-		return scalar{goType: "int64", append: name, read: name}, true
-	case schemas.Float:
-		return scalar{goType: "float32", append: name, read: name}, true
-	case schemas.Double:
-		return scalar{goType: "float64", append: name, read: name}, true
-	case schemas.Bytes:
-		return scalar{goType: "[]byte", append: name, read: name}, true
-	case schemas.String:
-		return scalar{goType: "string", append: name, read: name, fallible: true}, true
-	}
-	return scalar{}, false
+	return scalar{goType: goType, append: name, read: name, fallible: s.Type == schemas.String}, ok
+}
+
+var primitives = map[schemas.Type]string{
+	schemas.Boolean: "bool", schemas.Int: "int32", schemas.Long: "int64", schemas.Float: "float32",
+	schemas.Double: "float64", schemas.Bytes: "[]byte", schemas.String: "string",
 }
 
 // goType returns the Go type of s, and imports what it needs.

@@ -86,7 +86,6 @@ type add struct {
 	from     *producer // nil: nobody waits for an acknowledgement
 	name     string    // the producer's
 	messages []*broker.Outgoing
-	dones    []func(broker.MessageID, error)
 }
 
 // nextLedger is what loading a partition anew does.
@@ -106,14 +105,6 @@ func (p *partition) store(a *add) []broker.MessageID {
 	}
 	p.entry++
 	return ids
-}
-
-// last returns the last message that retention kept, or nil.
-func (p *partition) last() *message {
-	if len(p.log) == p.trimmed {
-		return nil
-	}
-	return p.log[len(p.log)-1]
 }
 
 // version returns a schema's version in the registry, -1 when it has none.

@@ -14,7 +14,8 @@ type producer struct {
 	partition *partition
 	name      string
 
-	sending sync.Mutex // serialises Send
+	sending    sync.Mutex // serialises Send
+	delivering sync.Mutex // serialises callbacks after the end; taken before the broker's mu
 
 	// Guarded by the broker's mu.
 	after   int // length of the log when the tail was read; the probe must land there
@@ -24,6 +25,7 @@ type producer struct {
 	adding  []sent   // added, callback still due
 	results []result // for the oldest of adding
 	cause   error
+	drained bool // run has ended: what comes later needs a goroutine of its own
 
 	wake chan struct{}
 	lost chan struct{} // closed with cause, but not by Close
@@ -75,12 +77,43 @@ func (q *producer) Send(ctx context.Context, m *broker.Outgoing, done func(broke
 		q.check(m)
 	}
 	if q.cause != nil {
-		go done(broker.MessageID{}, q.stopped())
+		q.refuse(m, done)
 		return
 	}
 	q.probing, q.first = q.first, false
 	q.queue = append(q.queue, sent{m, done})
 	q.poke()
+}
+
+// refuse reports a message that came after the end, in its turn.
+func (q *producer) refuse(m *broker.Outgoing, done func(broker.MessageID, error)) {
+	q.queue = append(q.queue, sent{m, done})
+	if q.drained && len(q.queue) == 1 {
+		go q.report()
+	}
+}
+
+// report tells everything that waits for a callback that it was not sent; the
+// first of all learns why.
+func (q *producer) report() {
+	q.delivering.Lock()
+	defer q.delivering.Unlock()
+	for {
+		q.conn.b.mu.Lock()
+		all, err, stopped := append(q.adding, q.queue...), q.cause, q.stopped()
+		if q.drained {
+			err = stopped
+		}
+		q.adding, q.queue, q.drained = nil, nil, true
+		q.conn.b.mu.Unlock()
+		if len(all) == 0 {
+			return
+		}
+		for _, s := range all {
+			s.done(broker.MessageID{}, err)
+			err = stopped
+		}
+	}
 }
 
 // check stops the producer when the broker would refuse m.
@@ -142,13 +175,8 @@ func (q *producer) run() {
 			b.mu.Unlock()
 			s.done(r.id, r.err)
 		case q.cause != nil:
-			all, err, stopped := append(q.adding, q.queue...), q.cause, q.stopped()
-			q.adding, q.queue = nil, nil
 			b.mu.Unlock()
-			for _, s := range all {
-				s.done(broker.MessageID{}, err)
-				err = stopped
-			}
+			q.report()
 			return
 		case len(q.queue) > 0 && !q.conn.paused:
 			q.add()
