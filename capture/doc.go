@@ -8,7 +8,7 @@
 //
 // Open checks the server and makes the pipeline's slot, or refuses to: a slot
 // that was recorded is never dropped nor made again, because what lies between
-// the two would be gap that nobody sees. Run streams. Confirm says what is
+// the two would be a gap that nobody sees. Run streams. Confirm says what is
 // durable elsewhere. Audit checks that what the outbox holds did show up in
 // the stream. Progress keeps, in the source database, how far it got.
 //
@@ -18,6 +18,7 @@
 // It speaks protocol version 1 without streaming, so that a transaction
 // arrives whole, after its commit, row by row, and memory stays bounded.
 //
-// Start with Source, then run.go (the loop), wire.go (framing), decode.go
-// (pgoutput), slot.go (the slot's life), snapshot.go (rows from before it).
+// Start with Source, then run.go (the loop), wire.go (framing), pace.go (when
+// to read), decode.go (pgoutput), slot.go (the slot's life), snapshot.go (rows
+// from before it), audit.go, progress.go.
 package capture

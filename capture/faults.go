@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // What a person can meet. Halts tells which of them need one.
@@ -20,9 +21,7 @@ var (
 	ErrNoDatabase = fault.Define("PG_NO_DATABASE", fault.Environment,
 		"The source database does not exist on that server.",
 		"Check the database's name in the address.")
-	ErrTooOld = fault.Define("PG_TOO_OLD", fault.Environment,
-		"The server is older than Postgres 15.",
-		"Upgrade the server to Postgres 15 or newer.")
+	ErrTooOld  = pgfault.ErrTooOld // shared with outbox
 	ErrStandby = fault.Define("PG_STANDBY", fault.Environment,
 		"The server is a standby: the outbox can only be captured from the primary.",
 		"Point the address at the primary (target_session_attrs=read-write picks it from a list of hosts).")
@@ -32,10 +31,8 @@ var (
 	ErrNoReplication = fault.Define("PG_NO_REPLICATION", fault.Environment,
 		"The role may not replicate.",
 		"As a superuser:\n  ALTER ROLE runnel_daemon REPLICATION;")
-	ErrNoOutbox = fault.Define("PG_NO_OUTBOX", fault.Environment,
-		"The schema runnel or one of its tables is missing.",
-		"Run `runnel init` against this database.")
-	ErrGrant = fault.Define("PG_GRANT", fault.Environment,
+	ErrNoOutbox = pgfault.ErrNoOutbox // shared with outbox
+	ErrGrant    = fault.Define("PG_GRANT", fault.Environment,
 		"The role lacks a right on the tables of the schema runnel.",
 		"Run `runnel init` again, or grant the role that it made to this user:\n  GRANT runnel_daemon TO the_user;")
 	ErrPublication = fault.Define("PG_PUBLICATION", fault.Environment,

@@ -12,7 +12,7 @@ func (s *State) Acquired(a Acquired) error {
 	if s.err == nil {
 		s.err = s.acquired(a)
 	}
-	return s.err
+	return s.err // not the poison: what came before it goes on
 }
 
 func (s *State) acquired(a Acquired) error {
@@ -42,7 +42,7 @@ func (s *State) acquired(a Acquired) error {
 		}
 		s.bytes -= cost(&w.event)
 		s.events--
-		if err := s.skip(l, w.event.Position, w.txn); err != nil {
+		if err := s.skipWaiting(l, w); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,6 @@ func (s *State) Resize(id Lane, maxBytes int) { s.lanes[id].maxBytes = maxBytes 
 // first of them all is the probe, found directly behind the tail.
 func (s *State) Acked(id Lane, n int) error {
 	l := &s.lanes[id]
-	over := s.err != nil
 	if n > l.inFlight.len() {
 		s.err = ErrAckOrder.New("%d acknowledgements with %d in flight", n, l.inFlight.len()).
 			At("%s", s.name(l))
@@ -78,39 +77,51 @@ func (s *State) Acked(id Lane, n int) error {
 		s.window.settle(m.txn, 1)
 		l.acked = m.stamp
 	}
-	if l.phase == laneProbing && n > 0 {
-		l.phase = laneOpen
-		queue := l.waiting
-		l.waiting = nil
-		for i := range queue {
-			// After an error nothing more is sent: the run is over, and the
-			// next one finds these events again.
-			if s.err == nil {
-				s.err = s.send(id, l, &queue[i])
-			}
+	if l.phase != laneProbing || n == 0 {
+		return nil
+	}
+	l.phase = laneOpen
+	queue := l.waiting
+	l.waiting = nil
+	for i := range queue {
+		// After an error nothing more is sent: the run is over, and the next
+		// one finds these events again.
+		if s.err != nil {
+			return nil
+		}
+		if s.err = s.send(id, l, &queue[i]); s.err != nil {
+			return s.err
 		}
 	}
-	if over {
-		return nil // told already
-	}
-	return s.err
+	return nil
 }
 
-// skip notes that the partition holds the event already (invariant 3 of lane).
-func (s *State) skip(l *lane, p position.Position, t txn) error {
+// skip notes that the partition holds the event already. Until the replay has
+// matched, the first of a lane's skipped events holds its transaction back, and
+// with it all that follow (invariant 3 of lane).
+func (s *State) skip(l *lane, p position.Position) error {
 	l.replayed.Add(p)
 	if l.matched || l.replayed.Count > l.readBack.Count {
 		return s.hole(l, p)
 	}
-	if n := len(l.skipped); n > 0 && l.skipped[n-1].txn == t {
-		l.skipped[n-1].count++
-	} else {
-		l.skipped = append(l.skipped, span{t, 1})
+	if !l.held {
+		l.held, l.hold = true, s.window.add()
 	}
 	if p == l.watermark {
 		return s.match(l, p)
 	}
 	return nil
+}
+
+// skipWaiting skips an event that was counted as pending when it came.
+func (s *State) skipWaiting(l *lane, w *waiting) error {
+	if !l.held {
+		l.held, l.hold = true, w.txn
+		s.window.hold(w.txn)
+	}
+	err := s.skip(l, w.event.Position)
+	s.window.settle(w.txn, 1)
+	return err
 }
 
 // match compares, once, what was replayed with what the partition holds. p is
@@ -124,10 +135,9 @@ func (s *State) match(l *lane, p position.Position) error {
 	}
 	l.matched = true
 	s.unmatched--
-	for _, k := range l.skipped {
-		s.window.settle(k.txn, k.count)
+	if l.held {
+		s.window.settle(l.hold, 1)
 	}
-	l.skipped = nil
 	return nil
 }
 

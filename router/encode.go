@@ -15,13 +15,14 @@ const (
 	PropertyType = "type" // the event type: dispatch on it before decoding
 )
 
-// encode builds the message of an event, and its size as the broker counts it.
-func (s *State) encode(t *target, e *Event) (Send, int, error) {
+// encode builds the message of an event. Its payload and key lie in the lane's
+// arena.
+func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 	codec := s.topics[t.topic].Codec
-	if cap(s.arena)-len(s.arena) < len(e.Payload)+64 {
-		s.arena = make([]byte, 0, max(arenaSize, len(e.Payload)+64))
+	if need := len(e.Payload) + len(e.AggregateID) + 64; cap(l.arena)-len(l.arena) < need {
+		l.arena = make([]byte, 0, max(arenaSize, need))
 	}
-	start := len(s.arena)
+	start := len(l.arena)
 	var (
 		out    []byte
 		schema *schemas.TopicSchema
@@ -29,37 +30,44 @@ func (s *State) encode(t *target, e *Event) (Send, int, error) {
 	)
 	switch e.Encoding {
 	case Avro:
-		out, schema, err = codec.AppendAvro(s.arena, t.eventType, schemas.Fingerprint(e.Fingerprint), e.Payload)
+		out, schema, err = codec.AppendAvro(l.arena, t.eventType, schemas.Fingerprint(e.Fingerprint), e.Payload)
 	case JSON:
-		out, schema, err = codec.AppendJSON(s.arena, t.eventType, e.Payload)
+		out, schema, err = codec.AppendJSON(l.arena, t.eventType, e.Payload)
 	default:
 		err = errors.New("the encoding is neither 1 (Avro) nor 2 (JSON)")
 	}
 	if errors.Is(err, schemas.ErrUnknownEvent) {
-		return Send{}, 0, poison(ErrUnknownEvent.Wrap(err, "event %s of type %q and aggregate type %q",
+		return Send{}, poison(ErrUnknownEvent.Wrap(err, "event %s of type %q and aggregate type %q",
 			uuid(e.ID), e.Type, e.AggregateType), e)
 	}
 	if err != nil {
-		return Send{}, 0, poison(ErrUnencodable.Wrap(err, "event %s of type %q", uuid(e.ID), e.Type), e)
+		return Send{}, poison(ErrUnencodable.Wrap(err, "event %s of type %q", uuid(e.ID), e.Type), e)
 	}
+	payload := out[start:len(out):len(out)]
+	start = len(out)
+	out = append(out, e.AggregateID...)
+	key := out[start:]
 	// An append may have moved to memory of its own; the arena then goes on
 	// there, so that no two payloads ever overlap.
-	s.arena = out
-	payload := out[start:len(out):len(out)]
+	l.arena = out
 
-	properties, size, err := properties(e, t.eventType)
+	properties, err := properties(e, t.eventType)
 	if err != nil {
-		return Send{}, 0, err
+		return Send{}, err
 	}
-	size += len(payload) + len(e.AggregateID) + messageOverhead
-	return Send{
+	m := Send{
 		Stamp:      position.Stamp{Position: e.Position},
-		Key:        text(e.AggregateID),
+		Key:        text(key),
 		Payload:    payload,
 		Properties: properties,
 		OccurredAt: e.OccurredAt,
 		Schema:     schema,
-	}, size, nil
+	}
+	properties[position.Property] = m.Stamp.String() // of the right length; the ordinal comes when it is sent
+	if err := s.checkSize(&m, l.maxBytes); err != nil {
+		return Send{}, poison(ErrTooLarge.Wrap(err, "event %s, with a payload of %d bytes", uuid(e.ID), len(payload)), e)
+	}
+	return m, nil
 }
 
 // poison says at which position the pipeline stops.

@@ -33,6 +33,8 @@ const (
 //  4. The first message is sent alone; the others wait until it is
 //     acknowledged directly behind the tail.
 //  5. Acknowledgements come in the order of sending.
+//  6. What waits or is in flight refers to memory of the lane's own: a lane that
+//     stands still keeps no more alive than what it counts.
 type lane struct {
 	topic     int // index in State.topics
 	partition int
@@ -42,7 +44,8 @@ type lane struct {
 	readBack  position.Digest // of the partition, from the lowest replayed position
 	replayed  position.Digest // of the skipped events
 	matched   bool            // the replay reached the watermark and matched
-	skipped   []span          // skipped events that do not count as published yet
+	held      bool            // skipped events do not count as published yet:
+	hold      txn             // they hold this transaction, that of the first, back
 
 	ordinal  uint64 // of the last message sent, or found
 	maxBytes int    // largest message the broker accepts
@@ -50,13 +53,9 @@ type lane struct {
 	waiting  []waiting      // routed, not sent: while acquiring and probing
 	inFlight fifo           // sent, not acknowledged
 	probed   bool           // the probe was sent
+	dead     bool           // it met an event that can't be published: nothing more is sent
+	arena    []byte         // where payloads and keys are kept until they are acknowledged
 	acked    position.Stamp // of the last message known to be durable
-}
-
-// span is a number of events of one transaction.
-type span struct {
-	txn   txn
-	count int
 }
 
 // waiting is an event that is neither skipped nor sent yet. It is encoded only

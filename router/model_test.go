@@ -27,6 +27,14 @@ func (f fakeCodec) AppendJSON(dst []byte, eventType string, payload []byte) ([]b
 	return f.AppendAvro(dst, eventType, schemas.Fingerprint{}, payload)
 }
 
+// checkSize counts payloads only.
+func checkSize(m *Send, maxBytes int) error {
+	if len(m.Payload) > maxBytes {
+		return errors.New("too large")
+	}
+	return nil
+}
+
 // history is what a database committed: the truth of a test.
 type history struct {
 	txs []historyTx
@@ -99,7 +107,7 @@ func newWorld(topics, partitions int) *world {
 
 func (w *world) run() *State {
 	routes, _ := NewRoutes(nil)
-	return New(Config{Routes: routes, Topics: w.topics, Start: w.start()})
+	return New(Config{Routes: routes, Topics: w.topics, Start: w.start(), CheckSize: checkSize})
 }
 
 func (w *world) start() position.Position { return position.Position{Epoch: 1, LSN: w.confirmed} }

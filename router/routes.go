@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
-	"sort"
+	"strings"
 )
 
 // RouteRule sends the events that match both globs to a topic. An empty glob
@@ -60,24 +60,15 @@ func (r *Routes) Explain(aggregateType, eventType string) Match {
 // Rule returns the rule with that index.
 func (r *Routes) Rule(i int) RouteRule { return r.rules[i] }
 
-// Hash names what decides an event's partition: the rules in order, and the
-// partition count of every topic. A replay under another hash would lose or
+// Hash names the rules, in order. Under other rules a replay would lose or
 // double events, so a change must not happen while anything is unconfirmed.
-func (r *Routes) Hash(partitions map[string]int) string {
-	h := sha256.New()
-	fmt.Fprintln(h, "murmur3 v1")
+func (r *Routes) Hash() string {
+	var text strings.Builder
 	for _, rule := range r.rules {
-		fmt.Fprintf(h, "%q %q %q\n", rule.Aggregate, rule.Type, rule.Topic)
+		fmt.Fprintf(&text, "%q %q %q\n", rule.Aggregate, rule.Type, rule.Topic)
 	}
-	topics := make([]string, 0, len(partitions))
-	for t := range partitions {
-		topics = append(topics, t)
-	}
-	sort.Strings(topics)
-	for _, t := range topics {
-		fmt.Fprintf(h, "%q %d\n", t, partitions[t])
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256([]byte(text.String()))
+	return hex.EncodeToString(sum[:16])
 }
 
 // CheckTopicName reports why a local topic name can't be used. Pulsar gives a

@@ -27,6 +27,9 @@ type Config struct {
 	Topics []Topic
 	// Start is the lowest position this run may replay; its LSN is confirmed.
 	Start position.Position
+	// CheckSize returns an error for a message larger than the broker accepts.
+	// Default: nothing is too large.
+	CheckSize func(m *Send, maxBytes int) error
 	// MaxBytes and MaxEvents bound what is queued and in flight. A single batch
 	// may go over them. Defaults: 32 MiB, 65536.
 	MaxBytes  int
@@ -53,12 +56,13 @@ type State struct {
 	tx        position.Position // of the open transaction; its Index is the next event's
 	unmatched int               // lanes that hold replayed positions and have not matched yet
 
+	checkSize         func(*Send, int) error
 	bytes, maxBytes   int
 	events, maxEvents int
 
-	arena []byte // where payloads are encoded; only grows, freed by the collector
-	ready Ready
-	err   error
+	ready  Ready
+	poison error // the first event that can't be published
+	err    error // why the run is over at once
 }
 
 // target is where the events of one type go.
@@ -81,13 +85,12 @@ func (r *Ready) Reset() {
 	r.Send = r.Send[:0]
 }
 
-// arenaSize is how much memory for payloads is taken at once.
-const arenaSize = 256 << 10
+// arenaSize is how much memory a lane takes at once. What is in flight keeps its
+// piece alive, so it is small.
+const arenaSize = 16 << 10
 
-// messageOverhead is the most that a message's metadata takes besides key,
-// properties and payload: the fixed fields, their tags, and the frame of a
-// batch of one.
-const messageOverhead = 512
+// eventOverhead is what an event is counted with besides its text.
+const eventOverhead = 512
 
 // New returns the state at the start of a run.
 func New(cfg Config) *State {
@@ -99,6 +102,9 @@ func New(cfg Config) *State {
 		start:    cfg.Start,
 		tx:       position.Position{Epoch: cfg.Start.Epoch, LSN: cfg.Start.LSN},
 		maxBytes: cfg.MaxBytes, maxEvents: cfg.MaxEvents,
+	}
+	if s.checkSize = cfg.CheckSize; s.checkSize == nil {
+		s.checkSize = func(*Send, int) error { return nil }
 	}
 	if s.maxBytes <= 0 {
 		s.maxBytes = 32 << 20
@@ -133,19 +139,28 @@ func (s *State) Confirmed() uint64 { return s.window.confirmed }
 // Idle reports whether nothing is unconfirmed.
 func (s *State) Idle() bool { return s.window.len() == 0 }
 
-// Drained reports whether everything received so far is published. A
-// transaction may still be half received.
-func (s *State) Drained() bool { return s.window.pending == 0 }
+// Settled reports whether nothing more can be published without further input:
+// nothing is in flight, and nothing waits but what stands behind an event that
+// can't be published.
+func (s *State) Settled() bool {
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if l.inFlight.len() > 0 || (len(l.waiting) > 0 && !l.dead) {
+			return false
+		}
+	}
+	return true
+}
+
+// Poison returns the first event that can't be published, nil while there is
+// none. What came before it can still be published: see Settled.
+func (s *State) Poison() error { return s.poison }
 
 // Full reports whether the caller must stop reading until acknowledgements
 // have come.
 func (s *State) Full() bool {
-	return s.bytes >= s.maxBytes || s.events >= s.maxEvents || s.window.len() >= maxOpenTransactions
+	return s.bytes >= s.maxBytes || s.events >= s.maxEvents
 }
-
-// maxOpenTransactions bounds the memory of the window when transactions have no
-// events to publish but stand behind one that waits.
-const maxOpenTransactions = 1 << 20
 
 // InFlight returns the number of events and payload bytes queued or sent but
 // not acknowledged.
@@ -158,15 +173,33 @@ func (s *State) OldestUnpublished() (committed int64, ok bool) { return s.window
 // Published returns the last message of a lane that is known to be durable.
 func (s *State) Published(l Lane) position.Stamp { return s.lanes[l].acked }
 
-// Step takes the next input of the replication stream. An error, here or from
-// Acquired, ends the run: no more may be fed. What was handed out before may
-// still be acknowledged; the confirmation stops before the event at fault.
+// Step takes the next input of the replication stream. After an error nothing
+// more may be fed; the confirmation stops before the event at fault.
+//
+// An event that can't be published (Poison) ends only the reading: what came
+// before it goes on being acquired, sent and acknowledged until Settled. Any
+// other error ends the run at once.
 func (s *State) Step(in *Input) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	s.err = s.step(in)
+	return s.failure()
+}
+
+// failure returns why no more may be fed.
+func (s *State) failure() error {
 	if s.err != nil {
 		return s.err
 	}
-	s.err = s.step(in)
-	return s.err
+	return s.poison
+}
+
+// reject notes an event that can't be published.
+func (s *State) reject(err error) {
+	if s.poison == nil {
+		s.poison = err
+	}
 }
 
 func (s *State) step(in *Input) error {
@@ -212,16 +245,18 @@ func (s *State) step(in *Input) error {
 // route sends an event to its lane.
 func (s *State) route(e *Event) error {
 	if len(e.AggregateID) == 0 {
-		return poison(ErrNoAggregateID.New("event %s of type %s has no aggregate id", uuid(e.ID), e.Type), e)
+		s.reject(poison(ErrNoAggregateID.New("event %s of type %s has no aggregate id", uuid(e.ID), e.Type), e))
+		return nil
 	}
 	t, err := s.target(e)
 	if err != nil {
-		return err
+		s.reject(err)
+		return nil
 	}
 	id := s.first[t.topic] + Lane(PartitionOf(e.AggregateID, s.topics[t.topic].Partitions))
 	l := &s.lanes[id]
 	if l.phase >= laneProbing && e.Position.Compare(l.watermark) <= 0 {
-		return s.skip(l, e.Position, s.window.add())
+		return s.skip(l, e.Position)
 	}
 	s.bytes += cost(e)
 	s.events++
@@ -229,6 +264,10 @@ func (s *State) route(e *Event) error {
 	if l.phase == laneOpen || (l.phase == laneProbing && !l.probed) {
 		return s.send(id, l, &w)
 	}
+	if l.dead {
+		return nil // it is pending for good, in this run
+	}
+	w.event.own()
 	l.waiting = append(l.waiting, w)
 	if l.phase == laneIdle {
 		l.phase = laneAcquiring
@@ -239,7 +278,7 @@ func (s *State) route(e *Event) error {
 
 // cost is the memory that an event is counted with until it is published.
 func cost(e *Event) int {
-	return len(e.Payload) + len(e.Headers) + len(e.AggregateID) + messageOverhead
+	return len(e.Payload) + len(e.Headers) + len(e.AggregateID) + eventOverhead
 }
 
 // target finds the topic of an event. Only types that the topic's codec knows
@@ -273,18 +312,20 @@ func (s *State) target(e *Event) (*target, error) {
 const maxTargets = 10_000
 
 // send encodes an event above the watermark, gives it the next ordinal and
-// hands it out.
+// hands it out. One that can't be published stops the lane: nothing of the lane
+// may pass it.
 func (s *State) send(id Lane, l *lane, w *waiting) error {
 	if err := s.match(l, w.event.Position); err != nil {
 		return err
 	}
-	out, size, err := s.encode(w.target, &w.event)
-	if err != nil {
-		return err
+	if l.dead {
+		return nil
 	}
-	if size > l.maxBytes {
-		return poison(ErrTooLarge.New("event %s takes %d bytes as a message (its payload %d), the topic accepts %d",
-			uuid(w.event.ID), size, len(out.Payload), l.maxBytes), &w.event)
+	out, err := s.encode(l, w.target, &w.event)
+	if err != nil {
+		l.dead = true
+		s.reject(err)
+		return nil
 	}
 	l.ordinal++
 	l.probed = true
@@ -296,5 +337,20 @@ func (s *State) send(id Lane, l *lane, w *waiting) error {
 	return nil
 }
 
-// text returns b as a string without copying: an event's bytes never change.
+// text returns b as a string without copying: what is in an arena never changes.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// own copies what an event refers to, out of the batch it came in.
+func (e *Event) own() {
+	fields := [...]*[]byte{&e.AggregateType, &e.AggregateID, &e.Type, &e.Payload, &e.Headers}
+	size := 0
+	for _, f := range fields {
+		size += len(*f)
+	}
+	memory := make([]byte, 0, size)
+	for _, f := range fields {
+		start := len(memory)
+		memory = append(memory, *f...)
+		*f = memory[start:len(memory):len(memory)]
+	}
+}

@@ -185,7 +185,7 @@ func TestPoison(t *testing.T) {
 		"headers":          {func(e *Event) { e.Headers = []byte(`{"a":1}`) }, ErrHeaders},
 		"reserved header":  {func(e *Event) { e.Headers = []byte(`{"type":"x"}`) }, ErrHeaders},
 		"headers no JSON":  {func(e *Event) { e.Headers = []byte(`{"a":`) }, ErrHeaders},
-		"larger than 2000": {func(e *Event) { e.Payload = bytes.Repeat([]byte("x"), 2000) }, ErrTooLarge},
+		"larger than 2000": {func(e *Event) { e.Payload = bytes.Repeat([]byte("x"), 2001) }, ErrTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScript(t)
@@ -238,20 +238,20 @@ func TestProtocolErrors(t *testing.T) {
 	}
 }
 
-func TestFullAndDrained(t *testing.T) {
+func TestFullAndSettled(t *testing.T) {
 	w := newWorld(1, 1)
 	w.confirmed = 100
 	routes, _ := NewRoutes(nil)
 	c := &script{t: t, lsn: 100, s: New(Config{Routes: routes, Topics: w.topics, Start: w.start(), MaxEvents: 2})}
 	c.must(c.tx("a", "b"))
-	if !c.s.Full() || c.s.Drained() {
-		t.Fatal("two events in flight: want full and not drained")
+	if !c.s.Full() || c.s.Settled() {
+		t.Fatal("two events in flight: want full and not settled")
 	}
 	c.must(c.s.Acquired(Acquired{MaxBytes: 1 << 20}))
 	c.must(c.s.Acked(0, 1))
 	c.must(c.s.Acked(0, 1))
-	if c.s.Full() || !c.s.Drained() || !c.s.Idle() {
-		t.Fatal("everything acknowledged: want drained and idle")
+	if c.s.Full() || !c.s.Settled() || !c.s.Idle() {
+		t.Fatal("everything acknowledged: want settled and idle")
 	}
 	if events, bytes := c.s.InFlight(); events != 0 || bytes != 0 {
 		t.Fatalf("%d events and %d bytes in flight, want none", events, bytes)
@@ -275,4 +275,83 @@ func TestPayloadsOfABatchDoNotOverlap(t *testing.T) {
 			t.Fatalf("payload %d was overwritten", i)
 		}
 	}
+}
+
+// TestPoisonLetsOthersFinish: what was committed before an event that can't be
+// published is published, also when its lanes were not acquired yet; in the
+// event's own lane nothing passes it.
+func TestPoisonLetsOthersFinish(t *testing.T) {
+	w := newWorld(2, 1)
+	w.confirmed = 100
+	c := &script{t: t, s: w.run(), lsn: 100}
+	other := func(index int, payload string) Event {
+		e := c.event(index, payload)
+		e.AggregateType = []byte("a1")
+		return e
+	}
+	c.must(c.begin())
+	for i, e := range []Event{c.event(0, "a"), other(1, "x"), c.event(2, "bad"), c.event(3, "b"), other(4, "y")} {
+		if err := c.s.Step(&Input{Kind: Row, Event: e}); err != nil {
+			t.Fatalf("row %d: %v", i, err)
+		}
+	}
+	c.must(c.s.Acquired(Acquired{Lane: 0, MaxBytes: 1000}))
+	c.sends("a#1")
+	c.must(c.s.Acked(0, 1)) // the bad one is found now
+	c.sends("")
+	if !errors.Is(c.s.Poison(), ErrUnencodable) || c.s.Settled() {
+		t.Fatalf("poison %v, settled %v: want the bad event, and the other lane not settled", c.s.Poison(), c.s.Settled())
+	}
+	if err := c.s.Step(&Input{Kind: Commit, LSN: 110}); !errors.Is(err, ErrUnencodable) {
+		t.Fatalf("step: %v", err)
+	}
+	c.must(c.s.Acquired(Acquired{Lane: 1, MaxBytes: 1000}))
+	c.sends("x#1")
+	c.must(c.s.Acked(1, 1))
+	c.sends("y#2")
+	c.must(c.s.Acked(1, 1))
+	if !c.s.Settled() {
+		t.Fatal("not settled")
+	}
+	c.confirmed(100)
+}
+
+// TestManyReplayedTransactionsTakeNoMemory: however many transactions are
+// replayed below a watermark, reading goes on.
+func TestManyReplayedTransactionsTakeNoMemory(t *testing.T) {
+	c := newScript(t)
+	const n = 200_000
+	var there position.Digest
+	for i := range n {
+		there.Add(position.Position{Epoch: 1, LSN: uint64(100 + 10*i)})
+	}
+	last := position.Position{Epoch: 1, LSN: 100 + 10*(n-1)}
+	c.must(c.tx("0"))
+	c.must(c.s.Acquired(Acquired{MaxBytes: 1000, ReadBack: there, Tail: position.Stamp{Position: last, Ordinal: n}}))
+	for range n - 1 {
+		if c.s.Full() {
+			t.Fatal("full")
+		}
+		c.must(c.tx("x"))
+	}
+	if got := len(c.s.window.entries); got > 1024 {
+		t.Errorf("the window has %d entries", got)
+	}
+	c.confirmed(c.lsn)
+	c.sends("")
+	c.must(c.tx("new"))
+	c.sends(fmt.Sprintf("new#%d", n+1))
+}
+
+// TestWaitingEventsAreCopied: what waits does not refer to its batch any more.
+func TestWaitingEventsAreCopied(t *testing.T) {
+	c := newScript(t)
+	payload := []byte("abc")
+	c.must(c.begin())
+	e := c.event(0, "")
+	e.Payload = payload
+	c.must(c.s.Step(&Input{Kind: Row, Event: e}))
+	copy(payload, "xyz")
+	c.must(c.s.Acquired(Acquired{MaxBytes: 1000}))
+	c.sends("abc#1")
 }

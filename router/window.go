@@ -56,16 +56,27 @@ func (w *window) begin(committed int64) {
 // add counts an event of the open transaction and returns its transaction.
 func (w *window) add() txn {
 	t := w.next - 1
-	w.at(t).pending++
-	w.pending++
+	w.hold(t)
 	return t
 }
 
-// commit closes the open transaction.
+// hold counts one more pending event of a transaction.
+func (w *window) hold(t txn) {
+	w.at(t).pending++
+	w.pending++
+}
+
+// commit closes the open transaction. One with nothing pending is confirmed
+// exactly when the one before it is, so the two become one: the window is no
+// longer than what is pending, however many transactions are replayed.
 func (w *window) commit(end uint64) {
-	e := w.at(w.next - 1)
-	e.end, e.done = end, true
 	w.open = false
+	e := w.at(w.next - 1)
+	if e.pending == 0 && w.len() > 1 {
+		w.next--
+		e = w.at(w.next - 1)
+	}
+	e.end, e.done = max(e.end, end), true
 	w.advance()
 }
 

@@ -28,11 +28,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 		return nil, Tail{}, err
 	}
 	q := newProducer(p, r.Partition, r.Producer, newLimits(size, len(r.Producer)))
-	client, err := p.exclusive(ctx, r, q, waiting)
-	if err != nil {
-		return nil, Tail{}, err
-	}
-	if err := q.start(client); err != nil {
+	if err := p.exclusive(ctx, r, q, waiting); err != nil {
 		return nil, Tail{}, err
 	}
 
@@ -43,7 +39,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 		settled, err = p.settle(checking, r.Partition)
 		return err
 	})
-	err = checks.Wait()
+	err := checks.Wait()
 	var tail Tail
 	if err == nil {
 		tail, err = p.readTail(ctx, r.Partition, settled, r.Replayed)
@@ -66,22 +62,27 @@ const (
 	idleTick  = time.Second // of the client's own flushing: see producer.flusher
 )
 
-// exclusive creates the client's producer, waiting while another holds the
+// exclusive creates the client's producer and starts q on it, waiting while another holds the
 // partition. Access mode Exclusive with a loop of our own, not
 // WaitForExclusive: a paused daemon that waits at the broker is promoted when
 // its successor dies, and then resends its old queue.
-func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, waiting func(holder string)) (pulsar.Producer, error) {
+func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, waiting func(holder string)) error {
 	options := p.producerOptions(r, q)
 	told := ""
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
-		client, err := within(ctx, p,
-			func() (pulsar.Producer, error) { return p.client.CreateProducer(options) }, pulsar.Producer.Close)
+		_, err := within(ctx, p, func() (*producer, error) {
+			client, err := p.client.CreateProducer(options)
+			if err != nil {
+				return nil, err
+			}
+			return q, q.start(client)
+		}, (*producer).Close)
 		if err == nil {
-			return client, nil
+			return nil
 		}
 		err = clientFault(err, "%s: becoming its producer", r.Partition)
 		if !errors.Is(err, ErrNotOwner) {
-			return nil, err
+			return err
 		}
 		holder := p.holder(ctx, r.Partition)
 		if waiting != nil && holder != told {
@@ -89,7 +90,7 @@ func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, w
 			told = holder
 		}
 		if !sleep(ctx, wait) {
-			return nil, ErrNotOwner.Wrap(context.Cause(ctx), "%s is held by %s", r.Partition, holder)
+			return ErrNotOwner.Wrap(context.Cause(ctx), "%s is held by %s", r.Partition, holder)
 		}
 	}
 }

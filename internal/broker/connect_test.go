@@ -115,7 +115,7 @@ func TestDialFaults(t *testing.T) {
 		"nobody answers":          {Config{URL: "pulsar://" + silent}, ErrUnreachable},
 		"no such host":            {Config{URL: "pulsar://no-such-host.invalid:1"}, ErrUnreachable},
 		"a web server":            {Config{URL: "pulsar://" + httpPort}, ErrWrongServer},
-		"closes at once":          {Config{URL: "pulsar://" + listen(t, plain(t), func(net.Conn) {})}, ErrWrongServer},
+		"closes at once":          {Config{URL: "pulsar://" + listen(t, plain(t), func(net.Conn) {})}, ErrUnreachable},
 		"another protocol":        {Config{URL: "pulsar://" + listen(t, plain(t), answer(frame(7, nil)))}, ErrWrongServer},
 		"TLS where there is none": {Config{URL: "pulsar+ssl://" + httpPort}, ErrWrongServer},
 		"none where there is TLS": {Config{URL: "pulsar://127.0.0.1:" + securePort}, ErrWrongServer},

@@ -9,6 +9,7 @@ import (
 
 // consumer implements Consumer.
 type consumer struct {
+	owner     *Pulsar
 	partition Partition
 	client    pulsar.Consumer
 
@@ -22,7 +23,7 @@ func (p *Pulsar) Subscribe(ctx context.Context, q Partition, subscription string
 	if err := p.checkPartition(ctx, q); err != nil {
 		return nil, err
 	}
-	c := &consumer{partition: q, acked: none()}
+	c := &consumer{owner: p, partition: q, acked: none()}
 	options := pulsar.ConsumerOptions{
 		Topic:                       q.String(),
 		SubscriptionName:            subscription,
@@ -32,11 +33,15 @@ func (p *Pulsar) Subscribe(ctx context.Context, q Partition, subscription string
 		Name:                        p.cfg.Name,
 		Interceptors:                pulsar.ConsumerInterceptors{closeListener{c}},
 	}
-	client, err := within(ctx, p, func() (pulsar.Consumer, error) { return p.client.Subscribe(options) }, pulsar.Consumer.Close)
+	_, err := within(ctx, p, func() (_ *consumer, err error) {
+		if c.client, err = p.client.Subscribe(options); err != nil {
+			return nil, err
+		}
+		return c, p.track(c)
+	}, (*consumer).Close)
 	if err != nil {
 		return nil, clientFault(err, "%s: subscribing as %s", q, subscription)
 	}
-	c.client = client
 	return c, nil
 }
 
@@ -81,7 +86,10 @@ func (c *consumer) Ack(id MessageID) error {
 }
 
 // Close implements Consumer.
-func (c *consumer) Close() { c.client.Close() }
+func (c *consumer) Close() {
+	c.owner.untrack(c)
+	c.client.Close()
+}
 
 // closeListener learns why the client gave a consumer up.
 type closeListener struct{ c *consumer }

@@ -26,7 +26,8 @@ type Pulsar struct {
 	mu        sync.Mutex
 	closed    bool
 	producers map[*producer]struct{}
-	pending   sync.WaitGroup // calls of the client that outlived their context
+	others    map[closer]struct{} // readers and consumers
+	pending   sync.WaitGroup      // what may still use the client: see Close
 }
 
 var (
@@ -70,6 +71,7 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 		serverVersion:  hello.ServerVersion,
 		maxMessageSize: hello.MaxMessageSize,
 		producers:      make(map[*producer]struct{}),
+		others:         make(map[closer]struct{}),
 	}
 	if p.maxMessageSize <= 0 {
 		p.maxMessageSize = defaultMaxMessageSize
@@ -133,14 +135,15 @@ func greetingFault(e endpoint, err error) error {
 		return ErrUnreachable.New("%s refused the connection: %s", e.host, refused.message)
 	case errors.As(err, &record):
 		return ErrWrongServer.New("%s does not speak TLS", e.host).
-			Fix("use pulsar:// with the plain port (6650), or the TLS port (6651) with pulsar+ssl://")
+			Fix("Use pulsar:// with the plain port (6650), or the TLS port (6651) with pulsar+ssl://.")
 	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &name), errors.As(err, &alert):
 		return ErrTLS.Wrap(err, "connecting to %s", e.host)
 	case errors.Is(err, errNotPulsar):
 		return ErrWrongServer.Wrap(err, "connecting to %s", e.host)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return ErrWrongServer.Wrap(err, "%s closed the connection instead of greeting", e.host).
-			Fix("check that the port is the broker's binary port, and that plain (pulsar://) or TLS (pulsar+ssl://) is right for it")
+		// A broker that starts or stops does this, too.
+		return ErrUnreachable.Wrap(err, "%s closed the connection instead of greeting", e.host).
+			Fix("If the broker is not restarting, check that the port is its binary port, and that plain (pulsar://) or TLS (pulsar+ssl://) is right for it.")
 	case errors.As(err, &netErr) && netErr.Timeout():
 		return ErrUnreachable.Wrap(err, "%s did not answer", e.host)
 	}
@@ -149,65 +152,6 @@ func greetingFault(e endpoint, err error) error {
 
 // ServerVersion returns what the broker calls itself, e.g. "Pulsar Server-4.0.8".
 func (p *Pulsar) ServerVersion() string { return p.serverVersion }
-
-// Close drops all producers, readers and consumers and the connections. It
-// waits for calls that are under way, at most about Config.OperationTimeout.
-func (p *Pulsar) Close() {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return
-	}
-	p.closed = true
-	open := make([]*producer, 0, len(p.producers))
-	for q := range p.producers {
-		open = append(open, q)
-	}
-	p.mu.Unlock()
-	var all sync.WaitGroup
-	for _, q := range open {
-		all.Go(q.Close)
-	}
-	all.Wait()
-	p.client.Close()
-	p.pending.Wait()
-	p.rest.close()
-}
-
-// within runs a call of the client, which knows no context, and gives up
-// waiting when ctx ends; discard then gets the late result.
-func within[T any](ctx context.Context, p *Pulsar, call func() (T, error), discard func(T)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	var zero T
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return zero, ErrLost.New("the connection to the broker is closed")
-	}
-	p.pending.Add(1)
-	p.mu.Unlock()
-	done := make(chan result) // unbuffered: either we take the result, or discard gets it
-	go func() {
-		defer p.pending.Done()
-		value, err := call()
-		select {
-		case done <- result{value, err}:
-		case <-ctx.Done():
-			if err == nil && discard != nil {
-				discard(value)
-			}
-		}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-		return zero, context.Cause(ctx)
-	}
-}
 
 // refused is told by the client's log that the broker refused a message. The
 // client does not say whose, and will never run the message's callback: every

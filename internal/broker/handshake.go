@@ -65,7 +65,10 @@ func greet(ctx context.Context, e endpoint, config *tls.Config, token string) (g
 		return greeting{}, err
 	}
 	var header [4]byte
-	if _, err := io.ReadFull(conn, header[:]); err != nil {
+	if n, err := io.ReadFull(conn, header[:]); err != nil {
+		if n > 0 && header[0] != 0 { // a greeting's size has a zero there
+			return greeting{}, errNotPulsar
+		}
 		return greeting{}, err
 	}
 	size := binary.BigEndian.Uint32(header[:])

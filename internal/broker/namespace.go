@@ -111,7 +111,7 @@ func (p *Pulsar) EnsureNamespace(ctx context.Context, namespace string, want Nam
 		case http.StatusConflict: // another instance was faster
 		case http.StatusNotFound:
 			tenant, _, _ := strings.Cut(namespace, "/")
-			return nil, ErrAdmin.Wrap(err, "creating the namespace %s", namespace).Fix("pulsar-admin tenants create %s", tenant)
+			return nil, ErrAdmin.Wrap(err, "creating the namespace %s", namespace).Fix("Run `pulsar-admin tenants create %s`.", tenant)
 		default:
 			if err != nil {
 				return nil, err

@@ -76,16 +76,17 @@ func newProducer(p *Pulsar, q Partition, name string, l limits) *producer {
 	return r
 }
 
-// start takes over the client's producer.
+// start takes over the client's producer. Only for calls that within runs.
 func (r *producer) start(client pulsar.Producer) error {
 	r.client = client
 	p := r.owner
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed {
-		go client.Close()
-		return ErrLost.New("the connection to the broker is closed")
+		p.mu.Unlock()
+		client.Close()
+		return errClosed()
 	}
+	defer p.mu.Unlock()
 	p.producers[r] = struct{}{}
 	p.pending.Add(1)
 	go r.run()
@@ -340,67 +341,6 @@ func (r *producer) run() {
 	close(r.gone)
 }
 
-// Flush implements Producer.
-func (r *producer) Flush() {
-	select {
-	case r.flush <- struct{}{}:
-	default: // one is due already
-	}
-}
-
-// flusher flushes BatchDelay after the first message of a batch, or at once
-// when told. The client's own ticker would wake every producer a thousand
-// times a second, also an idle one's.
-func (r *producer) flusher() {
-	defer close(r.flushed)
-	delay := time.NewTimer(time.Hour)
-	defer delay.Stop()
-	for {
-		select {
-		case <-r.due:
-			delay.Reset(r.owner.cfg.BatchDelay)
-			select {
-			case <-delay.C:
-			case <-r.flush:
-			case <-r.ended:
-				return
-			}
-		case <-r.flush:
-		case <-r.ended:
-			return
-		}
-		// First the mark, then the flush: who finds the mark set has his
-		// message in the client's queue before the flush.
-		r.waiting.Store(false)
-		_ = r.client.FlushWithCtx(&passingContext{Context: context.Background()})
-	}
-}
-
-// passingContext lets the client's FlushWithCtx enqueue its request and then
-// return instead of waiting for acknowledgements: it is done from the second
-// question on.
-type passingContext struct {
-	context.Context
-	asked bool
-}
-
-func (c *passingContext) Done() <-chan struct{} {
-	if !c.asked {
-		c.asked = true
-		return nil
-	}
-	closed := make(chan struct{})
-	close(closed)
-	return closed
-}
-
-func (c *passingContext) Err() error {
-	if c.asked {
-		return context.Canceled
-	}
-	return nil
-}
-
 // Lost implements Producer.
 func (r *producer) Lost() <-chan struct{} { return r.lost }
 
@@ -420,10 +360,5 @@ func (r *producer) Err() error {
 // long: a connection that hangs is closed in the background.
 func (r *producer) Close() {
 	r.quitted.Do(func() { close(r.quit) })
-	t := time.NewTimer(closeWait)
-	defer t.Stop()
-	select {
-	case <-r.gone:
-	case <-t.C:
-	}
+	wait(r.gone, closeWait)
 }

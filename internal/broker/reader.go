@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math"
+	"sync"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 )
@@ -16,6 +17,10 @@ type reader struct {
 	after     MessageID // the last message returned, or where the reader began
 	inclusive bool      // the message at after counts as next
 	end       MessageID // the last message known to be in the partition
+
+	mu     sync.Mutex // guards the rest
+	asking bool       // a question is under way in the client
+	closed bool
 }
 
 // Read implements Client.
@@ -34,11 +39,16 @@ func (p *Pulsar) openReader(ctx context.Context, q Partition, from Start, queue 
 		StartMessageIDInclusive: inclusive && !from.Latest,
 		ReceiverQueueSize:       queue,
 	}
-	client, err := within(ctx, p, func() (pulsar.Reader, error) { return p.client.CreateReader(options) }, pulsar.Reader.Close)
+	r := &reader{owner: p, partition: q, after: after, inclusive: inclusive, end: none()}
+	_, err := within(ctx, p, func() (_ *reader, err error) {
+		if r.client, err = p.client.CreateReader(options); err != nil {
+			return nil, err
+		}
+		return r, p.track(r)
+	}, (*reader).Close)
 	if err != nil {
 		return nil, clientFault(err, "%s: opening a reader", q)
 	}
-	r := &reader{owner: p, partition: q, client: client, after: after, inclusive: inclusive, end: none()}
 	if from.Latest {
 		// What is last now is what the reader starts after.
 		if r.after, err = r.lastMessage(ctx); err != nil {
@@ -109,15 +119,45 @@ func (r *reader) behind() bool {
 // lastMessage asks for the id of the partition's last message; Entry is -1
 // when it holds none.
 func (r *reader) lastMessage(ctx context.Context) (MessageID, error) {
-	id, err := within(ctx, r.owner, r.client.GetLastMessageID, nil)
+	id, err := within(ctx, r.owner, r.ask, nil)
 	if err != nil {
 		return none(), clientFault(err, "%s: asking for the last message", r.partition)
 	}
 	return fromClientID(id), nil
 }
 
+// ask is the client's GetLastMessageID. That one never returns when the client's
+// reader closes meanwhile, so a Close that comes in between is done afterwards.
+func (r *reader) ask() (pulsar.MessageID, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, ErrLost.New("%s: the reader is closed", r.partition)
+	}
+	r.asking = true
+	r.mu.Unlock()
+	id, err := r.client.GetLastMessageID()
+	r.mu.Lock()
+	r.asking = false
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		r.client.Close()
+	}
+	return id, err
+}
+
 // Close implements Reader.
-func (r *reader) Close() { r.client.Close() }
+func (r *reader) Close() {
+	r.owner.untrack(r)
+	r.mu.Lock()
+	now := !r.closed && !r.asking
+	r.closed = true
+	r.mu.Unlock()
+	if now {
+		r.client.Close()
+	}
+}
 
 // toIncoming converts a received message. The client numbers every message,
 // also outside batches, as 0 of 1.

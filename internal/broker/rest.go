@@ -24,6 +24,8 @@ type rest struct {
 	timeout time.Duration
 
 	transport *tokenTransport
+	life      context.Context // of calls; ended by close
+	end       context.CancelFunc
 }
 
 // maxAnswer bounds an answer of the admin interface, in bytes. The largest are
@@ -42,7 +44,8 @@ func newREST(base string, cfg Config, config *tls.Config) *rest {
 		ForceAttemptHTTP2:     true,
 	}
 	carrying := &tokenTransport{base: transport, token: cfg.token}
-	return &rest{base: base, timeout: cfg.OperationTimeout, transport: carrying, http: &http.Client{
+	life, end := context.WithCancel(context.Background())
+	return &rest{base: base, timeout: cfg.OperationTimeout, transport: carrying, life: life, end: end, http: &http.Client{
 		Transport: carrying,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if len(via) >= 10 {
@@ -56,8 +59,11 @@ func newREST(base string, cfg Config, config *tls.Config) *rest {
 	}}
 }
 
-// close ends all idle connections; later requests are refused.
-func (r *rest) close() { r.transport.close() }
+// close ends all calls and idle connections; later requests are refused.
+func (r *rest) close() {
+	r.transport.close()
+	r.end()
+}
 
 // tokenTransport adds the token to every request, also to redirected ones: a
 // broker answers for topics of another broker with a redirect to it, and
@@ -110,8 +116,10 @@ func status(err error) int {
 // ignored; *string: as text). It reports whether there was an answer at all:
 // Pulsar says "not set" with 204. The path is below /admin/v2.
 func (r *rest) call(ctx context.Context, method, path string, body, out any) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	caller := ctx
+	ctx, cancel := context.WithTimeout(caller, r.timeout)
 	defer cancel()
+	defer context.AfterFunc(r.life, cancel)()
 	var reader io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -129,13 +137,11 @@ func (r *rest) call(ctx context.Context, method, path string, body, out any) (bo
 	if _, ok := out.(*string); ok {
 		req.Header.Set("Accept", "*/*") // some answers are plain text only
 	}
-	resp, err := r.http.Do(req)
+	resp, data, err := r.exchange(req)
 	if err != nil {
-		return false, r.connectFault(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
+		if r.life.Err() != nil && caller.Err() == nil {
+			err = errClosed()
+		}
 		return false, r.connectFault(err)
 	}
 	if len(data) > maxAnswer {
@@ -155,6 +161,17 @@ func (r *rest) call(ctx context.Context, method, path string, body, out any) (bo
 		return false, ErrWrongServer.Wrap(err, "%s%s answered something else than Pulsar would", r.base, path)
 	}
 	return true, nil
+}
+
+// exchange sends a request and reads the answer, of maxAnswer+1 bytes at most.
+func (r *rest) exchange(req *http.Request) (*http.Response, []byte, error) {
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	return resp, data, err
 }
 
 // answerFault gives a failed request its code.

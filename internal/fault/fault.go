@@ -24,14 +24,14 @@ const (
 )
 
 // Code is a kind of fault. Declare each as a package variable in the package's
-// faults.go, and list it in that package's Faults.
+// faults.go, and list it in that package's Faults, which internal/faultlist checks.
 //
 // A *Code is itself an error so that errors.Is(err, ErrSlotBusy) works.
 type Code struct {
 	ID     string // stable, SCREAMING_SNAKE, e.g. "SLOT_BUSY"
 	Class  Class
-	Cause  string // one sentence: what this means in general
-	Remedy string // what to do; may hold copyable SQL or a command
+	Cause  string // one sentence, with a full stop: what this means in general
+	Remedy string // sentences: what to do; commands in backquotes, copyable SQL in indented lines at the end
 }
 
 // Define declares a code.

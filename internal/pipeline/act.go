@@ -26,14 +26,19 @@ func (l *loop) send(hard context.Context) {
 	if len(ready.Send) == 0 {
 		return
 	}
-	if l.unacked == 0 {
-		l.lastAck = time.Now()
-	}
+	now := time.Now()
 	l.unacked += len(ready.Send)
+	l.sending.Store(now.UnixNano())
 	for i := range ready.Send {
 		m := &ready.Send[i]
-		l.lanes[m.Lane].send(hard, m, l.schema(m.Schema))
+		ln := l.lanes[m.Lane]
+		if ln.unacked == 0 {
+			ln.since = now
+		}
+		ln.unacked++
+		ln.send(hard, m, l.schema(m.Schema))
 	}
+	l.sending.Store(0)
 	clear(ready.Send)
 	ready.Send = ready.Send[:0]
 }
@@ -42,14 +47,17 @@ func (l *loop) send(hard context.Context) {
 func (l *loop) takeAcks() error {
 	var failed error
 	l.dirty, failed = l.mail.take(l.dirty)
+	now := time.Now()
 	for _, ln := range l.dirty {
 		n := int(ln.acks.Swap(0))
-		if err := l.state.Acked(ln.id, n); err != nil {
-			return err
-		}
+		ln.unacked -= n
+		ln.since = now
 		l.unacked -= n
-		l.lastAck = time.Now()
 		l.report.acked(&l.topics[ln.topic], n)
+		// Every lane is told, also after an error: they would not ring again.
+		if err := l.state.Acked(ln.id, n); failed == nil {
+			failed = err
+		}
 	}
 	return failed
 }
@@ -75,21 +83,42 @@ func (l *loop) acquire(ctx context.Context, ln *lane) {
 		case err != nil:
 			l.mail.fail(err)
 		default:
+			if err := l.inHistory(ctx, ln.partition, tail.Stamp); err != nil {
+				l.mail.fail(err)
+			}
 			l.acquired <- acquisition{ln, producer, tail} // has room for every lane
 		}
 		return nil
 	})
 }
 
+// inHistory requires that a partition's last message lies within the server's
+// WAL. The end that was read when the run began may be too low: another daemon
+// may have published until the slot became ours.
+func (l *loop) inHistory(ctx context.Context, p broker.Partition, last position.Stamp) error {
+	if last.Epoch != l.start.Epoch || last.LSN <= l.walEnd.Load() {
+		return nil
+	}
+	end, err := l.readWALEnd(ctx)
+	if err != nil {
+		return err
+	}
+	l.walEnd.Store(end)
+	if last.LSN > end {
+		return ErrHistory.New("its last message is at %s, the server's WAL ends at %s", last.Position, formatLSN(end)).At("%s", p)
+	}
+	return nil
+}
+
 // take tells the state what an acquired partition holds.
 func (l *loop) take(hard context.Context, a acquisition) error {
 	ln := a.lane
 	ln.producer = a.producer
-	l.report.acquired()
+	l.report.acquired(ln.partition.String())
 	l.group.Go(func() error {
 		select {
 		case <-a.producer.Lost():
-			l.mail.fail(ErrLaneLost.New("the broker took the right to publish away").At("%s", ln.partition))
+			l.mail.fail(ErrLaneLost.Wrap(a.producer.Err(), "the right to publish is gone").At("%s", ln.partition))
 		case <-hard.Done():
 		}
 		return nil

@@ -2,10 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/capture"
@@ -17,9 +19,9 @@ import (
 // partitions lists every partition of the topics.
 func (r *run) partitions() []broker.Partition {
 	var all []broker.Partition
-	for _, t := range r.topics {
-		for i := range t.partitions {
-			all = append(all, broker.Partition{Topic: t.full, Index: i})
+	for i := range r.topics { // by index: the loop writes other fields
+		for n := range r.topics[i].partitions {
+			all = append(all, broker.Partition{Topic: r.topics[i].full, Index: n})
 		}
 	}
 	return all
@@ -43,15 +45,12 @@ func (r *run) anythingPublished(ctx context.Context) (bool, error) {
 }
 
 // checkRoutes keeps a replay from being routed otherwise than the run that
-// published it: under changed routes or partition counts it goes on only when
-// no partition, old or new, holds an event that is not confirmed. It needs the
-// slot, so that nobody publishes meanwhile.
+// published it: under changed routes, or another partition count of a topic, it
+// goes on only when no partition, old or new, holds an event that is not
+// confirmed. It needs the slot, so that nobody publishes meanwhile, and it comes
+// before anything is published: the partitions are recorded here, so that a
+// later run knows where to look.
 func (r *run) checkRoutes(ctx context.Context) error {
-	counts := make(map[string]int, len(r.topics))
-	for _, t := range r.topics {
-		counts[t.local] = t.partitions
-	}
-	hash := r.routes.Hash(counts)
 	db, err := r.connect(ctx)
 	if err != nil {
 		return err
@@ -61,19 +60,41 @@ func (r *run) checkRoutes(ctx context.Context) error {
 	if err := db.QueryRow(ctx, `select routes_hash from runnel.pipeline where name = $1`, r.cfg.Name).Scan(&stored); err != nil {
 		return fmt.Errorf("read the stored routes: %w", err)
 	}
-	if stored != nil && *stored == hash {
-		return nil
-	}
-	if stored != nil {
+	hash := r.routes.Hash()
+	if r.recounted() || (stored != nil && *stored != hash) {
 		if err := r.nothingUnconfirmed(ctx); err != nil {
 			return err
 		}
 		r.log.Info("routes changed while everything was confirmed")
 	}
-	if _, err := db.Exec(ctx, `update runnel.pipeline set routes_hash = $2 where name = $1`, r.cfg.Name, hash); err != nil {
-		return fmt.Errorf("store the routes: %w", err)
+	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `update runnel.pipeline set routes_hash = $2 where name = $1`, r.cfg.Name, hash); err != nil {
+			return fmt.Errorf("store the routes: %w", err)
+		}
+		for _, p := range r.partitions() {
+			_, err := tx.Exec(ctx, `insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
+				values ($1, $2, $3, $4, 0) on conflict do nothing`, r.cfg.Name, p.Topic, p.Index, position.Position{}.String())
+			if err != nil {
+				return fmt.Errorf("record the partitions: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// recounted reports whether a topic has another number of partitions than this
+// pipeline has recorded of it.
+func (r *run) recounted() bool {
+	recorded := make(map[string]int)
+	for _, t := range r.saved.Tails {
+		recorded[t.Topic]++
 	}
-	return nil
+	for i := range r.topics {
+		if n := recorded[r.topics[i].full]; n > 0 && n != r.topics[i].partitions {
+			return true
+		}
+	}
+	return false
 }
 
 // nothingUnconfirmed reads the tail of every partition that this pipeline knows.
@@ -83,21 +104,37 @@ func (r *run) nothingUnconfirmed(ctx context.Context) error {
 	g.SetLimit(acquireAtOnce)
 	for _, p := range r.everyPartition() {
 		g.Go(func() error {
-			producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-				Partition: p, Producer: "runnel-" + r.cfg.Name, Replayed: start, Schema: r.schemaOf(p.Topic),
-			}, nil)
-			if err != nil {
-				return err
+			err := r.confirmedBelow(ctx, p, start)
+			if errors.Is(err, broker.ErrTopicMissing) {
+				return nil // what was deleted holds nothing
 			}
-			producer.Close()
-			if !tail.Stamp.Less(start) {
-				return ErrRoutesChanged.New("its last event, at %s, is not confirmed", tail.Stamp.Position).At("%s", p)
-			}
-			return nil
+			return err
 		})
 	}
 	return g.Wait()
 }
+
+// confirmedBelow requires that a partition's last event is below start.
+func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start position.Position) error {
+	schema, err := r.schemaOf(ctx, p.Topic)
+	if err != nil {
+		return err
+	}
+	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
+		Partition: p, Producer: r.producerName(), Replayed: start, Schema: schema,
+	}, func(holder string) { r.report.waiting(p.String(), holder) })
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	r.report.acquired(p.String())
+	if !tail.Stamp.Less(start) {
+		return ErrRoutesChanged.New("its last event, at %s, is not confirmed", tail.Stamp.Position).At("%s", p)
+	}
+	return nil
+}
+
+func (r *run) producerName() string { return "runnel-" + r.cfg.Name }
 
 // everyPartition lists the partitions of the topics, and those that former
 // routes led to.
@@ -111,15 +148,19 @@ func (r *run) everyPartition() []broker.Partition {
 	return all
 }
 
-// schemaOf returns a topic's newest schema, nil for a topic that nothing goes
-// to any more.
-func (r *run) schemaOf(full string) *broker.Schema {
+// schemaOf returns a topic's newest schema, also of a topic that nothing goes to
+// any more; nil when it has none.
+func (r *run) schemaOf(ctx context.Context, full string) (*broker.Schema, error) {
 	for i := range r.topics {
 		if r.topics[i].full == full {
-			return r.topics[i].newest
+			return r.topics[i].newest, nil
 		}
 	}
-	return nil
+	versions, err := r.registry.Versions(ctx, full)
+	if err != nil || len(versions) == 0 {
+		return nil, err
+	}
+	return brokerSchema(versions[len(versions)-1]), nil
 }
 
 // auditStart looks up the rows that the stream should have shown and did not:
@@ -143,11 +184,15 @@ func (r *run) auditStart(ctx context.Context) error {
 		missing[formatID(m.ID)] = m
 	}
 	// They are wherever the routes of their time sent them, so every partition
-	// that this pipeline knows is looked at.
-	from := position.Position{Epoch: r.source.Epoch(), LSN: r.saved.ConfirmedLSN}
-	for _, p := range r.everyPartition() {
-		if err := r.strikePublished(ctx, p, from, missing); err != nil {
-			return err
+	// that this pipeline knows is looked at; near the saved progress first, then
+	// everywhere: a transaction may have been invisible to the saved snapshot
+	// long after its commit record was written.
+	near := position.Position{Epoch: r.source.Epoch(), LSN: r.saved.ConfirmedLSN}
+	for _, from := range []position.Position{near, {}} {
+		for _, p := range r.everyPartition() {
+			if err := r.strikePublished(ctx, p, from, missing); err != nil {
+				return err
+			}
 		}
 	}
 	for _, m := range missing {
@@ -159,7 +204,13 @@ func (r *run) auditStart(ctx context.Context) error {
 // strikePublished removes from ids those whose event the partition holds at or
 // above a position.
 func (r *run) strikePublished(ctx context.Context, p broker.Partition, from position.Position, ids map[string]capture.Missing) error {
+	if len(ids) == 0 {
+		return nil
+	}
 	reader, err := r.client.ReadSince(ctx, p, from)
+	if errors.Is(err, broker.ErrTopicMissing) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

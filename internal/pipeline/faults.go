@@ -25,10 +25,13 @@ var (
 	ErrTruncated = fault.Define("TOPIC_TRUNCATED", fault.Runtime,
 		"A partition has lost messages that were in it: the topic was deleted, or made anew.",
 		"Find out who deleted it. Copies made from it are not affected, but can't be rebuilt from it; publishing goes on once the pipeline's rows of the topic are deleted from runnel.progress_partition.")
+	ErrNoEvents = fault.Define("CATALOG_WITHOUT_EVENTS", fault.Input,
+		"The folder of schemas holds no event.",
+		"An event is a record with the property \"aggregate\", which names its aggregate type.")
 	ErrListen = fault.Define("HTTP_LISTEN", fault.Environment,
 		"The address for health and metrics can't be listened on.",
 		"Give --http an address of this machine, or off.")
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}

@@ -285,6 +285,67 @@ func TestRoutesChange(t *testing.T) {
 	}
 }
 
+// TestPoisonIsNotRerouted: what was published before a poison event is not
+// published again to another topic because the routes were changed for it.
+func TestPoisonIsNotRerouted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	w.cfg.Routes = []router.RouteRule{{Aggregate: "order", Topic: "first"}}
+	w.db.Exec(t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload) values
+		('order', '1', 'OrderShipped', 2, '{"order_id":"1","carrier":"DHL","shipped_at":0}'), ('order', '1', 'OrderShipped', 2, '{}')`)
+	p, stop := w.start()
+	reaches(t, p, pipeline.Halted, "EVENT_UNENCODABLE")
+	pgtest.Eventually(t, 20*time.Second, func() bool { return len(w.topic("first")) == 1 }, "the good event published")
+	stop()
+	w.cfg.Routes = []router.RouteRule{{Aggregate: "order", Topic: "second"}}
+	p, _ = w.start()
+	reaches(t, p, pipeline.Halted, "ROUTES_CHANGED")
+	if n := len(w.topic("second")); n != 0 {
+		t.Errorf("%d events in the second topic", n)
+	}
+}
+
+// TestTopicNotPartitioned: one that Runnel did not make is refused.
+func TestTopicNotPartitioned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.init()
+	if _, err := w.client.EnsureNamespace(t.Context(), w.cfg.Namespace, broker.NamespacePolicy{}); err != nil {
+		t.Fatal(err)
+	}
+	pulsartest.Admin(t, http.MethodPut, "/admin/v2/persistent/"+w.cfg.Namespace+"/order", nil)
+	p, _ := w.start()
+	st := reaches(t, p, pipeline.Halted, "TOPIC_MISSING")
+	if !strings.Contains(st.Message, "not partitioned") {
+		t.Errorf("message %q", st.Message)
+	}
+}
+
+// TestBrokenCatalog: wrong input found at the start ends the process.
+func TestBrokenCatalog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.init()
+	w.cfg.Schemas = t.TempDir()
+	for file, want := range map[string]string{
+		`{"type":"record","name":"A","fields":[]}`: "CATALOG_WITHOUT_EVENTS",
+		`{"type":"record","name":"A","fields":[}`:   "SCHEMA_SYNTAX",
+	} {
+		if err := os.WriteFile(filepath.Join(w.cfg.Schemas, "A.avsc"), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := pipeline.New(w.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 // TestInterrupted: connections cut on either side cost nothing.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()

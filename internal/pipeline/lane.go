@@ -17,6 +17,8 @@ type lane struct {
 	partition broker.Partition
 	topic     int
 	producer  broker.Producer
+	unacked   int       // sent, not acknowledged; the loop's
+	since     time.Time // of the last acknowledgement, or of the first send after none was due; the loop's
 	acks      atomic.Int64
 	done      func(broker.MessageID, error) // made once: no closure per message
 }

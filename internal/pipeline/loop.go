@@ -47,18 +47,20 @@ type resize struct {
 
 // loop owns the router's state of a run. Everything else posts to it.
 type loop struct {
-	log    *slog.Logger
-	state  *router.State
-	source source
-	client broker.Client
-	topics []topic
-	lanes  []*lane
-	start  position.Position
-	name   string // the producers' name
-	stall  time.Duration
-	saved  map[broker.Partition]position.Stamp // last messages known to have been durable
-	trims  bool                                // the topics' retention is limited
-	report *reporter
+	log        *slog.Logger
+	state      *router.State
+	source     source
+	client     broker.Client
+	topics     []topic
+	lanes      []*lane
+	start      position.Position
+	name       string // the producers' name
+	stall      time.Duration
+	saved      map[broker.Partition]position.Stamp // last messages known to have been durable
+	trims      bool                                // the topics' retention is limited
+	walEnd     atomic.Uint64                       // of the server, when it was last asked
+	readWALEnd func(context.Context) (uint64, error)
+	report     *reporter
 
 	batches  <-chan *router.Batch
 	acquired chan acquisition
@@ -70,8 +72,8 @@ type loop struct {
 
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
-	unacked int                         // sent, not acknowledged
-	lastAck time.Time                   // when something was acknowledged, or sending began
+	unacked int                         // sent, not acknowledged, in all lanes
+	sending atomic.Int64                // when the send under way began, in ns since the Unix epoch; 0: none
 	onSlot  func(context.Context) error // run once, when the slot is known to be ours; may be nil
 }
 
@@ -79,7 +81,15 @@ type loop struct {
 // is in flight: what is published must be confirmed if it can be.
 func (l *loop) run(ctx context.Context) error {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.unblock(ctx, hard, cancel)
+	}()
+	defer func() {
+		cancel()
+		<-watched
+	}()
 	defer l.close()
 	err := l.feed(ctx, hard)
 	l.report.draining()
@@ -89,9 +99,20 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) feed(ctx, hard context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var poisoned time.Time
 	for {
 		in := l.batches
 		if l.state.Full() {
+			in = nil
+		}
+		if poison := l.state.Poison(); poison != nil {
+			// What was committed before it is published first.
+			if poisoned.IsZero() {
+				poisoned = time.Now()
+			}
+			if l.state.Settled() || time.Since(poisoned) > drainLimit {
+				return poison
+			}
 			in = nil
 		}
 		select {
@@ -140,6 +161,9 @@ func (l *loop) first(ctx context.Context) error {
 func (l *loop) step(hard context.Context, b *router.Batch) error {
 	for i := range b.Inputs {
 		if err := l.state.Step(&b.Inputs[i]); err != nil {
+			if l.state.Poison() != nil {
+				return nil // feed goes on without reading
+			}
 			return err
 		}
 		if len(l.state.Ready().Send) >= sendAtOnce {
@@ -151,10 +175,35 @@ func (l *loop) step(hard context.Context, b *router.Batch) error {
 
 // watch ends a run in which the broker does not answer.
 func (l *loop) watch() error {
-	if l.unacked > 0 && time.Since(l.lastAck) > l.stall {
-		return ErrStalled.New("%d messages were sent and none was acknowledged for %s", l.unacked, l.stall)
+	for _, ln := range l.lanes {
+		if ln.unacked > 0 && time.Since(ln.since) > l.stall {
+			return ErrStalled.New("%d messages were sent and none was acknowledged for %s", ln.unacked, l.stall).At("%s", ln.partition)
+		}
 	}
 	return nil
+}
+
+// unblock cuts off a send that blocks for too long, so that a broker that does
+// not answer can hold up neither the watchdog nor the end of the run.
+func (l *loop) unblock(ctx, hard context.Context, cut func()) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-hard.Done():
+			return
+		case <-tick.C:
+		}
+		limit := l.stall
+		if ctx.Err() != nil {
+			limit = min(limit, drainLimit)
+		}
+		if began := l.sending.Load(); began != 0 && time.Since(time.Unix(0, began)) > limit {
+			l.mail.fail(ErrStalled.New("a message could not be handed over for %s: the broker does not acknowledge those before it", limit))
+			cut()
+			return
+		}
+	}
 }
 
 // drain waits for what is in flight, so that what is published is confirmed

@@ -93,8 +93,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 }
 
-// runOnce makes one run. A panic in it ends the run, not the process's other
-// duties; it is not swallowed: it is the run's error, with its message.
+// runOnce makes one run.
 func (p *Pipeline) runOnce(ctx context.Context) error {
 	r := &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report}
 	err := r.run(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
 
@@ -100,7 +101,7 @@ func (w *world) write(first, n int) {
 func (w *world) topic(local string) map[string]int {
 	w.t.Helper()
 	ids := map[string]int{}
-	full := pipeline.FullName(w.cfg.Namespace, local)
+	full := wire.TopicName(w.cfg.Namespace, local)
 	n, err := w.client.Partitions(w.t.Context(), full)
 	if err != nil {
 		return ids

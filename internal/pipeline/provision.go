@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -15,8 +17,9 @@ import (
 // outbox (if the role may), the namespace with its policies, the topics, and
 // the schemas that the catalog has and the registry has not.
 func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
-	if err := r.initOutbox(ctx); err != nil {
-		return err
+	busy, err := r.initOutbox(ctx)
+	if err != nil || busy {
+		return err // what another daemon works with is not changed under it
 	}
 	changed, err := r.client.EnsureNamespace(ctx, r.cfg.Namespace, r.policy())
 	if err != nil {
@@ -27,10 +30,10 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 	}
 	names, events := plan(catalog, r.routes)
 	for _, name := range names {
-		full := FullName(r.cfg.Namespace, name)
+		full := wire.TopicName(r.cfg.Namespace, name)
 		created, err := r.client.EnsureTopic(ctx, full, r.cfg.Partitions, nil)
 		if errors.Is(err, broker.ErrPartitionCount) {
-			err = nil // it exists with its own count, which is for life
+			err = nil // it exists with its own count, which is for life; loadTopics looks at it
 		}
 		if err != nil {
 			return err
@@ -45,23 +48,28 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 	return nil
 }
 
-// initOutbox runs init when the outbox is incomplete.
-func (r *run) initOutbox(ctx context.Context) error {
+// initOutbox runs init when the outbox is incomplete. busy says that another
+// daemon streams from the slot.
+func (r *run) initOutbox(ctx context.Context) (busy bool, err error) {
 	db, err := r.connect(ctx)
 	if err != nil {
 		// capture.Open says what is wrong with the server, and how to mend it.
 		r.log.Debug("no outbox set-up", "error", err)
-		return nil
+		return false, nil
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	slot, err := capture.ReadSlot(ctx, db, r.cfg.Slot)
+	if err != nil || slot.Active {
+		return slot.Active, err
+	}
 	report, err := outbox.Init(ctx, db, outbox.InitOptions{Roles: r.cfg.Roles})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if report.Changed() {
 		r.log.Info("outbox set up")
 	}
-	return nil
+	return false, nil
 }
 
 // register brings a topic's schema up to date with the catalog.

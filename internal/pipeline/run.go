@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"math"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,6 +15,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -24,8 +24,8 @@ import (
 // batchesAhead is how many batches may be read before the loop takes them.
 const batchesAhead = 8
 
-// limitsInterval is how often the topics' size limits are asked for.
-const limitsInterval = 5 * time.Second
+// maxPending is more than the router ever lets out at once.
+const maxPending = 1 << 20
 
 // run is one attempt.
 type run struct {
@@ -71,14 +71,18 @@ func (r *run) close() {
 // prepare connects, creates what may be created, and checks everything that can
 // be checked before the slot is taken.
 func (r *run) prepare(ctx context.Context) (err error) {
-	catalog, err := schemas.Load(os.DirFS(r.cfg.Schemas), ".")
+	catalog, err := wire.Catalog(r.cfg.Schemas)
 	if err != nil {
 		return err
 	}
 	if r.postgres, err = r.cfg.Postgres(); err != nil {
 		return err
 	}
-	if r.client, err = broker.Dial(ctx, r.cfg.Broker); err != nil {
+	settings := r.cfg.Broker
+	// The router bounds what is in flight; the client must not do so before it,
+	// or handing over would block.
+	settings.MaxPending, settings.MaxPendingBytes = maxPending, math.MaxInt64
+	if r.client, err = broker.Dial(ctx, settings); err != nil {
 		return err
 	}
 	r.registry = schemas.NewRegistry(r.client.AdminURL(), r.client.HTTP())
@@ -93,14 +97,14 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.topics, err = r.loadTopics(ctx, catalog); err != nil {
 		return err
 	}
-	settings := capture.Config{
+	source := capture.Config{
 		URL: r.postgres, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
 		Published: r.anythingPublished, Logger: r.log,
 	}
-	if r.source, err = capture.Open(ctx, settings); err != nil {
+	if r.source, err = capture.Open(ctx, source); err != nil {
 		return err
 	}
-	if r.progress, err = capture.NewProgress(ctx, settings); err != nil {
+	if r.progress, err = capture.NewProgress(ctx, source); err != nil {
 		return err
 	}
 	if r.saved, err = r.progress.Load(ctx); err != nil {
@@ -181,13 +185,15 @@ func first(errs ...error) error {
 
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
 	start := position.Position{Epoch: r.source.Epoch(), LSN: r.source.StartLSN()}
-	cfg := router.Config{Routes: r.routes, Start: start, MaxBytes: r.cfg.InFlight}
-	for _, t := range r.topics {
+	cfg := router.Config{Routes: r.routes, Start: start, MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
+		return broker.CheckSize(&broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: m.Properties}, r.producerName(), limit)
+	}}
+	for _, t := range r.topics { // nothing else runs yet
 		cfg.Topics = append(cfg.Topics, router.Topic{Name: t.local, Partitions: t.partitions, Codec: t.codec})
 	}
 	l := &loop{
 		log: r.log, state: router.New(cfg), source: r.source, client: r.client, topics: r.topics,
-		start: start, name: "runnel-" + r.cfg.Name, stall: r.cfg.Stall, report: r.report,
+		start: start, name: r.producerName(), readWALEnd: r.walEnd, stall: r.cfg.Stall, report: r.report,
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
 		onSlot: r.checkRoutes, tails: &r.tails, trims: r.cfg.Retention > 0,
@@ -219,56 +225,6 @@ func (r *run) auditAndSave(ctx context.Context) error {
 	})
 }
 
-// watchLimits tells the loop when a topic accepts other sizes.
-func (r *run) watchLimits(ctx context.Context, l *loop) error {
-	tick := time.NewTicker(limitsInterval)
-	defer tick.Stop()
-	for {
-		for i := range r.topics {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-			limit, err := r.client.MaxMessageSize(ctx, r.topics[i].full)
-			if err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case l.resized <- resize{i, limit}:
-			}
-		}
-	}
-}
-
-// watchLag measures how much WAL is not confirmed.
-func (r *run) watchLag(ctx context.Context) error {
-	db, err := r.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			slot, err := capture.ReadSlot(ctx, db, r.source.Slot())
-			if err != nil {
-				return err
-			}
-			r.report.lag(int64(slot.LagBytes()))
-		}
-	}
-}
-
 // keepHouse makes and drops outbox partitions.
 func (r *run) keepHouse(ctx context.Context) error {
 	h := &outbox.Housekeeper{Connect: r.connect, Retention: r.cfg.OutboxRetention, Logger: r.log}
@@ -282,6 +238,17 @@ func (r *run) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
 	}
 	return db, nil
+}
+
+// walEnd reads the end of the server's WAL.
+func (r *run) walEnd(ctx context.Context) (uint64, error) {
+	db, err := r.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	slot, err := capture.ReadSlot(ctx, db, r.source.Slot())
+	return slot.CurrentLSN, err
 }
 
 // redact drops what a connection error may quote of the address.

@@ -58,14 +58,21 @@ type PartitionStatus struct {
 type reporter struct {
 	metrics *metrics
 
-	mu sync.Mutex
-	st Status
+	mu       sync.Mutex
+	st       Status
+	held     map[string]string // partitions that are waited for, with their holders
+	resuming time.Time         // when a run began to stream after a halt that it has not proved over; zero: none
 }
+
+// provenAfter is how long a run after a halt must last for the halt to be over,
+// unless it publishes something before.
+const provenAfter = 5 * time.Second
 
 func newReporter(cfg Config) *reporter {
 	return &reporter{
 		metrics: newMetrics(cfg.Version),
 		st:      Status{Pipeline: cfg.Name, State: Starting, Since: time.Now()},
+		held:    make(map[string]string),
 	}
 }
 
@@ -100,20 +107,75 @@ func (r *reporter) enter(state string, err error) {
 func (r *reporter) starting(attempt int) {
 	r.mu.Lock()
 	r.st.Run = attempt
+	clear(r.held)
 	halted := r.st.State == Halted
 	r.mu.Unlock()
 	r.metrics.runs.Inc()
-	if !halted { // a halt lasts until the run that follows it streams
+	if !halted { // a halt lasts until a run has proved that it is over
 		r.enter(Starting, nil)
 	}
 }
 
-func (r *reporter) streaming()        { r.enter(Streaming, nil) }
-func (r *reporter) draining()         { r.enter(Draining, nil) }
-func (r *reporter) stopped()          { r.enter(Stopped, nil) }
-func (r *reporter) halted(err error)  { r.metrics.failed(err); r.enter(Halted, err) }
-func (r *reporter) failed(err error)  { r.metrics.failed(err); r.enter(Retrying, err) }
-func (r *reporter) blocked(err error) { r.enter(Waiting, err) }
+// streaming tells that the slot is ours. After a halt that proves nothing yet.
+func (r *reporter) streaming() {
+	r.mu.Lock()
+	if r.st.State == Halted {
+		r.resuming = time.Now()
+		r.mu.Unlock()
+		return
+	}
+	r.mu.Unlock()
+	r.enter(Streaming, nil)
+}
+
+// resume ends a halt, if one was about to end.
+func (r *reporter) resume(proved bool) {
+	r.mu.Lock()
+	over := !r.resuming.IsZero() && (proved || time.Since(r.resuming) > provenAfter)
+	if over {
+		r.resuming = time.Time{}
+	}
+	r.mu.Unlock()
+	if over {
+		r.enter(Streaming, nil)
+	}
+}
+
+func (r *reporter) draining() {
+	r.mu.Lock()
+	resuming := !r.resuming.IsZero()
+	r.mu.Unlock()
+	if !resuming {
+		r.enter(Draining, nil)
+	}
+}
+
+func (r *reporter) stopped() { r.enter(Stopped, nil) }
+
+func (r *reporter) halted(err error) {
+	r.metrics.failed(err)
+	r.ended()
+	r.enter(Halted, err)
+}
+
+func (r *reporter) failed(err error) {
+	r.metrics.failed(err)
+	r.ended()
+	r.enter(Retrying, err)
+}
+
+// blocked tells that another daemon is at work.
+func (r *reporter) blocked(err error) {
+	r.ended()
+	r.enter(Waiting, err)
+}
+
+func (r *reporter) ended() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resuming = time.Time{}
+}
+
 func (r *reporter) lag(bytes int64) {
 	r.metrics.lag.Set(float64(bytes))
 	r.mu.Lock()
@@ -121,28 +183,38 @@ func (r *reporter) lag(bytes int64) {
 	r.mu.Unlock()
 }
 
-// waiting tells who holds a partition that a lane waits for.
+// waiting tells who holds a partition that is waited for.
 func (r *reporter) waiting(partition, holder string) {
+	r.mu.Lock()
+	r.held[partition] = holder
+	r.mu.Unlock()
 	r.enter(Waiting, fmt.Errorf("partition %s is held by %s", partition, holder))
 }
 
-// acquired tells that a lane got its partition: whoever was waited for is gone.
-func (r *reporter) acquired() {
+// acquired tells that a partition is ours. When no other is waited for, whoever
+// held them is gone.
+func (r *reporter) acquired(partition string) {
 	r.mu.Lock()
-	waiting := r.st.State == Waiting
+	_, waited := r.held[partition]
+	delete(r.held, partition)
+	over := waited && len(r.held) == 0 && r.st.State == Waiting
 	r.mu.Unlock()
-	if waiting {
+	if over {
 		r.enter(Streaming, nil)
 	}
 }
 
 func (r *reporter) acked(t *topic, n int) {
 	t.published += uint64(n)
+	r.resume(n > 0)
 	r.metrics.published.WithLabelValues(t.local).Add(float64(n))
 }
 
 // publish takes what the loop knows. It is called by the loop's goroutine.
 func (r *reporter) publish(l *loop) {
+	if l.state.Poison() == nil {
+		r.resume(false)
+	}
 	events, bytes := l.state.InFlight()
 	age := 0.0
 	if at, ok := l.state.OldestUnpublished(); ok && at > 0 {

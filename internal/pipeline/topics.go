@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -33,19 +34,22 @@ func plan(c *schemas.Catalog, routes *router.Routes) (names []string, events map
 	return names, events
 }
 
-// FullName returns the full name of a topic.
-func FullName(namespace, local string) string { return "persistent://" + namespace + "/" + local }
-
 // loadTopics reads what broker and registry hold for the catalog's topics, and
 // checks that it is enough to publish every event of the catalog.
 func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, error) {
+	if len(c.Events()) == 0 {
+		return nil, ErrNoEvents.New("%s holds no record with the property \"aggregate\"", r.cfg.Schemas)
+	}
 	names, events := plan(c, r.routes)
 	topics := make([]topic, 0, len(names))
 	for _, name := range names {
-		t := topic{local: name, full: FullName(r.cfg.Namespace, name)}
+		t := topic{local: name, full: wire.TopicName(r.cfg.Namespace, name)}
 		var err error
 		if t.partitions, err = r.client.Partitions(ctx, t.full); err != nil {
 			return nil, notApplied(err, t.full)
+		}
+		if t.partitions == 0 {
+			return nil, unpartitioned(t.full)
 		}
 		versions, err := r.registry.Versions(ctx, t.full)
 		if err != nil {
@@ -77,4 +81,9 @@ func covers(versions []*schemas.TopicSchema, events []*schemas.EventType, topic 
 		}
 	}
 	return nil
+}
+
+func unpartitioned(topic string) error {
+	return broker.ErrTopicMissing.New("the topic exists, but is not partitioned").At("%s", topic).
+		Fix("Delete the topic, or route the events to another one: Runnel's topics are partitioned from the start.")
 }

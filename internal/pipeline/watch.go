@@ -1,0 +1,89 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/capture"
+)
+
+// How often the servers are asked, and how many answers in a row may fail
+// before the run ends: what is asked for matters little for a while.
+const (
+	limitsInterval = 2 * time.Second
+	lagInterval    = time.Second
+	missedAnswers  = 10
+)
+
+// every calls ask at an interval until ctx ends, or until it has failed too
+// often in a row, which is the error then.
+func every(ctx context.Context, interval time.Duration, ask func(context.Context) error) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	failed := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		err := ask(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			failed = 0
+		default:
+			if failed++; failed >= missedAnswers {
+				return err
+			}
+		}
+	}
+}
+
+// watchLimits tells the loop when a topic accepts other sizes.
+func (r *run) watchLimits(ctx context.Context, l *loop) error {
+	return every(ctx, limitsInterval, func(ctx context.Context) error {
+		for i := range r.topics {
+			limit, err := r.client.MaxMessageSize(ctx, r.topics[i].full)
+			if err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case l.resized <- resize{i, limit}:
+			}
+		}
+		return nil
+	})
+}
+
+// watchLag measures how much WAL is not confirmed.
+func (r *run) watchLag(ctx context.Context) error {
+	var db *pgx.Conn
+	hangUp := func() {
+		if db != nil {
+			_ = db.Close(context.WithoutCancel(ctx)) // the next answer needs a new one anyway
+			db = nil
+		}
+	}
+	defer hangUp()
+	return every(ctx, lagInterval, func(ctx context.Context) (err error) {
+		if db == nil {
+			if db, err = r.connect(ctx); err != nil {
+				db = nil
+				return err
+			}
+		}
+		slot, err := capture.ReadSlot(ctx, db, r.source.Slot())
+		if err != nil {
+			hangUp()
+			return err
+		}
+		r.report.lag(int64(slot.LagBytes()))
+		return nil
+	})
+}
