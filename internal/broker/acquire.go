@@ -154,6 +154,6 @@ func (p *Pulsar) checkDeduplication(ctx context.Context, q Partition) error {
 		}
 		namespace, _ := splitTopic(q.Topic)
 		return ErrDeduplicationOff.New("%s: its deduplication is %q", q, stats.Deduplication).
-			Fix("pulsar-admin namespaces set-deduplication %s --enable", namespace)
+			Fix("Run `pulsar-admin namespaces set-deduplication %s --enable`.", namespace)
 	}
 }

@@ -12,7 +12,7 @@ var (
 		"Check pulsar.url, that the broker runs, and the network between.")
 	ErrWrongServer = fault.Define("PULSAR_WRONG_SERVER", fault.Environment,
 		"What answers at the address is not a Pulsar broker.",
-		"Pulsar.url needs the broker's binary port (6650, with TLS 6651), pulsar.admin_url its web port (8080, with TLS 8443).")
+		"Give pulsar.url the broker's binary port (6650, with TLS 6651), and pulsar.admin_url its web port (8080, with TLS 8443).")
 	ErrTLS = fault.Define("PULSAR_TLS", fault.Environment,
 		"The TLS connection to the broker failed.",
 		"Check pulsar.ca_file, and that the certificate is valid and names the host.")

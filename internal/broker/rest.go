@@ -217,5 +217,5 @@ func (r *rest) connectFault(err error) error {
 		return ErrWrongServer.Wrap(err, "asking the admin interface at %s", r.base)
 	}
 	return ErrUnreachable.Wrap(err, "asking the admin interface at %s", r.base).
-		Fix("check pulsar.admin_url, that the broker runs, and the network between")
+		Fix("Check pulsar.admin_url, that the broker runs, and the network between.")
 }

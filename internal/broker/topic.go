@@ -70,7 +70,7 @@ func (p *Pulsar) checkPartition(ctx context.Context, q Partition) error {
 		return err
 	case n == 0:
 		return ErrTopicMissing.New("%s exists, but is not partitioned", q.Topic).
-			Fix("delete the topic, or use another name: Runnel's topics are partitioned from the start")
+			Fix("Delete the topic, or use another name: Runnel's topics are partitioned from the start.")
 	case q.Index < 0 || q.Index >= n:
 		return ErrTopicMissing.New("%s has %d partitions, so there is no partition %d", q.Topic, n, q.Index)
 	}

@@ -18,9 +18,9 @@ import (
 // daemon is `runnel run` as a process of its own.
 type daemon struct {
 	cmd    *exec.Cmd
-	log    string // its log file
-	http   string // address of health, metrics and status
-	exited chan error
+	log    string     // its log file
+	http   string     // address of health, metrics and status
+	exited chan error // why it ended; whoever takes it puts it back
 }
 
 // start starts the daemon and waits until it streams. Passwords travel in the
@@ -117,12 +117,12 @@ func (p *daemon) stop(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	select {
-	case <-p.exited:
-		return nil
+	case err := <-p.exited:
+		p.exited <- err
+		return nil // as it was asked to
 	case <-grace.Done():
 		_ = p.cmd.Process.Kill()
-		<-p.exited
-		return fmt.Errorf("the daemon did not stop by itself")
+		return fmt.Errorf("the daemon did not stop by itself: %w", <-p.exited)
 	}
 }
 

@@ -87,7 +87,7 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (d *demo) run(ctx context.Context) error {
+func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
@@ -115,7 +115,10 @@ func (d *demo) run(ctx context.Context) error {
 	defer stopCopying()
 	copyDone := make(chan error, 1)
 	go func() { copyDone <- projection.Run(copying) }()
-	defer func() { stopCopying(); <-copyDone }()
+	defer func() {
+		stopCopying()
+		err = errors.Join(err, <-copyDone)
+	}()
 
 	if err := d.subscribed(ctx, projection, copyDone); err != nil {
 		return err
@@ -132,10 +135,13 @@ func (d *demo) run(ctx context.Context) error {
 			return fmt.Errorf("the orders service: %w", err)
 		}
 	case err := <-copyDone:
-		copyDone <- err
-		return fmt.Errorf("the fulfilment service: %w", err)
+		copyDone <- nil // for the deferred wait
+		stopWorking()
+		return errors.Join(fmt.Errorf("the fulfilment service ended: %w", err), <-worked)
 	case err := <-d.daemon.exited:
-		return fmt.Errorf("the daemon: %w", err)
+		d.daemon.exited <- err
+		stopWorking()
+		return errors.Join(fmt.Errorf("the daemon: %w", err), <-worked)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -158,8 +164,8 @@ func (d *demo) subscribed(ctx context.Context, p *consumers.Projection, done cha
 	for {
 		select {
 		case err := <-done:
-			done <- err
-			return fmt.Errorf("the fulfilment service: %w", err)
+			done <- nil // for the deferred wait
+			return fmt.Errorf("the fulfilment service ended: %w", err)
 		case <-ctx.Done():
 			return fmt.Errorf("the fulfilment service does not connect: %w", ctx.Err())
 		case <-tick.C:

@@ -27,7 +27,7 @@ func newSpeaker(out io.Writer) *speaker { return &speaker{out: out} }
 func (s *speaker) line(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.out, format+"\n", args...)
+	_, _ = fmt.Fprintf(s.out, format+"\n", args...) // a closed terminal is no reason to stop
 }
 
 func (s *speaker) heading(format string, args ...any) {
@@ -45,7 +45,7 @@ func (s *speaker) event(m consumers.Message, took time.Duration) {
 	if time.Since(s.last) < eventPause {
 		return
 	}
-	fmt.Fprintf(s.out, "  %s  %-15s order %-10s partition %d  ordinal %-5d %6.1f ms after its commit  (+%d more)\n",
+	_, _ = fmt.Fprintf(s.out, "  %s  %-15s order %-10s partition %d  ordinal %-5d %6.1f ms after its commit  (+%d more)\n",
 		m.OccurredAt.Local().Format("15:04:05.000"), m.Type, m.AggregateID, m.Partition, m.Ordinal,
 		float64(took.Microseconds())/1000, s.more-1)
 	s.last, s.more = time.Now(), 0

@@ -331,7 +331,7 @@ func TestBrokenCatalog(t *testing.T) {
 	w.cfg.Schemas = t.TempDir()
 	for file, want := range map[string]string{
 		`{"type":"record","name":"A","fields":[]}`: "CATALOG_WITHOUT_EVENTS",
-		`{"type":"record","name":"A","fields":[}`:   "SCHEMA_SYNTAX",
+		`{"type":"record","name":"A","fields":[}`:  "SCHEMA_SYNTAX",
 	} {
 		if err := os.WriteFile(filepath.Join(w.cfg.Schemas, "A.avsc"), []byte(file), 0o600); err != nil {
 			t.Fatal(err)
