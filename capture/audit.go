@@ -43,14 +43,24 @@ type audit struct {
 	result    chan<- Audit
 }
 
+// emptySnapshot shows no transaction: 3 is the first that there can be.
+const emptySnapshot = "3:3:"
+
 // readAudit reads which rows the stream must show. Known as confirmed are those
 // visible in the snapshot saved with the progress; before there is any, those
-// visible in the slot's, which the bootstrap delivers from the table itself.
+// visible in the slot's, which the bootstrap delivers from the table itself;
+// none where it is only inferred that the bootstrap is over.
+//
+// A row that was confirmed may be followed all the same: it may not have been
+// visible yet in a snapshot that was taken after its commit record was written.
 func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (*audit, error) {
 	if cfg.AuditLimit < 0 {
 		return nil, nil
 	}
 	base := rec.snapshot
+	if rec.inferred {
+		base = emptySnapshot
+	}
 	err := conn.QueryRow(ctx, `select snapshot::text from runnel.progress
 		where pipeline = $1 and snapshot is not null`, cfg.Pipeline).Scan(&base)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {

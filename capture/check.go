@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -112,62 +111,6 @@ func checkTables(ctx context.Context, conn *pgx.Conn, role string) error {
 func grantFault(role, what, right, on string) error {
 	return ErrGrant.New("role %s lacks %s on %s", role, right, what).
 		Fix("Run `runnel init` again, or as the owner:\n  GRANT %s ON %s TO %s;", right, on, pgx.Identifier{role}.Sanitize())
-}
-
-// published are the tables that the publication must hold, and no other.
-var published = []string{"runnel.control", "runnel.outbox"}
-
-func checkPublication(ctx context.Context, conn *pgx.Conn, name string) error {
-	var all, insert, update, del, truncate, root bool
-	err := conn.QueryRow(ctx, `select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
-		from pg_publication where pubname = $1`, name).Scan(&all, &insert, &update, &del, &truncate, &root)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrPublication.New("publication %s does not exist", name)
-	}
-	if err != nil {
-		return queryFault(err, "look for the publication")
-	}
-	quoted := pgx.Identifier{name}.Sanitize()
-	if !insert || update || del || truncate || !root {
-		return ErrPublication.New("publication %s must publish inserts only, through the partition root", name).
-			Fix("As its owner:\n  ALTER PUBLICATION %s SET (publish = 'insert', publish_via_partition_root = true);", quoted)
-	}
-	rows, err := conn.Query(ctx, `select schemaname || '.' || tablename, rowfilter is not null,
-			(select count(*) from pg_attribute a where a.attrelid = format('%I.%I', schemaname, tablename)::regclass
-				and a.attnum > 0 and not a.attisdropped and a.attgenerated = '') <> coalesce(cardinality(attnames), 0)
-		from pg_publication_tables where pubname = $1 order by 1`, name)
-	if err != nil {
-		return queryFault(err, "read the publication")
-	}
-	var tables, narrowed []string
-	var table string
-	var filtered, listed bool
-	if _, err := pgx.ForEachRow(rows, []any{&table, &filtered, &listed}, func() error {
-		tables = append(tables, table)
-		if filtered || listed {
-			narrowed = append(narrowed, table)
-		}
-		return nil
-	}); err != nil {
-		return queryFault(err, "read the publication")
-	}
-	set := fmt.Sprintf("As its owner:\n  ALTER PUBLICATION %s SET TABLE runnel.outbox, runnel.control;", quoted)
-	if all {
-		return ErrPublication.New("publication %s is for all tables", name)
-	}
-	for _, want := range published {
-		if !slices.Contains(tables, want) {
-			return ErrPublication.New("publication %s lacks %s", name, want).Fix("%s", set)
-		}
-	}
-	if len(tables) != len(published) {
-		return ErrPublication.New("publication %s holds other tables: %s", name, strings.Join(tables, ", ")).Fix("%s", set)
-	}
-	if len(narrowed) > 0 {
-		return ErrPublication.New("publication %s has a row filter or a column list on %s",
-			name, strings.Join(narrowed, ", ")).Fix("%s", set)
-	}
-	return nil
 }
 
 // senderTimeout reads wal_sender_timeout on the replication connection, where

@@ -19,7 +19,7 @@ type relation struct {
 type relationKind uint8
 
 const (
-	relationOther relationKind = iota // not ours: skipped and not counted
+	relationOther relationKind = iota // not ours: may be announced, but holds no rows
 	relationOutbox
 	relationControl
 )
@@ -29,8 +29,10 @@ const (
 // Invariants:
 //  1. Inputs come as (Begin Row* Commit | WALEnd)*.
 //  2. A row's index counts the outbox rows of its transaction from 0. Rows of
-//     runnel.control, and of tables that are not ours, are not counted.
+//     runnel.control are not counted.
 //  3. No input is added by a message that is refused.
+//  4. A row of another table is refused: it may be the outbox's, under the name
+//     of its partition, and to skip it would confirm it.
 type decoder struct {
 	epoch     uint32
 	pipeline  string
@@ -125,7 +127,7 @@ func (d *decoder) insert(m []byte, b *batcher) error {
 	}
 	switch d.rel.kind {
 	case relationOther:
-		return nil
+		return d.stranger()
 	case relationControl:
 		return d.control(m[6:])
 	}
@@ -143,6 +145,17 @@ func (d *decoder) insert(m []byte, b *batcher) error {
 		d.audit.strike(in.Event.ID)
 	}
 	return nil
+}
+
+// stranger refuses a row of a table that is not ours.
+func (d *decoder) stranger() error {
+	return ErrPublication.New("the stream holds a row of %.200s", d.rel.name).
+		At("%s", position.Position{Epoch: d.epoch, LSN: d.lsn, Index: d.index}).
+		Fix("As the owner of the publication:\n" +
+			"  ALTER PUBLICATION runnel SET (publish = 'insert', publish_via_partition_root = true);\n" +
+			"  ALTER PUBLICATION runnel SET TABLE runnel.outbox, runnel.control;\n" +
+			"Rows written before that stay in the stream as they are. Those of the outbox are still in its table, " +
+			"which is what a repair publishes from.")
 }
 
 // tuple reads an outbox row into e.

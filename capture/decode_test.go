@@ -15,7 +15,7 @@ import (
 )
 
 // primed is a decoder that knows the outbox (1), the control table (2) and a
-// table that is not ours (3).
+// partition (3), which the server announces beside its root.
 func primed(t testing.TB) *decoder {
 	t.Helper()
 	d := newDecoder(3, "p")
@@ -23,7 +23,7 @@ func primed(t testing.TB) *decoder {
 	for _, m := range [][]byte{
 		relationMessage(1, "outbox", outboxOrder, outboxColumns),
 		relationMessage(2, "control", controlOrder, controlColumns),
-		relationMessage(3, "other", []string{"xid"}, outboxColumns),
+		relationMessage(3, "outbox_p20260101", outboxOrder, outboxColumns),
 	} {
 		if err := d.decode(m, &b); err != nil {
 			t.Fatal(err)
@@ -43,7 +43,6 @@ func TestDecodeTransaction(t *testing.T) {
 		beginMessage(100),
 		[]byte("O12345678x\x00"), []byte("Y"), []byte("M"),
 		insertMessage(1, sampleRow([]byte("one"))),
-		insertMessage(3, [][]byte{int64Cell(1)}),            // not ours: not counted
 		insertMessage(2, controlRow("another", "whatever")), // not ours to obey, not counted
 		insertMessage(1, sampleRow([]byte("two"))),
 		commitMessage(100, 148),
@@ -118,6 +117,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"truncated":           {short[:len(short)-1], ErrStream},
 		"trailing":            {append(append([]byte(nil), short...), 0), ErrStream},
 		"fewer columns":       {insertMessage(1, row[1:]), ErrStream},
+		"row of a partition":  {insertMessage(3, row), ErrPublication},
 		"unannounced":         {insertMessage(9, row), ErrStream},
 		"wrong width":         {insertMessage(1, wide), ErrStream},
 		"text format":         {text, ErrStream},

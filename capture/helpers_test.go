@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
@@ -45,7 +45,10 @@ func newFixture(t testing.TB) *fixture {
 
 func (f *fixture) open(t testing.TB) *Source {
 	t.Helper()
-	s, err := Open(t.Context(), f.config)
+	// Making a slot waits for every transaction of the cluster, other tests' too.
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s, err := Open(ctx, f.config)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
@@ -56,17 +59,6 @@ func (f *fixture) open(t testing.TB) *Source {
 // insertSQL inserts rows n = $1 .. $2 for key $3; the payload tells them apart.
 const insertSQL = `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
 	select 'order', $3::text, 'OrderPlaced', 2, convert_to('{"n": ' || n || '}', 'UTF8') from generate_series($1::int, $2::int) n`
-
-func insert(ctx context.Context, t testing.TB, db interface {
-	QueryRow(context.Context, string, ...any) pgx.Row
-}, from, to int, key string) {
-	t.Helper()
-	var one int
-	err := db.QueryRow(ctx, "with x as ("+insertSQL+" returning 1) select count(*) from x", from, to, key).Scan(&one)
-	if err != nil {
-		t.Fatalf("insert: %v", err)
-	}
-}
 
 func (f *fixture) insert(t testing.TB, from, to int, key string) {
 	t.Helper()
@@ -121,7 +113,7 @@ func start(t testing.TB, s *Source) *running {
 		r.err = s.Run(ctx, r.out)
 		close(r.out)
 	}()
-	t.Cleanup(func() { cancel(); <-r.ended })
+	t.Cleanup(func() { cancel(); r.awaitEnd() })
 	return r
 }
 
@@ -199,13 +191,39 @@ func (r *running) stop() error {
 
 func (r *running) wait() error {
 	r.t.Helper()
+	r.awaitEnd()
+	r.Close()
+	return r.err
+}
+
+// awaitEnd shows, if Run does not end, where it is.
+func (r *running) awaitEnd() {
+	r.t.Helper()
 	select {
 	case <-r.ended:
 	case <-time.After(patience):
-		r.t.Fatal("Run did not end")
+		stacks := make([]byte, 1<<20)
+		r.t.Fatalf("Run did not end:\n%s", stacks[:runtime.Stack(stacks, true)])
 	}
-	r.Close()
-	return r.err
+}
+
+// awaitFree waits until no process holds the slot.
+func (f *fixture) awaitFree(t testing.TB) {
+	t.Helper()
+	pgtest.Eventually(t, patience, func() bool {
+		return pgtest.Value[bool](t, f.DB, "select not active from pg_replication_slots where slot_name = $1", f.config.Slot)
+	}, "the slot is still in use")
+}
+
+// confirmedFlush is where the slot stands.
+func (f *fixture) confirmedFlush(t testing.TB) uint64 {
+	t.Helper()
+	lsn, err := parseLSN(pgtest.Value[string](t, f.DB,
+		"select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", f.config.Slot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lsn
 }
 
 func (r *running) mustStop() {

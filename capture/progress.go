@@ -41,15 +41,27 @@ type Saved struct {
 // (what may be dropped), for the start audit, and for when a topic's tail was
 // trimmed. It belongs to one goroutine.
 //
-// Invariant: everything visible in a saved snapshot has a commit LSN below the
-// saved LSN, which is confirmed. A snapshot is therefore taken before the LSN,
-// and saved only when that LSN is confirmed. Both only ever move forward.
+// Make it before Source.Run is called.
+//
+// Invariants:
+//  1. Everything visible in a saved snapshot has a commit LSN below the saved
+//     LSN, which is confirmed. A snapshot is therefore taken before the LSN,
+//     and saved only when that LSN is confirmed. Both only ever move forward.
+//     The converse does not hold: a transaction may stay invisible for long
+//     after its commit record is in the WAL (it waits for a standby, say), so
+//     one that the snapshot does not show may be confirmed too.
+//  2. Nothing is saved once the publication was changed: a row that was left
+//     out of the stream would count as confirmed.
 type Progress struct {
 	cfg    settings
 	conn   *pgx.Conn
 	sample sample
 	saved  map[tailKey]position.Stamp
 	last   time.Time // when it was last saved
+
+	// publication is its state when this was made: the one that Source.Open
+	// saw, or Source.Run fails.
+	publication string
 }
 
 type sample struct {
@@ -72,7 +84,12 @@ func NewProgress(ctx context.Context, config Config) (*Progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Progress{cfg: cfg, conn: conn, saved: make(map[tailKey]position.Stamp)}, nil
+	p := &Progress{cfg: cfg, conn: conn, saved: make(map[tailKey]position.Stamp)}
+	if p.publication, err = readPublication(ctx, conn, cfg.Publication); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // Close ends the connection. Call it after Run has returned.
@@ -118,7 +135,8 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 // Run saves progress until ctx ends, and once more then if it can. confirmed
 // gives the LSN below which every transaction is durable elsewhere; tails the
 // partitions' tails, of which only changed ones are written. Both are called
-// from this goroutine.
+// from this goroutine. It ends with ErrPublication when the publication was
+// changed since NewProgress.
 func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
@@ -142,6 +160,14 @@ func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func(
 }
 
 func (p *Progress) step(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
+	// After the sample was taken, so that what it shows was written before.
+	publication, err := readPublication(ctx, p.conn, p.cfg.Publication)
+	if err != nil {
+		return err
+	}
+	if err := unchanged(p.cfg.Publication, p.publication, publication); err != nil {
+		return err
+	}
 	if p.sample.lsn != 0 && confirmed() >= p.sample.lsn {
 		changed := p.changed(tails())
 		if len(changed) > 0 || time.Since(p.last) >= idleInterval {
@@ -158,8 +184,9 @@ func (p *Progress) step(ctx context.Context, confirmed func() uint64, tails func
 }
 
 // take samples. In one statement, the snapshot is taken before the functions
-// of its list are called; a transaction becomes visible after its commit
-// record is in the WAL.
+// of its list are called; a transaction becomes visible only after its commit
+// record is in the WAL, maybe long after. So what the snapshot shows committed
+// below the LSN, but not all that committed below it is shown.
 func (p *Progress) take(ctx context.Context) error {
 	var lsn string
 	err := p.conn.QueryRow(ctx, `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text`).
@@ -191,6 +218,11 @@ func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
 			snapshot = excluded.snapshot, updated_at = excluded.updated_at
 		where runnel.progress.confirmed_lsn <= excluded.confirmed_lsn`,
 		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String(), p.sample.snapshot)
+	// What is confirmed beyond the slot's beginning holds the rows from before
+	// it. Where Open inferred that, this is what settles it: see ensureSlot.
+	batch.Queue(`update runnel.pipeline set snapshot_done = true
+		where name = $1 and not snapshot_done and consistent_point < $2::text::pg_lsn`,
+		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String())
 	for _, t := range changed {
 		batch.Queue(`insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
 			values ($1, $2, $3, $4, $5)

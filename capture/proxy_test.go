@@ -16,6 +16,7 @@ import (
 type proxy struct {
 	mu     sync.Mutex
 	frozen bool
+	closed bool
 	slice  int
 	conns  []net.Conn
 }
@@ -44,9 +45,9 @@ func (f *fixture) through(t *testing.T, p *proxy) string {
 				_ = front.Close()
 				continue
 			}
-			p.mu.Lock()
-			p.conns = append(p.conns, front, back)
-			p.mu.Unlock()
+			if !p.keep(front, back) {
+				return
+			}
 			wg.Go(func() { p.copy(back, front) })
 			wg.Go(func() { p.copy(front, back) })
 		}
@@ -54,6 +55,7 @@ func (f *fixture) through(t *testing.T, p *proxy) string {
 	t.Cleanup(func() {
 		_ = l.Close()
 		p.mu.Lock()
+		p.closed = true
 		for _, c := range p.conns {
 			_ = c.Close()
 		}
@@ -62,6 +64,21 @@ func (f *fixture) through(t *testing.T, p *proxy) string {
 	})
 	u.Host = l.Addr().String()
 	return u.String()
+}
+
+// keep has the connections closed when the test ends, or now if it has ended:
+// pgx asks the server to cancel on a connection of its own, at any time.
+func (p *proxy) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		return false
+	}
+	p.conns = append(p.conns, conns...)
+	return true
 }
 
 func (p *proxy) copy(to, from net.Conn) {
@@ -115,6 +132,7 @@ func TestHalfOpen(t *testing.T) {
 	}
 	// The server still thinks that its connection lives: end it.
 	f.Exec(t, "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active", r.Slot())
+	f.awaitFree(t)
 	f.config = direct
 	again := follow(t, f.open(t))
 	pgtest.Eventually(t, patience, func() bool { return strings.HasSuffix(payloads(again.received()), "2") })

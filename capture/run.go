@@ -16,6 +16,7 @@ import (
 const (
 	startLimit = 30 * time.Second // for the answer to START_REPLICATION
 	markLimit  = 10 * time.Second // for recording the end of the bootstrap
+	lookLimit  = 10 * time.Second // for looking at slot and publication
 )
 
 var errAlreadyRan = errors.New("capture: a Source runs once")
@@ -45,6 +46,7 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 		Source: s, ctx: ctx, out: out, pid: hijacked.PID,
 		wire: newWire(hijacked.Conn), decoder: newDecoder(s.epoch, s.cfg.Pipeline),
 		tick: time.NewTicker(s.statusInterval), pace: newPacer(hijacked.Conn),
+		settled: s.rec.done,
 	}
 	r.decoder.audit = s.missed.report(s.audited)
 	s.missed = nil
@@ -75,10 +77,11 @@ type run struct {
 
 	tick       *time.Ticker // wakes a blocked send
 	nextStatus time.Time
-	marking    chan error // result of SnapshotDone; nil: not under way
-	delivered  bool       // the rows from before the slot were handed over
-	sent       int64      // when the newest message was, by the server's clock
-	broken     bool       // the connection is of no use any more
+	marking    *marking // nil: not under way
+	delivered  bool     // the rows from before the slot were handed over
+	settled    bool     // that they are confirmed is recorded
+	sent       int64    // when the newest message was, by the server's clock
+	broken     bool     // the connection is of no use any more
 }
 
 func (r *run) stream() error {
@@ -174,9 +177,7 @@ func (r *run) take() error {
 	if err := r.status(false); err != nil {
 		return err
 	}
-	r.sqlMu.Lock()
-	now, err := ReadSlot(r.ctx, r.sql, r.cfg.Slot)
-	r.sqlMu.Unlock()
+	now, publication, err := r.look()
 	if err != nil {
 		return err
 	}
@@ -186,7 +187,21 @@ func (r *run) take() error {
 	if now.ConfirmedFlush != r.flushed {
 		return errMoved(r.cfg.Slot, r.flushed, now.ConfirmedFlush)
 	}
-	return nil
+	return unchanged(r.cfg.Publication, r.publication, publication)
+}
+
+// look reads the slot and the publication's state. The server may have died
+// without a word since Open, so it has a limit.
+func (r *run) look() (slot Slot, publication string, err error) {
+	ctx, cancel := context.WithTimeout(r.ctx, lookLimit)
+	defer cancel()
+	r.sqlMu.Lock()
+	defer r.sqlMu.Unlock()
+	if slot, err = ReadSlot(ctx, r.sql, r.cfg.Slot); err != nil {
+		return Slot{}, "", err
+	}
+	publication, err = readPublication(ctx, r.sql, r.cfg.Publication)
+	return slot, publication, err
 }
 
 // awaitCopy waits for the answer to START_REPLICATION.
@@ -312,39 +327,16 @@ func (r *run) hand(b *router.Batch) error {
 	}
 }
 
-// status sends what is confirmed.
+// status sends what may be confirmed.
 func (r *run) status(wantReply bool) error {
 	if err := r.mark(); err != nil {
 		return err
 	}
 	now := time.Now()
 	r.nextStatus = now.Add(r.statusInterval)
-	if err := r.wire.status(r.confirmed.Load(), now, wantReply); err != nil {
+	if err := r.wire.status(r.confirmable(), now, wantReply); err != nil {
 		r.broken = true
 		return err
-	}
-	return nil
-}
-
-// mark records the end of the bootstrap when it is confirmed, in a goroutine:
-// a slow answer must not hold up the status messages.
-func (r *run) mark() error {
-	switch {
-	case r.marking != nil:
-		select {
-		case err := <-r.marking:
-			r.marking = nil
-			return err
-		default:
-		}
-	case r.delivered && r.confirmed.Load() >= r.rec.consistentPoint:
-		r.delivered = false
-		r.marking = make(chan error, 1)
-		go func(result chan<- error) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), markLimit)
-			defer cancel()
-			result <- r.SnapshotDone(ctx)
-		}(r.marking)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type record struct {
 	consistentPoint uint64
 	snapshot        string // pg_snapshot: what was committed before the slot
 	done            bool   // all rows of the snapshot are confirmed
+	inferred        bool   // done is not recorded, but follows from the slot's position
 	created         time.Time
 }
 
@@ -48,7 +49,15 @@ func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, 
 //	no        yes, nothing published  drop it and make it anew
 //	no        no, nothing published   make it
 //	no        something published     SLOT_MISSING: the record was removed
-func (s *Source) ensureSlot(ctx context.Context) error {
+//
+// A lock makes one process at a time look, make and record: a slot that another
+// has made and not yet recorded looks like one left behind.
+func (s *Source) ensureSlot(ctx context.Context) (err error) {
+	unlock, err := s.lockPipeline(ctx, lockWait)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	rec, err := readRecord(ctx, s.sql, s.cfg.Pipeline)
 	if err != nil {
 		return err
@@ -75,11 +84,21 @@ func (s *Source) ensureSlot(ctx context.Context) error {
 		if err := st.usable(); err != nil {
 			return err
 		}
-		s.rec, s.start = rec, st.ConfirmedFlush
-		if !rec.done {
+		s.rec, s.start, s.flushed = rec, st.ConfirmedFlush, st.ConfirmedFlush
+		switch {
+		case rec.done:
+		case st.ConfirmedFlush > rec.consistentPoint:
+			// A slot begins at its consistent point, and goes on only by what
+			// was confirmed: the rows from before it, which come first, are
+			// then confirmed too, and the process ended before it recorded
+			// that. To begin with them again is not possible: the slot does
+			// not replay what followed them. In case a person moved the slot,
+			// the audit follows them, and it is recorded that they are done
+			// when progress is saved, which comes after the audit.
+			rec.done, rec.inferred = true, true
+		default:
 			s.start = rec.consistentPoint - 1
 		}
-		s.flushed = st.ConfirmedFlush
 		return nil
 	}
 	if err := s.refuseIfPublished(ctx); err != nil {
@@ -95,6 +114,48 @@ func (s *Source) ensureSlot(ctx context.Context) error {
 		}
 	}
 	return s.createSlot(ctx)
+}
+
+const (
+	lockWait  = 5 * time.Second // for another process that makes the slot
+	lockEvery = 50 * time.Millisecond
+)
+
+// lockPipeline takes the pipeline's lock for this session, waiting for at most
+// limit. It is asked for again and again, because a statement that waits would
+// be a transaction, which the making of the slot waits for.
+func (s *Source) lockPipeline(ctx context.Context, limit time.Duration) (unlock func() error, err error) {
+	const key = `(hashtextextended('runnel.pipeline ' || $1::text, 0))`
+	tick := time.NewTicker(lockEvery)
+	defer tick.Stop()
+	for deadline := time.Now().Add(limit); ; {
+		var mine bool
+		if err := s.sql.QueryRow(ctx, `select pg_try_advisory_lock`+key, s.cfg.Pipeline).Scan(&mine); err != nil {
+			return nil, queryFault(err, "lock the pipeline")
+		}
+		if mine {
+			break
+		}
+		if time.Now().After(deadline) {
+			return nil, ErrSlotBusy.New("another process is looking at slot %s or making it", s.cfg.Slot)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return func() error {
+		if s.sql.IsClosed() {
+			return nil // and the lock is gone with it
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+		defer cancel()
+		if _, err := s.sql.Exec(ctx, `select pg_advisory_unlock`+key, s.cfg.Pipeline); err != nil {
+			return queryFault(err, "unlock the pipeline")
+		}
+		return nil
+	}, nil
 }
 
 // refuseIfPublished stops the making of a slot for a pipeline that has
@@ -169,13 +230,19 @@ func (s *Source) createSlot(ctx context.Context) error {
 }
 
 // readExported reads, within the slot's snapshot, which transactions it sees.
+//
+// Transactions that rolled back while the slot was made can leave its xmax
+// below its xmin, a text that pg_snapshot refuses. What lies between has ended,
+// and is below xmin, which decides first: with xmax at xmin it says the same.
 func (s *Source) readExported(ctx context.Context, name string) (snapshot string, err error) {
 	err = pgx.BeginTxFunc(ctx, s.sql, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// The name is the server's own; the statement takes no parameters.
 		if _, err := tx.Exec(ctx, "set transaction snapshot "+quoteLiteral(name)); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&snapshot)
+		return tx.QueryRow(ctx, `select case when pg_snapshot_xmin(s) > pg_snapshot_xmax(s)
+			then format('%s:%s:', pg_snapshot_xmin(s), pg_snapshot_xmin(s)) else s::text end
+			from pg_current_snapshot() s`).Scan(&snapshot)
 	})
 	if err != nil {
 		return "", queryFault(err, "read the slot's snapshot")
@@ -233,6 +300,8 @@ func (s *Source) busy(ctx context.Context, cause error) error {
 	var user, application, address *string
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
 	err := s.sql.QueryRow(ctx, `select a.pid, a.usename::text, a.application_name, host(a.client_addr)
 		from pg_replication_slots r join pg_stat_activity a on a.pid = r.active_pid where r.slot_name = $1`,
 		s.cfg.Slot).Scan(&pid, &user, &application, &address)

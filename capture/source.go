@@ -22,6 +22,10 @@ import (
 //     anything is published.
 //  4. The position at which Run starts is the one that StartLSN gave: if the
 //     slot moved in between, Run ends with an error.
+//  5. The slot passes the consistent point only after the record says that
+//     the rows from before it are confirmed: it would not replay what a start
+//     without that mark begins with.
+//  6. The publication is, when Run has the slot, the one that Open checked.
 //
 // Confirm, Started, Audited and the getters are safe from any goroutine.
 type Source struct {
@@ -40,6 +44,8 @@ type Source struct {
 	start   uint64 // lowest LSN that Run may replay
 	flushed uint64 // the slot's confirmed_flush when opened
 	missed  *audit // what the stream must show; nil: nothing
+
+	publication string // its state when opened, before it was checked
 
 	statusInterval time.Duration
 	confirmed      atomic.Uint64
@@ -81,6 +87,9 @@ func (s *Source) open(ctx context.Context) (err error) {
 		return queryFault(err, "prepare the session")
 	}
 	if err := checkTables(ctx, s.sql, sv.role); err != nil {
+		return err
+	}
+	if s.publication, err = readPublication(ctx, s.sql, s.cfg.Publication); err != nil {
 		return err
 	}
 	if err := checkPublication(ctx, s.sql, s.cfg.Publication); err != nil {
@@ -149,7 +158,8 @@ func (s *Source) Confirmed() uint64 { return s.confirmed.Load() }
 
 // SnapshotDone records that every row from before the slot is confirmed, so
 // that the next start does not select them again. It is idempotent. Run calls
-// it by itself once it delivered those rows and their commit is confirmed.
+// it by itself once it delivered those rows and their commit is confirmed, and
+// tells the server of nothing beyond them before.
 func (s *Source) SnapshotDone(ctx context.Context) error {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()

@@ -135,13 +135,13 @@ func TestCommitOrder(t *testing.T) {
 	r.mustStop()
 }
 
-// TestHugeTransaction: 200,000 rows in one transaction, in batches of bounded
+// TestHugeTransaction: 60,000 rows in one transaction, in batches of bounded
 // size, with nothing but the batches held.
 func TestHugeTransaction(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(t)
 	f.unchecked(t)
-	const n = 200_000
+	const n = 60_000
 	f.insert(t, 1, n, "huge")
 	r := start(t, s)
 	defer func() { r.cancel(); drain(r); close(r.ended) }()
@@ -178,7 +178,7 @@ func TestHugeRow(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(t)
 	f.insert(t, 1, 1, "small")
-	const size = 24 << 20
+	const size = 4 << 20
 	f.Exec(t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
 		values ('order', 'huge', 'OrderPlaced', 2, convert_to(repeat('x', $1), 'UTF8'))`, size)
 	f.insert(t, 3, 3, "small")
@@ -259,11 +259,12 @@ func TestBlockedOutput(t *testing.T) {
 	if s.statusInterval > time.Second/3 {
 		t.Fatalf("status every %s", s.statusInterval)
 	}
+	f.unchecked(t)
 	f.insert(t, 1, 50_000, "a")
 	r := start(t, s)
 	<-s.Started()
 	pid := pgtest.Value[int32](t, f.DB, "select active_pid from pg_replication_slots where slot_name = $1", s.Slot())
-	blocked := time.NewTimer(3 * time.Second)
+	blocked := time.NewTimer(2 * time.Second)
 	<-blocked.C
 	r.auto = true
 	go func() { defer close(r.ended); r.consume() }()

@@ -202,7 +202,8 @@ func startProjection(t *testing.T, p *consumers.Projection) *running {
 	t.Cleanup(func() {
 		cancel()
 		select {
-		case <-r.done:
+		case err := <-r.done:
+			t.Logf("Run ended: %v", err)
 		case <-time.After(patience):
 			t.Error("Run did not stop")
 		}

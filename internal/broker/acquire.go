@@ -84,6 +84,11 @@ func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, w
 		if !errors.Is(err, ErrNotOwner) {
 			return err
 		}
+		// A broker may keep a producer of a topic that was terminated while it
+		// sent; no wait ends that.
+		if now, err := p.internalStats(ctx, r.Partition); err == nil && now.State == stateTerminated {
+			return ErrTopicTerminated.New("%s", r.Partition)
+		}
 		holder := p.holder(ctx, r.Partition)
 		if waiting != nil && holder != told {
 			waiting(holder)

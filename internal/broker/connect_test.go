@@ -118,7 +118,10 @@ func TestDialFaults(t *testing.T) {
 		"closes at once":          {Config{URL: "pulsar://" + listen(t, plain(t), func(net.Conn) {})}, ErrUnreachable},
 		"another protocol":        {Config{URL: "pulsar://" + listen(t, plain(t), answer(frame(7, nil)))}, ErrWrongServer},
 		"TLS where there is none": {Config{URL: "pulsar+ssl://" + httpPort}, ErrWrongServer},
-		"none where there is TLS": {Config{URL: "pulsar://127.0.0.1:" + securePort}, ErrWrongServer},
+		"closes without an alert": {Config{URL: "pulsar://127.0.0.1:" + securePort}, ErrUnreachable}, // Go's TLS
+		"none where there is TLS": {Config{URL: "pulsar://" + listen(t, plain(t), answer([]byte("\x15\x03\x03\x00\x02\x02\x46")))}, ErrWrongServer},
+		"says a word and closes":  {Config{URL: "pulsar://" + listen(t, plain(t), answer([]byte("hi")))}, ErrWrongServer},
+		"closes amid a greeting":  {Config{URL: "pulsar://" + listen(t, plain(t), answer(connected[:9]))}, ErrUnreachable},
 		"an unknown authority":    {Config{URL: "pulsar+ssl://127.0.0.1:" + securePort}, ErrTLS},
 		"another host's name":     {Config{URL: "pulsar+ssl://localhost:" + securePort, CAFile: ca}, ErrTLS},
 		"not authenticated":       {Config{URL: refusing(codeAuthentication)}, ErrUnauthorized},

@@ -137,7 +137,7 @@ func (r *rest) call(ctx context.Context, method, path string, body, out any) (bo
 	if _, ok := out.(*string); ok {
 		req.Header.Set("Accept", "*/*") // some answers are plain text only
 	}
-	resp, data, err := r.exchange(req)
+	code, data, err := r.exchange(req)
 	if err != nil {
 		if r.life.Err() != nil && caller.Err() == nil {
 			err = errClosed()
@@ -147,8 +147,8 @@ func (r *rest) call(ctx context.Context, method, path string, body, out any) (bo
 	if len(data) > maxAnswer {
 		return false, ErrAdmin.New("%s %s answered with more than %d bytes", method, path, maxAnswer)
 	}
-	if resp.StatusCode/100 != 2 {
-		return false, answerFault(method, path, resp.StatusCode, data)
+	if code/100 != 2 {
+		return false, answerFault(method, path, code, data)
 	}
 	if out == nil || len(data) == 0 {
 		return len(data) > 0, nil
@@ -163,15 +163,16 @@ func (r *rest) call(ctx context.Context, method, path string, body, out any) (bo
 	return true, nil
 }
 
-// exchange sends a request and reads the answer, of maxAnswer+1 bytes at most.
-func (r *rest) exchange(req *http.Request) (*http.Response, []byte, error) {
+// exchange sends a request and returns the answer's status and its body, of
+// maxAnswer+1 bytes at most.
+func (r *rest) exchange(req *http.Request) (int, []byte, error) {
 	resp, err := r.http.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	return resp, data, err
+	return resp.StatusCode, data, err
 }
 
 // answerFault gives a failed request its code.

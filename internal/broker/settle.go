@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// stateTerminated is ledgerStats.State of a topic that accepts no more.
+const stateTerminated = "Terminated"
+
 // settle waits until what earlier owners sent is stored or lost: two readings
 // without pending adds and with the same last entry. An add is queued before
 // it is counted, so this proves little alone; the probe proves the rest.
@@ -17,7 +20,7 @@ func (p *Pulsar) settle(ctx context.Context, q Partition) (ledgerStats, error) {
 		if now, err = p.internalStats(ctx, q); err != nil {
 			break
 		}
-		if now.State == "Terminated" {
+		if now.State == stateTerminated {
 			return now, ErrTopicTerminated.New("%s", q)
 		}
 		if before.Pending == 0 && now.Pending == 0 && now.last == before.last && now.Added == before.Added {
