@@ -88,6 +88,7 @@ func (s *scene) pump(who int, c broker.Consumer, out chan<- delivery) {
 	for {
 		m, err := c.Receive(s.ctx)
 		if err != nil {
+			s.Logf("consumer %d receives no more: %v", who, err)
 			return
 		}
 		at, err := m.Stamp()
@@ -108,6 +109,7 @@ func (s *scene) pump(who int, c broker.Consumer, out chan<- delivery) {
 func (s *scene) until(in <-chan delivery, from, to int) delivery {
 	s.Helper()
 	next := map[int]int{}
+	s.Logf("waiting for messages %d to %d", from, to)
 	for {
 		select {
 		case d := <-in:
