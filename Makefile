@@ -26,7 +26,7 @@ build: bin/runnel ## build bin/runnel
 
 # go build knows best what is up to date.
 bin/runnel: FORCE
-	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $@ ./cmd/runnel
+	@go build -trimpath -ldflags "-X github.com/runnel-cdc/runnel/internal/cli.version=$(VERSION)" -o $@ ./cmd/runnel
 
 bin/withstack: FORCE
 	@go build -o $@ ./internal/devstack/cmd/withstack

@@ -16,7 +16,7 @@ var (
 		"Add the event's .avsc to the catalog and apply it; the pipeline goes on by itself.")
 	ErrUnencodable = fault.Define("EVENT_UNENCODABLE", fault.Runtime,
 		"An outbox row's payload does not fit its schema.",
-		"Apply a catalog whose schema the payload fits; the cause names the place.")
+		"The cause names the place. Correct the writer; for the event itself, apply a catalog whose schema the payload fits, and mind that every consumer of the topic gets that schema.")
 	ErrHeaders = fault.Define("EVENT_HEADERS_INVALID", fault.Runtime,
 		"An outbox row's headers are not a flat JSON object of strings, or use a reserved name.",
 		"Headers hold only text values; id, type and position are reserved.")

@@ -27,6 +27,9 @@ func (v versionResult) text(p *printer) {
 	p.line("%s %s", v.Go, v.Platform)
 }
 
+// version is set by the linker: see the Makefile.
+var version string
+
 // buildVersion reads what the linker recorded.
 func buildVersion() versionResult {
 	v := versionResult{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
@@ -36,6 +39,9 @@ func buildVersion() versionResult {
 	}
 	if m := info.Main.Version; m != "" && m != "(devel)" {
 		v.Version = m
+	}
+	if version != "" {
+		v.Version = version
 	}
 	for _, s := range info.Settings {
 		switch s.Key {

@@ -18,12 +18,12 @@ type metrics struct {
 	state          *prometheus.GaugeVec
 	published      *prometheus.CounterVec
 	lag            prometheus.Gauge
-	oldest         prometheus.Gauge
 	inFlightEvents prometheus.Gauge
 	inFlightBytes  prometheus.Gauge
 }
 
-func newMetrics(version string) *metrics {
+// newMetrics makes the metrics; oldest is asked when they are read.
+func newMetrics(version string, oldest func() float64) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		runs: prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_runs_total",
@@ -38,17 +38,17 @@ func newMetrics(version string) *metrics {
 			Help: "Events acknowledged by the broker, by topic."}, []string{"topic"}),
 		lag: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_wal_lag_bytes",
 			Help: "Bytes of WAL written and not confirmed."}),
-		oldest: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_oldest_unpublished_seconds",
-			Help: "Age of the oldest committed transaction received and not confirmed."}),
 		inFlightEvents: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_events",
 			Help: "Events queued or sent and not acknowledged."}),
 		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_bytes",
 			Help: "Bytes of events queued or sent and not acknowledged."}),
 	}
+	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "runnel_oldest_unpublished_seconds",
+		Help: "Age of the oldest committed transaction received and not confirmed."}, oldest)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
 		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.lag, m.oldest,
+	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.lag, age,
 		m.inFlightEvents, m.inFlightBytes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -86,17 +86,30 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			pause = min(2*pause, longPause)
 		}
 		wait = wait/2 + rand.N(wait/2) // so that two daemons do not move in step
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		p.pause(ctx, wait)
 	}
+}
+
+// pause waits, and goes on measuring the lag: alarms must not rest on a number
+// from before the halt.
+func (p *Pipeline) pause(ctx context.Context, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	r := p.newRun()
+	var err error
+	if r.postgres, err = p.cfg.Postgres(); err == nil {
+		_ = r.watchLag(ctx) // a server that does not answer is the run's to report
+	}
+	<-ctx.Done()
+}
+
+func (p *Pipeline) newRun() *run {
+	return &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report}
 }
 
 // runOnce makes one run.
 func (p *Pipeline) runOnce(ctx context.Context) error {
-	r := &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report}
-	err := r.run(ctx)
+	err := p.newRun().run(ctx)
 	if err == nil && ctx.Err() == nil {
 		err = errors.New("the run ended without an error")
 	}

@@ -60,6 +60,7 @@ type reporter struct {
 
 	mu       sync.Mutex
 	st       Status
+	oldest   int64             // commit time of the oldest unpublished transaction, microseconds since 1970; 0: none
 	held     map[string]string // partitions that are waited for, with their holders
 	resuming time.Time         // when a run began to stream after a halt that it has not proved over; zero: none
 }
@@ -69,17 +70,32 @@ type reporter struct {
 const provenAfter = 5 * time.Second
 
 func newReporter(cfg Config) *reporter {
-	return &reporter{
-		metrics: newMetrics(cfg.Version),
-		st:      Status{Pipeline: cfg.Name, State: Starting, Since: time.Now()},
-		held:    make(map[string]string),
+	r := &reporter{
+		st:   Status{Pipeline: cfg.Name, State: Starting, Since: time.Now()},
+		held: make(map[string]string),
 	}
+	r.metrics = newMetrics(cfg.Version, func() float64 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.age()
+	})
+	return r
+}
+
+// age is that of the oldest unpublished transaction, in seconds. It grows on
+// while the pipeline is halted. mu is held.
+func (r *reporter) age() float64 {
+	if r.oldest == 0 {
+		return 0
+	}
+	return max(0, time.Since(time.UnixMicro(r.oldest)).Seconds())
 }
 
 func (r *reporter) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.st
+	st.OldestSeconds = r.age()
 	st.Topics = append([]TopicStatus(nil), st.Topics...)
 	return st
 }
@@ -216,13 +232,9 @@ func (r *reporter) publish(l *loop) {
 		r.resume(false)
 	}
 	events, bytes := l.state.InFlight()
-	age := 0.0
-	if at, ok := l.state.OldestUnpublished(); ok && at > 0 {
-		age = max(0, time.Since(time.UnixMicro(at)).Seconds())
-	}
+	oldest, _ := l.state.OldestUnpublished()
 	r.metrics.inFlightEvents.Set(float64(events))
 	r.metrics.inFlightBytes.Set(float64(bytes))
-	r.metrics.oldest.Set(age)
 	topics := make([]TopicStatus, len(l.topics))
 	var total uint64
 	for i := range l.topics {
@@ -238,7 +250,7 @@ func (r *reporter) publish(l *loop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.st.Confirmed = formatLSN(l.state.Confirmed())
-	r.st.InFlightEvents, r.st.InFlightBytes, r.st.OldestSeconds = events, bytes, age
+	r.st.InFlightEvents, r.st.InFlightBytes, r.oldest = events, bytes, oldest
 	r.st.Published, r.st.Topics = total, topics
 }
 

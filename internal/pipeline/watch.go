@@ -78,7 +78,7 @@ func (r *run) watchLag(ctx context.Context) error {
 				return err
 			}
 		}
-		slot, err := capture.ReadSlot(ctx, db, r.source.Slot())
+		slot, err := capture.ReadSlot(ctx, db, r.cfg.Slot)
 		if err != nil {
 			hangUp()
 			return err
