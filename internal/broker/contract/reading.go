@@ -150,7 +150,10 @@ func failover(s *scene) {
 	last = s.until(all, 21, 30)
 	consumers[last.who].Close()
 	// Nothing after message 20 was acknowledged: the other one gets it.
-	other := s.until(all, 21, 30)
+	// Pulsar 4.0.8 sometimes sends it to the other one only when the next message
+	// is published (its cursor waits, though there are entries to read).
+	s.fill(31, 31)
+	other := s.until(all, 21, 31)
 	if other.who == last.who {
 		s.Fatalf("consumer %d received after it was closed", last.who)
 	}
