@@ -9,12 +9,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // entry is a message on its way into the copy.
 type entry struct {
 	Message
+	id      broker.MessageID
 	stamp   position.Stamp
 	handler *handler // nil: no handler takes the type
 }
@@ -62,7 +64,7 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 		return nil, outageOf(ctx, err)
 	}
 	fates := make([]fate, 0, len(entries))
-	last := stored
+	last, lastID := stored, broker.MessageID{}
 	fresh := make([]Message, 0, len(entries))
 	guard := &guardedTx{Tx: tx}
 	for i := range entries {
@@ -91,7 +93,7 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 		}
 		fates = append(fates, f)
 		if v == pass {
-			last = e.stamp
+			last, lastID = e.stamp, e.id
 		}
 	}
 	if len(fresh) > 0 {
@@ -100,7 +102,7 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 		}
 	}
 	if last != stored {
-		if err := w.p.move(ctx, tx, w.partition, last); err != nil {
+		if err := w.p.move(ctx, tx, w.partition, last, lastID); err != nil {
 			return nil, w.trouble(ctx, err, conn.Conn().IsClosed())
 		}
 		if err := tx.Commit(ctx); err != nil {
@@ -178,13 +180,12 @@ func (w *worker) broken(v verdict, stored position.Stamp, e *entry) error {
 		what.Message += "; the topic was made anew, or the copy is of another history"
 	case stored.IsZero():
 		what.Message = fmt.Sprintf("the copy is new and must begin with ordinal 1, found %d at position %s: "+
-			"the topic's beginning is gone, or another projection uses the subscription %s", e.Ordinal, e.Position, w.p.cfg.subscription())
+			"the topic's beginning is gone", e.Ordinal, e.Position)
 	}
 	return what.At("%s", w.partition).
-		Fix("Check that no other service uses the subscription %[1]s. Stop every instance and delete the subscription "+
-			"(pulsar-admin topics unsubscribe -s %[1]s %[2]s): it begins again at the start of the topic, and what was applied is skipped. "+
-			"If the gap remains, the topic itself lacks the events; then rebuild: run: %[3]s and start version %[4]d.",
-			w.p.cfg.subscription(), w.partition, w.p.forget(), w.p.cfg.Version+1)
+		Fix("The copy is right up to its position. Find out who trimmed or deleted the topic; "+
+			"then rebuild from what it holds: stop every instance, run: %s and start version %d.",
+			w.p.forget(), w.p.cfg.Version+1)
 }
 
 // rollback gives a transaction up even when ctx has ended.

@@ -19,7 +19,9 @@
 //  4. The position row of a partition is locked before it is read. Of two
 //     instances that hold the same messages, one applies and one skips.
 //  5. An event above the stored position must carry the next ordinal.
-//     Anything else is a gap, which stops the projection and is never skipped.
+//     Where the subscription jumps or stays silent, the topic itself is read
+//     from the stored position; what the topic lacks is a gap, which stops the
+//     projection and is never skipped.
 //  6. No transaction is open while the projection waits for messages, for the
 //     schema registry or for the next try of a failed event.
 //

@@ -20,6 +20,9 @@ func (b *BrokerConfig) SetConnect(open func() broker.Client, r registry) {
 // SetSleep makes a projection pause by f.
 func (p *Projection) SetSleep(f func(context.Context, time.Duration) error) { p.sleep = f }
 
+// SetSilence makes a projection look after a silent subscription after d.
+func (p *Projection) SetSilence(d time.Duration) { p.silence = d }
+
 // ReadAndDecode reads a message as a projection does.
 func ReadAndDecode(ctx context.Context, r registry, in *broker.Incoming, into any) error {
 	c := newCodec(r)

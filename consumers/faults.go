@@ -29,7 +29,7 @@ var (
 		"A topic can't be read by a projection.",
 		"Topics are made by Runnel (runnel run --auto-apply) and are partitioned.")
 	ErrGap = fault.Define("PROJECTION_GAP", fault.Runtime,
-		"Events are missing between the projection's position and the message that came next.",
+		"Events are missing in the topic between the projection's position and the next message.",
 		"Rebuild the projection from the start of its topics; the copy is right up to its position.")
 	ErrForeignMessage = fault.Define("PROJECTION_FOREIGN_MESSAGE", fault.Runtime,
 		"A message in the topic was not published by Runnel.",

@@ -134,7 +134,7 @@ func TestGapStops(t *testing.T) {
 		"in the middle": {func(log []*broker.Incoming) []*broker.Incoming { return append(log[:4:4], log[5:]...) },
 			4, []string{orders + "-partition-0", "expected ordinal 5, found 6", "start version 2", "drop schema"}},
 		"at the beginning": {func(log []*broker.Incoming) []*broker.Incoming { return log[3:] },
-			0, []string{"must begin with ordinal 1, found 4", "subscription fulfilment"}},
+			0, []string{"must begin with ordinal 1, found 4", "beginning is gone"}},
 		"another history": {func(log []*broker.Incoming) []*broker.Incoming {
 			log[6].Properties[position.Property] = position.Stamp{Position: position.Position{Epoch: 2}, Ordinal: 1}.String()
 			return log
@@ -160,26 +160,6 @@ func TestGapStops(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A subscription that was moved forward leaves a gap, and the remedy cures it.
-func TestGapOfTheSubscription(t *testing.T) {
-	w := newWorld(t, 1)
-	key := orders + "-partition-0 fulfilment"
-	want := make(truth)
-	w.fill(t, 5, want)
-	r := start(t, w.config(t), handleFold)
-	w.appliedAll(t)
-	r.stop(t)
-	w.fill(t, 5, want)
-	w.change(func() { w.acked[key] = 8 })
-	requireFault(t, start(t, w.config(t), handleFold).wait(t), consumers.ErrGap,
-		"expected ordinal 6, found 9", "unsubscribe -s fulfilment "+orders+"-partition-0")
-	w.change(func() { w.acked[key] = 0 })
-	r = start(t, w.config(t), handleFold)
-	w.appliedAll(t)
-	r.stop(t)
-	w.requireCopy(t, want)
 }
 
 func TestForeignMessageStops(t *testing.T) {

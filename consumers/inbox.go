@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 )
@@ -56,8 +57,11 @@ func (b *inbox) fail(err error) {
 	signal(b.filled)
 }
 
-// take returns everything that is there, at least one message, waiting for it.
-func (b *inbox) take(ctx context.Context) ([]*broker.Incoming, error) {
+// take returns everything that is there, waiting for a message; nothing, when
+// none came for d.
+func (b *inbox) take(ctx context.Context, d time.Duration) ([]*broker.Incoming, error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	for {
 		b.mu.Lock()
 		batch, err := b.queue, b.err
@@ -72,6 +76,8 @@ func (b *inbox) take(ctx context.Context) ([]*broker.Incoming, error) {
 		}
 		select {
 		case <-b.filled:
+		case <-timer.C:
+			return nil, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -15,6 +15,7 @@ const (
 	keyError      = "error"
 	keyTries      = "tries"
 	keyPause      = "pause"
+	keyCount      = "count"
 	keyStack      = "stack"
 )
 

@@ -46,7 +46,8 @@ func (w *worker) run(ctx context.Context) error {
 	r := receiver{
 		client: w.client, partition: w.partition, subscription: w.p.cfg.subscription(),
 		maxCount: w.p.cfg.BatchSize, maxBytes: w.p.cfg.BatchBytes,
-		log: w.log, sleep: w.p.sleep, connected: w.status.connected, process: w.process,
+		log: w.log, sleep: w.p.sleep, connected: w.status.connected,
+		process: w.process, silent: w.silent, silence: w.p.silence,
 	}
 	err := r.run(ctx)
 	if f := fault.Find(err); f != nil && ctx.Err() == nil {
@@ -58,11 +59,28 @@ func (w *worker) run(ctx context.Context) error {
 }
 
 // process applies a batch as it was received.
-func (w *worker) process(ctx context.Context, batch []*broker.Incoming, ack func(broker.MessageID)) error {
+func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
+	for {
+		done, err := w.applyBatch(ctx, batch, link)
+		if !errors.Is(err, ErrGap) {
+			return err
+		}
+		batch = batch[done:]
+		if err := w.jumped(ctx, link, err); err != nil {
+			if errors.Is(err, errHandedOver) {
+				return nil // who took over gets the rest of the batch
+			}
+			return err
+		}
+	}
+}
+
+// applyBatch applies a part of the partition, and returns how much of it.
+func (w *worker) applyBatch(ctx context.Context, batch []*broker.Incoming, link *link) (done int, err error) {
 	entries := make([]entry, 0, len(batch))
 	var foreign error
 	for _, in := range batch {
-		var e entry
+		e := entry{id: in.ID}
 		if e.Message, e.stamp, foreign = w.codec.read(in); foreign != nil {
 			break // after what came before it
 		}
@@ -71,22 +89,22 @@ func (w *worker) process(ctx context.Context, batch []*broker.Incoming, ack func
 		}
 		if e.handler != nil || w.p.batch != nil {
 			if err := w.fetchSchema(ctx, &e.Message); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		entries = append(entries, e)
 	}
-	for len(entries) > 0 {
-		done, err := w.apply(ctx, entries)
-		if done > 0 {
-			ack(batch[done-1].ID)
-			batch, entries = batch[done:], entries[done:]
+	for done < len(entries) {
+		n, err := w.apply(ctx, entries[done:])
+		if n > 0 {
+			done += n
+			link.ack(batch[done-1].ID)
 		}
 		if err != nil {
-			return err
+			return done, err
 		}
 	}
-	return foreign
+	return done, foreign
 }
 
 // fetchSchema waits while the registry is down; no transaction is open.

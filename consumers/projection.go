@@ -22,10 +22,11 @@ import (
 // Handle or HandleBatch, then Run it. Several instances of one projection, in
 // one process or many, share the partitions among them.
 type Projection struct {
-	cfg   Config
-	log   *slog.Logger
-	sleep sleeper          // replaced in tests
-	now   func() time.Time // replaced in tests
+	cfg     Config
+	log     *slog.Logger
+	sleep   sleeper          // replaced in tests
+	now     func() time.Time // replaced in tests
+	silence time.Duration    // after which a silent subscription is looked after; shorter in tests
 
 	mu       sync.Mutex
 	started  bool // handlers are fixed
@@ -55,6 +56,7 @@ func New(cfg Config) (*Projection, error) {
 		log:      cfg.Logger.With(keyProjection, cfg.Name),
 		sleep:    sleep,
 		now:      time.Now,
+		silence:  silentFirst,
 		handlers: make(map[string]*handler),
 	}, nil
 }

@@ -2,8 +2,10 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 )
@@ -20,10 +22,35 @@ type receiver struct {
 	log          *slog.Logger
 	sleep        sleeper
 	connected    func(bool)
-	// process works off a batch; ack tells the broker, up to and including a
-	// message, and may be called as it goes. Its error ends the receiver.
-	process func(ctx context.Context, batch []*broker.Incoming, ack func(broker.MessageID)) error
+	// process works off a batch and acknowledges as it goes. Its error ends the
+	// receiver; a *lost only the connection.
+	process func(ctx context.Context, batch []*broker.Incoming, link *link) error
+	// silent, if any, is called when the consumer is active and got nothing for
+	// a while. It reports whether it should have.
+	silent func(ctx context.Context, link *link) (bool, error)
+	// silence is the pause before silent is first called.
+	silence time.Duration
 }
+
+// link is one consumer's connection to a partition.
+type link struct {
+	consumer broker.Consumer
+	log      *slog.Logger
+}
+
+// ack acknowledges up to and including a message. Losing it is harmless: what
+// comes again is skipped.
+func (l *link) ack(id broker.MessageID) {
+	if err := l.consumer.Ack(id); err != nil {
+		l.log.Debug("acknowledging failed", keyError, err)
+	}
+}
+
+// lost is an error of the connection to the broker, met while processing.
+type lost struct{ err error }
+
+func (l *lost) Error() string { return l.err.Error() }
+func (l *lost) Unwrap() error { return l.err }
 
 // run returns when ctx ends, or with the error of process.
 func (r *receiver) run(ctx context.Context) error {
@@ -39,20 +66,21 @@ func (r *receiver) run(ctx context.Context) error {
 		}
 		opening.over()
 		r.connected(true)
-		lost, err := r.consume(ctx, consumer, &receiving)
+		err = r.consume(ctx, consumer, &receiving)
 		consumer.Close()
 		r.connected(false)
-		if err != nil {
+		broken, ok := errors.AsType[*lost](err)
+		if !ok {
 			return err
 		}
-		if err := receiving.wait(ctx, lost); err != nil {
+		if err := receiving.wait(ctx, broken.err); err != nil {
 			return err
 		}
 	}
 }
 
-// consume works with one consumer until it fails (lost) or processing ends.
-func (r *receiver) consume(ctx context.Context, consumer broker.Consumer, receiving *outage) (lost, err error) {
+// consume works with one consumer until it fails (*lost) or processing ends.
+func (r *receiver) consume(ctx context.Context, consumer broker.Consumer, receiving *outage) error {
 	receiveCtx, cancel := context.WithCancel(ctx)
 	box := newInbox(r.maxCount, r.maxBytes)
 	var receiver sync.WaitGroup
@@ -70,20 +98,30 @@ func (r *receiver) consume(ctx context.Context, consumer broker.Consumer, receiv
 	})
 	defer receiver.Wait()
 	defer cancel()
-	ack := func(id broker.MessageID) {
-		// A lost acknowledgement is harmless: what comes again is skipped.
-		if err := consumer.Ack(id); err != nil {
-			r.log.Debug("acknowledging failed", keyTopic, r.partition.Topic, keyPartition, r.partition.Index, keyError, err)
-		}
-	}
+	link := &link{consumer, r.log.With(keyTopic, r.partition.Topic, keyPartition, r.partition.Index)}
+	pause := r.silence
 	for {
-		batch, broken := box.take(ctx)
-		if broken != nil {
-			return broken, ctx.Err()
+		batch, err := box.take(ctx, pause)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return &lost{err}
+		case len(batch) > 0:
+			receiving.over()
+			err = r.process(ctx, batch, link)
+		case r.silent == nil || !consumer.Active():
+			pause = r.silence // who takes over should look soon
+		default:
+			var should bool
+			if should, err = r.silent(ctx, link); should {
+				pause = r.silence
+			} else {
+				pause = min(2*pause, silentLast)
+			}
 		}
-		receiving.over()
-		if err := r.process(ctx, batch, ack); err != nil {
-			return nil, err
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -131,7 +131,7 @@ func TestInboxIsBounded(t *testing.T) {
 			t.Errorf("%d of 40 bytes fit into 100", sent)
 		}
 		for range 4 {
-			batch, err := box.take(t.Context())
+			batch, err := box.take(t.Context(), time.Minute)
 			if err != nil || len(batch) != 2 {
 				t.Fatalf("took %d: %v", len(batch), err)
 			}
@@ -139,10 +139,10 @@ func TestInboxIsBounded(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
-		if batch, err := box.take(t.Context()); err != nil || len(batch) != 2 {
+		if batch, err := box.take(t.Context(), time.Minute); err != nil || len(batch) != 2 {
 			t.Errorf("what was received before the end: %d, %v", len(batch), err)
 		}
-		if _, err := box.take(t.Context()); !errors.Is(err, io.EOF) {
+		if _, err := box.take(t.Context(), time.Minute); !errors.Is(err, io.EOF) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
@@ -153,7 +153,7 @@ func TestInboxTakesOneThatIsTooLarge(t *testing.T) {
 	if err := box.put(t.Context(), &broker.Incoming{Payload: make([]byte, 1000)}); err != nil {
 		t.Fatal(err)
 	}
-	if batch, err := box.take(t.Context()); err != nil || len(batch) != 1 {
+	if batch, err := box.take(t.Context(), time.Minute); err != nil || len(batch) != 1 {
 		t.Errorf("took %d: %v", len(batch), err)
 	}
 }

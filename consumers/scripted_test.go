@@ -29,6 +29,10 @@ type scripted struct {
 	acked      map[string]int // messages acknowledged, by partition and subscription
 	holders    map[string][]*scriptedConsumer
 	dropAcks   bool
+	mute       bool // the subscription delivers nothing
+	reads      int  // how many readers were opened
+	readErr    error
+	asked      int // how often a consumer asked whether it is active
 	noRegistry int // how many requests the registry still fails
 	lsn        uint64
 }
@@ -158,6 +162,39 @@ func (s *scripted) handOver(of broker.Partition, name string) {
 	})
 }
 
+// leaveOut makes the subscription forget n messages that it has to deliver.
+func (s *scripted) leaveOut(of broker.Partition, name string, n int) {
+	s.change(func() { s.holders[of.String()+" "+name][0].next += n })
+}
+
+// Read reads the log, whatever the subscriptions do.
+func (s *scripted) Read(_ context.Context, of broker.Partition, from broker.Start) (broker.Reader, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	if err := s.readErr; err != nil {
+		s.readErr = nil
+		return nil, err
+	}
+	r := &scriptedReader{}
+	for _, m := range s.logs[of] {
+		if !from.Skips(m.ID) {
+			r.log = append(r.log, m)
+		}
+	}
+	return r, nil
+}
+
+type scriptedReader struct{ log []*broker.Incoming }
+
+func (r *scriptedReader) Next(context.Context) (*broker.Incoming, error) {
+	m := r.log[0]
+	r.log = r.log[1:]
+	return m, nil
+}
+func (r *scriptedReader) HasNext(context.Context) (bool, error) { return len(r.log) > 0, nil }
+func (r *scriptedReader) Close()                                {}
+
 // breakAll breaks every consumer's connection once.
 func (s *scripted) breakAll() {
 	s.change(func() {
@@ -196,7 +233,7 @@ func (c *scriptedConsumer) Receive(ctx context.Context) (*broker.Incoming, error
 			if !c.served {
 				c.served, c.next = true, c.s.acked[c.key]
 			}
-			if log := c.s.logs[c.of]; c.next < len(log) {
+			if log := c.s.logs[c.of]; c.next < len(log) && !c.s.mute {
 				m := log[c.next]
 				c.next++
 				c.s.mu.Unlock()
@@ -220,6 +257,13 @@ func (c *scriptedConsumer) Ack(id broker.MessageID) error {
 	}
 	c.s.acked[c.key] = max(c.s.acked[c.key], int(id.Entry)+1)
 	return nil
+}
+
+func (c *scriptedConsumer) Active() bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.asked++
+	return c.s.holders[c.key][0] == c
 }
 
 func (c *scriptedConsumer) Close() {

@@ -40,6 +40,7 @@ create table runnel_projections.position (
 	partition  integer     not null,
 	position   text collate "C" not null,
 	ordinal    bigint      not null,
+	message_id text        not null default '',
 	updated_at timestamptz not null default now(),
 	primary key (projection, version, topic, partition),
 	foreign key (projection, version)
@@ -171,7 +172,7 @@ const (
 		where projection = $1 and version = $2 and topic = $3 and partition = $4 for update`
 	insertSQL = `insert into runnel_projections.position (projection, version, topic, partition, position, ordinal)
 		values ($1, $2, $3, $4, $5, 0) on conflict do nothing`
-	moveSQL = `update runnel_projections.position set position = $5, ordinal = $6, updated_at = clock_timestamp()
+	moveSQL = `update runnel_projections.position set position = $5, ordinal = $6, message_id = $7, updated_at = clock_timestamp()
 		where projection = $1 and version = $2 and topic = $3 and partition = $4`
 )
 
@@ -209,12 +210,28 @@ func (p *Projection) lock(ctx context.Context, tx pgx.Tx, of broker.Partition) (
 }
 
 // move stores the position of the last event that the transaction covers.
-func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp) error {
-	tag, err := tx.Exec(ctx, moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal))
+func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID) error {
+	tag, err := tx.Exec(ctx, moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal), id.String())
 	if err == nil && tag.RowsAffected() != 1 {
 		return errors.New("the position row vanished while it was locked")
 	}
 	return err
+}
+
+// reached returns where the last message that a partition's position covers
+// lies in the topic, if there was one.
+func (p *Projection) reached(ctx context.Context, of broker.Partition) (id broker.MessageID, found bool, err error) {
+	var text string
+	err = p.cfg.Database.QueryRow(ctx, `select message_id from runnel_projections.position
+		where projection = $1 and version = $2 and topic = $3 and partition = $4`,
+		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&text)
+	if errors.Is(err, pgx.ErrNoRows) || (err == nil && text == "") {
+		return id, false, nil
+	}
+	if err == nil {
+		id, err = broker.ParseMessageID(text)
+	}
+	return id, err == nil, err
 }
 
 // Querier is what Positions needs: a *pgxpool.Pool, *pgx.Conn or pgx.Tx.

@@ -24,7 +24,9 @@ const (
 // It delivers at least once: a message comes again after a crash or a change
 // of instances, and h must bear that (a Projection does). A failing message is
 // retried as Retry's defaults say, while its partition waits; Discard and
-// RetryAfter are obeyed. Missing messages are not noticed.
+// RetryAfter are obeyed. What Pulsar leaves out of a subscription is not
+// noticed: 4.0.8 may, when it hands a partition with unacknowledged messages
+// from one instance to another. A Projection reads such messages from the topic.
 func Subscribe(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error) error {
 	return subscribe(ctx, b, name, topics, h, sleep)
 }
@@ -68,7 +70,7 @@ func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string
 				r := receiver{
 					client: client, partition: of, subscription: name,
 					maxCount: subscribeCount, maxBytes: subscribeBytes,
-					log: b.Logger, sleep: sleep, connected: func(bool) {}, process: l.process,
+					log: b.Logger, sleep: sleep, connected: func(bool) {}, process: l.process, silence: silentLast,
 				}
 				group.Go(func() error { return r.run(inner) })
 			}
@@ -87,7 +89,7 @@ type loop struct {
 	registry outage
 }
 
-func (l *loop) process(ctx context.Context, batch []*broker.Incoming, ack func(broker.MessageID)) error {
+func (l *loop) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
 	for _, in := range batch {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -109,7 +111,7 @@ func (l *loop) process(ctx context.Context, batch []*broker.Incoming, ack func(b
 		if err := l.handle(ctx, m); err != nil {
 			return err
 		}
-		ack(in.ID)
+		link.ack(in.ID)
 	}
 	return nil
 }

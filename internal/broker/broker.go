@@ -144,6 +144,9 @@ type Consumer interface {
 	// Ack acknowledges this message and all before it in the partition. It may
 	// be batched; losing it is harmless.
 	Ack(id MessageID) error
+	// Active reports whether the broker last said that this one, of all
+	// consumers of the subscription, is served.
+	Active() bool
 	// Close leaves the subscription in place.
 	Close()
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 )
@@ -12,6 +13,8 @@ type consumer struct {
 	owner     *Pulsar
 	partition Partition
 	client    pulsar.Consumer
+
+	active atomic.Bool
 
 	mu    sync.Mutex
 	acked MessageID // the last entry acknowledged
@@ -31,6 +34,7 @@ func (p *Pulsar) Subscribe(ctx context.Context, q Partition, subscription string
 		SubscriptionInitialPosition: pulsar.SubscriptionPositionEarliest,
 		ReceiverQueueSize:           p.cfg.ReceiveQueue,
 		Name:                        p.cfg.Name,
+		EventListener:               c,
 		Interceptors:                pulsar.ConsumerInterceptors{closeListener{c}},
 	}
 	_, err := within(ctx, p, func() (_ *consumer, err error) {
@@ -84,6 +88,17 @@ func (c *consumer) Ack(id MessageID) error {
 	c.acked = id
 	return nil
 }
+
+// Active implements Consumer.
+func (c *consumer) Active() bool { return c.active.Load() }
+
+var _ pulsar.ConsumerEventListener = (*consumer)(nil)
+
+// BecameActive implements the client's listener.
+func (c *consumer) BecameActive(pulsar.Consumer, string, int32) { c.active.Store(true) }
+
+// BecameInactive implements the client's listener.
+func (c *consumer) BecameInactive(pulsar.Consumer, string, int32) { c.active.Store(false) }
 
 // Close implements Consumer.
 func (c *consumer) Close() {

@@ -130,10 +130,11 @@ func (s *scene) until(in <-chan delivery, from, to int) delivery {
 }
 
 // failover does not say who becomes active: the broker chooses, and may choose
-// again when a consumer joins.
+// again when a consumer joins. Nor does it say that the next one gets what is
+// not acknowledged: Pulsar 4.0.8 under load sometimes delivers nothing until
+// another message is published, and then that one without those before it.
+// Package consumers reads the topic for that reason.
 func failover(s *scene) {
-	// Both join before there is anything to deliver: on Pulsar 4.0.8 under heavy
-	// load, nothing came for 30 s after one joined amid a delivery (seen twice).
 	all := make(chan delivery)
 	consumers := []broker.Consumer{s.subscribe(s.client), s.subscribe(s.Connect(s.T, "second"))}
 	s.fill(1, 20)
@@ -143,21 +144,36 @@ func failover(s *scene) {
 	}
 	defer pumps.Wait()
 	last := s.until(all, 1, 20) // from the earliest
+	s.isActive(consumers[last.who])
+	if consumers[1-last.who].Active() {
+		s.Error("both consumers are active")
+	}
 	if err := consumers[last.who].Ack(last.m.ID); err != nil {
 		s.Fatal(err)
 	}
-	s.fill(21, 30)
-	last = s.until(all, 21, 30)
 	consumers[last.who].Close()
-	// Nothing after message 20 was acknowledged: the other one gets it.
-	// Pulsar 4.0.8 sometimes sends it to the other one only when the next message
-	// is published (its cursor waits, though there are entries to read).
-	s.fill(31, 31)
-	other := s.until(all, 21, 31)
-	if other.who == last.who {
-		s.Fatalf("consumer %d received after it was closed", last.who)
+	s.isActive(consumers[1-last.who])
+	consumers[1-last.who].Close()
+	// Alone, it gets everything that is not acknowledged.
+	s.fill(21, 30)
+	third := s.subscribe(s.client)
+	defer third.Close()
+	s.receive(third, 21, 30)
+	s.isActive(third)
+}
+
+// isActive waits until a consumer knows that it is served.
+func (s *scene) isActive(c broker.Consumer) {
+	s.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !c.Active() {
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			s.Fatal("no consumer became active")
+		}
 	}
-	consumers[other.who].Close()
 }
 
 func acknowledged(s *scene) {

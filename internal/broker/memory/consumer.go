@@ -99,6 +99,13 @@ func (k *consumer) Ack(id broker.MessageID) error {
 	return nil
 }
 
+// Active implements broker.Consumer.
+func (k *consumer) Active() bool {
+	k.conn.b.mu.Lock()
+	defer k.conn.b.mu.Unlock()
+	return len(k.sub.consumers) > 0 && k.sub.consumers[0] == k
+}
+
 // Close implements broker.Consumer.
 func (k *consumer) Close() {
 	k.conn.b.mu.Lock()
