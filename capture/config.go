@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // Config says which database to capture and how. URL is required; everything
@@ -62,8 +64,7 @@ func (c Config) withDefaults() (settings, error) {
 	}
 	conn, err := pgx.ParseConfig(c.URL)
 	if err != nil {
-		// The parser's own message is not kept: it quotes parts of the text.
-		return settings{}, ErrConfig.New("the address of the source database is not a Postgres URL")
+		return settings{}, ErrConfig.New("%s", pgfault.Unusable(err))
 	}
 	if c.Pipeline == "" {
 		c.Pipeline = conn.Database

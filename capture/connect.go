@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // closeLimit bounds a polite good-bye.
@@ -65,7 +66,10 @@ func (s settings) address() string {
 func (s settings) connectFault(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return ErrUnreachable.Wrap(rootCause(err), "cannot connect").At("%s", s.address())
+		if fault := pgfault.TLS(err); fault != nil {
+			return fault.At("%s", s.address())
+		}
+		return ErrUnreachable.Wrap(pgfault.Root(err), "cannot connect").At("%s", s.address())
 	}
 	var code *fault.Code
 	switch {
@@ -82,15 +86,6 @@ func (s settings) connectFault(err error) error {
 		code = ErrUnreachable
 	}
 	return code.Wrap(pgText(pg), "cannot connect").At("%s", s.address())
-}
-
-// rootCause strips the layers whose texts repeat the address.
-func rootCause(err error) error {
-	var connect *pgconn.ConnectError
-	for errors.As(err, &connect) && errors.Unwrap(connect) != nil {
-		err = errors.Unwrap(connect)
-	}
-	return err
 }
 
 // queryFault gives an error of an SQL statement its code, if it has one.

@@ -16,11 +16,12 @@ var (
 		"The source database did not answer, or something else answered at its address.",
 		"Check host and port, that Postgres runs and accepts connections, and the firewall between.")
 	ErrAuth = fault.Define("PG_AUTH", fault.Environment,
-		"The source database refused the user or the password.",
-		"Check user, password and the server's pg_hba.conf.")
+		"The source database refused the user, the password or the client's certificate.",
+		"Correct what the message names: the password (postgres.password_file is read again by itself), the certificate (sslcert, sslkey), sslmode, or the server's pg_hba.conf.")
 	ErrNoDatabase = fault.Define("PG_NO_DATABASE", fault.Environment,
 		"The source database does not exist on that server.",
 		"Check the database's name in the address.")
+	ErrTLS     = pgfault.ErrTLS
 	ErrTooOld  = pgfault.ErrTooOld // shared with outbox
 	ErrStandby = fault.Define("PG_STANDBY", fault.Environment,
 		"The server is a standby: the outbox can only be captured from the primary.",
@@ -78,7 +79,7 @@ var (
 
 // Faults lists the codes of this package.
 var Faults = []*fault.Code{
-	ErrConfig, ErrUnreachable, ErrAuth, ErrNoDatabase, ErrTooOld, ErrStandby, ErrWALLevel,
+	ErrConfig, ErrUnreachable, ErrTLS, ErrAuth, ErrNoDatabase, ErrTooOld, ErrStandby, ErrWALLevel,
 	ErrNoReplication, ErrNoOutbox, ErrGrant, ErrPublication, ErrNoWALSender, ErrNoSlot,
 	ErrSlotBusy, ErrSlotLost, ErrSlotForeign, ErrSlotMissing, ErrSlotMismatch, ErrEpochChanged,
 	ErrOutboxShape, ErrControlUnknown, ErrStream, ErrSilent,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 )
 
@@ -204,6 +205,10 @@ func TestDiscardMovesOn(t *testing.T) {
 
 // Each thing that a handler can do wrong holds its event until it stops.
 func TestHandlerMistakes(t *testing.T) {
+	codes := map[string]*fault.Code{
+		"panics": consumers.ErrHandlerPanic, "hides an error": consumers.ErrHandlerTx, "commits": consumers.ErrHandlerTx,
+		"rolls back": consumers.ErrHandlerTx, "leaves rows open": consumers.ErrHandlerTx,
+	}
 	for name, mistake := range map[string]func(context.Context, pgx.Tx) error{
 		"panics": func(context.Context, pgx.Tx) error { panic("oh") },
 		"hides an error": func(ctx context.Context, tx pgx.Tx) error {
@@ -233,7 +238,14 @@ func TestHandlerMistakes(t *testing.T) {
 			want := make(truth)
 			w.fill(t, 9, want)
 			var tries atomic.Int64
-			p, err := consumers.New(w.config(t))
+			cfg := w.config(t)
+			cfg.Observer.Failed = func(_ consumers.Message, _ int, _ time.Duration, err error) {
+				w.saw.failed.Add(1)
+				if code := codes[name]; code != nil && !errors.Is(err, code) {
+					t.Errorf("failed with %v, want %s", err, code.ID)
+				}
+			}
+			p, err := consumers.New(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,10 +1,21 @@
 package schemas
 
-import "math"
+import (
+	"bytes"
+	"math"
+)
 
-// Dates and times as text: RFC 3339, of the proleptic Gregorian calendar, years
-// 0000 to 9999. Written here because time.Parse admits other forms, and because
-// it is on the path of every JSON event.
+// Dates and times as text: RFC 3339, of the proleptic Gregorian calendar. What
+// Postgres writes beyond it is read too: years of more digits, a "BC" at the
+// end, zones with seconds or without minutes. It is not written: values outside
+// the years 0000 to 9999 stay numbers. Written here because time.Parse admits
+// other forms, and because it is on the path of every JSON event.
+
+// The values of a time of day are below these.
+const (
+	millisPerDay = 86_400_000
+	microsPerDay = 86_400_000_000
+)
 
 // number2 and number4 read fixed numbers of digits; -1 when they are none.
 func number2(b []byte) int {
@@ -25,17 +36,34 @@ func number4(b []byte) int {
 	return high*100 + low
 }
 
-// parseDate reads YYYY-MM-DD as days since 1970-01-01.
-func parseDate(b []byte) (days int64, ok bool) {
-	if len(b) != 10 || b[4] != '-' || b[7] != '-' {
-		return 0, false
+// maxYearDigits bounds years; Postgres' last is 5874897.
+const maxYearDigits = 7
+
+// parseDate reads YYYY-MM-DD, of years before Christ where bc is true, and
+// returns days since 1970-01-01 and what follows.
+func parseDate(b []byte, bc bool) (days int64, rest []byte, ok bool) {
+	y, n := number4(b), 4
+	for y >= 0 && n < len(b) && n < maxYearDigits && b[n]-'0' <= 9 {
+		y, n = y*10+int(b[n]-'0'), n+1
 	}
-	y, m, d := number4(b), number2(b[5:]), number2(b[8:])
-	if y < 0 || m < 1 || m > 12 || d < 1 || d > daysIn(y, m) {
-		return 0, false
+	if y < 0 || len(b) < n+6 || b[n] != '-' || b[n+3] != '-' || n > 4 && b[0] == '0' {
+		return 0, nil, false
 	}
-	return daysFromCivil(y, m, d), true
+	if bc {
+		if y == 0 {
+			return 0, nil, false
+		}
+		y = 1 - y // the year before 1 is 1 BC
+	}
+	m, d := number2(b[n+1:]), number2(b[n+4:])
+	if m < 1 || m > 12 || d < 1 || d > daysIn(y, m) {
+		return 0, nil, false
+	}
+	return daysFromCivil(y, m, d), b[n+6:], true
 }
+
+// cutEra removes the end of a date before Christ, as Postgres writes it.
+func cutEra(b []byte) (rest []byte, bc bool) { return bytes.CutSuffix(b, []byte(" BC")) }
 
 func daysIn(y, m int) int {
 	switch m {
@@ -110,39 +138,50 @@ func parseTime(b []byte) (seconds int64, nanos int64, rest []byte, ok bool) {
 	return seconds, nanos, b, true
 }
 
-// parseTimestamp reads RFC 3339; zone says whether an offset must end it, or
-// must not be there.
+// parseTimestamp reads a date, T or a blank, and a time; zone says whether an
+// offset must end it, or must not be there.
 func parseTimestamp(b []byte, zone bool) (seconds, nanos int64, ok bool) {
-	if len(b) < 19 || b[10] != 'T' && b[10] != 't' && b[10] != ' ' {
+	b, bc := cutEra(b)
+	days, b, ok := parseDate(b, bc)
+	if !ok || len(b) == 0 || b[0] != 'T' && b[0] != 't' && b[0] != ' ' {
 		return 0, 0, false
 	}
-	days, ok := parseDate(b[:10])
+	seconds, nanos, b, ok = parseTime(b[1:])
 	if !ok {
 		return 0, 0, false
 	}
-	seconds, nanos, b, ok = parseTime(b[11:])
 	seconds += days * 86400
-	switch {
-	case !ok:
-		return 0, 0, false
-	case len(b) == 0:
-		return seconds, nanos, !zone
-	case !zone:
-		return 0, 0, false
-	case len(b) == 1:
-		return seconds, nanos, b[0]|0x20 == 'z'
-	case len(b) != 6 || b[3] != ':' || b[0] != '+' && b[0] != '-':
-		return 0, 0, false
+	if !zone {
+		return seconds, nanos, len(b) == 0
 	}
-	h, m := number2(b[1:]), number2(b[4:])
-	if h < 0 || h > 23 || m < 0 || m > 59 {
-		return 0, 0, false
+	offset, ok := parseZone(b)
+	return seconds - offset, nanos, ok
+}
+
+// parseZone reads Z, or the offset from UTC: +hh:mm, +hh:mm:ss or +hh.
+func parseZone(b []byte) (seconds int64, ok bool) {
+	if len(b) == 1 {
+		return 0, b[0]|0x20 == 'z'
 	}
-	offset := int64(h*3600 + m*60)
+	if len(b) < 3 || len(b) > 9 || len(b)%3 != 0 || b[0] != '+' && b[0] != '-' {
+		return 0, false
+	}
+	h := number2(b[1:])
+	if h < 0 || h > 23 {
+		return 0, false
+	}
+	seconds = int64(h * 3600)
+	for i, unit := 3, int64(60); i < len(b); i, unit = i+3, unit/60 {
+		n := number2(b[i+1:])
+		if b[i] != ':' || n < 0 || n > 59 {
+			return 0, false
+		}
+		seconds += int64(n) * unit
+	}
 	if b[0] == '-' {
-		offset = -offset
+		seconds = -seconds
 	}
-	return seconds - offset, nanos, true
+	return seconds, true
 }
 
 // unitsPerSecond is the resolution of a time or timestamp type, 0 for others.
@@ -168,7 +207,9 @@ func (l Logical) isLocal() bool {
 // digits than l holds are cut off, towards the past.
 func (l Logical) parseTemporal(b []byte) (int64, bool) {
 	if l == Date {
-		return parseDate(b)
+		b, bc := cutEra(b)
+		days, rest, ok := parseDate(b, bc)
+		return days, ok && len(rest) == 0
 	}
 	units := l.unitsPerSecond()
 	if l.isTimeOfDay() {

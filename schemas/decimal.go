@@ -9,6 +9,33 @@ import (
 // maxDecimalDigits bounds decimals, whose arithmetic is quadratic.
 const maxDecimalDigits = 4096
 
+// decimalRange returns the greatest and the least integer of that many decimal
+// digits, in two's complement and of the same length.
+func decimalRange(precision int) (most, least []byte) {
+	nines := bytes.Repeat([]byte{'9'}, precision)
+	most, _ = appendTwosComplement(nil, false, nines, 0)
+	least, _ = appendTwosComplement(nil, true, nines, 0)
+	return most, least
+}
+
+// holdsDecimal reports whether b is an integer of at most as many digits as the
+// decimal s has, in two's complement of any length but none.
+func (s *Schema) holdsDecimal(b []byte) bool {
+	if len(b) < len(s.most) {
+		return len(b) > 0 // most needs more bytes than b has
+	}
+	for len(b) > 1 && (b[0] == 0 && b[1] < 0x80 || b[0] == 0xff && b[1] >= 0x80) {
+		b = b[1:] // padding
+	}
+	switch {
+	case len(b) != len(s.most):
+		return len(b) < len(s.most)
+	case b[0] < 0x80:
+		return bytes.Compare(b, s.most) <= 0
+	}
+	return bytes.Compare(b, s.least) >= 0
+}
+
 // isNumber reports whether b is a JSON number and nothing else.
 func isNumber(b []byte) bool {
 	if len(b) == 0 || b[0] != '-' && b[0]-'0' >= 10 {
@@ -105,7 +132,7 @@ func appendTwosComplement(dst []byte, negative bool, digits []byte, size int) (o
 }
 
 // appendDecimal appends a big-endian two's complement as a decimal number with
-// scale digits after the point. No bytes are zero.
+// scale digits after the point.
 func appendDecimal(dst, raw []byte, scale int) []byte {
 	var digits []byte
 	negative := len(raw) > 0 && raw[0] >= 0x80

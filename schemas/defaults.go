@@ -8,10 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Defaults are read as Avro writes them in schemas: logical types play no part,
-// bytes and fixed are strings of the characters U+0000 to U+00FF, a union's
-// default is a value of its first branch, without the branch's name. (Avro 1.12
-// would admit any branch; Pulsar 4.0 carries Avro 1.11, which does not.)
+// Defaults are read as Avro writes them in schemas: bytes and fixed are strings of
+// the characters U+0000 to U+00FF, a union's default is a value of its first
+// branch, without the branch's name. (Avro 1.12 would admit any branch; Pulsar 4.0
+// carries Avro 1.11, which does not.) Logical types have no form of their own, but
+// a default that is not a value of its type (a uuid of "") is refused.
 
 const (
 	maxDefaultDepth = 64
@@ -25,6 +26,15 @@ func (p *parser) encodeDefaults() {
 		out, bad := p.appendDefault([]byte{}, f.Type, at, 0)
 		if bad != nil {
 			p.fail(ErrInvalidDefault, at.doc.pos(bad.tok), "the default of %q: %s", f.Name, bad.message)
+			continue
+		}
+		w := walker{data: out, free: maxFreeItems}
+		if w.value(f.Type, 0, 0) < 0 {
+			where := ""
+			if len(w.path) > 0 {
+				where = pathText(w.path) + ": "
+			}
+			p.fail(ErrInvalidDefault, at.doc.pos(at.tok), "the default of %q: %s%s", f.Name, where, w.explain())
 			continue
 		}
 		f.defaultAvro = out

@@ -16,8 +16,25 @@
 // whether a change of a schema may be made, and does not generate code: that is
 // package gen's.
 //
+// Events in JSON may hold what Postgres' to_jsonb makes of a row. AppendJSONToAvro
+// lists the forms of every Avro type; by type of column:
+//
+//	boolean                  boolean
+//	int2, int4, int8         int, long
+//	float4, float8           float, double; "NaN" and the infinities too
+//	numeric                  decimal, exact or refused, never by way of a float; float, double
+//	text, varchar, enum, ... string, enum; what is no string in JSON must be cast to text
+//	uuid                     uuid
+//	bytea                    bytes, fixed: in the hex form ("\x00ff"), not in the escape form, not in base64
+//	date, time               date; time-millis, time-micros
+//	timestamptz              timestamp-millis, -micros, -nanos
+//	timestamp                local-timestamp-millis, -micros, -nanos
+//	arrays                   array, nested for several dimensions, items nullable or not
+//	jsonb                    whatever its value fits
+//	null                     a union with null
+//
 // Start with Catalog, then EventType, TopicSchema and TopicCodec. Of the files,
 // parse*.go read schemas, jsontape.go cuts JSON into tokens for both schemas and
-// data, fromjson*.go and tojson.go transcode, validate.go and resolve*.go walk
-// binary data.
+// data, fromjson*.go and tojson.go transcode (with civil.go, decimal.go and uuid.go
+// for logical types), validate.go and resolve*.go walk binary data.
 package schemas

@@ -15,24 +15,30 @@ const (
 )
 
 // AppendJSONToAvro appends the Avro binary of a JSON text under s, which must
-// come from this package's parser. Both Avro's JSON encoding and plain JSON are
-// accepted, mixed at will:
+// come from this package's parser. Avro's JSON encoding, plain JSON and what
+// Postgres' to_jsonb makes of a row are accepted, mixed at will:
 //
 //	null, boolean     as in JSON
 //	int, long         a number whose value is an integer (5, 5.0, 5e0), exactly
 //	float, double     a number, rounded to the nearest; "NaN", "Infinity", "-Infinity"
 //	string            a string
-//	bytes, fixed      a string whose characters U+0000 to U+00FF are the bytes, as Avro has it
+//	bytes, fixed      a string: "\\x00ff", Postgres' hex form of a bytea, or else its
+//	                  characters U+0000 to U+00FF are the bytes, as Avro has it; not base64
 //	enum              its symbol as a string
 //	array, map        an array, an object
 //	record            an object; a missing field takes its default, an unknown one is an error
 //	union             {"<branch's type name>": value} as Avro has it, or the plain value
 //	decimal           a number, or a string that holds one, exact to its scale ("12.30", 12.3)
-//	uuid              a string of 36 characters (fixed: also of 16, as Avro has it)
+//	uuid              a string of 36 characters (fixed: also as any fixed)
 //	date, time        "2006-01-02", "15:04:05.000", or the number Avro stores
-//	timestamps        RFC 3339 with its zone, local ones without; or the number Avro stores;
-//	                  finer digits than the type holds are cut off
+//	timestamps        RFC 3339 with its zone, local ones without, a blank for the T admitted;
+//	                  or the number Avro stores; finer digits than the type holds are cut off
 //	duration          {"months": 1, "days": 2, "millis": 3}, or the 12 bytes as for fixed
+//
+// Dates and timestamps may have years of five to seven digits, a " BC" at the
+// end, and zones as +01 and +00:17:30, as Postgres writes them. What Avro cannot
+// hold is refused: "infinity" for a date or timestamp, 24:00:00 for a time, "NaN"
+// for a decimal.
 //
 // Which branch of a union a value takes: null takes null. An object with one
 // member whose key is a branch's full name, name (where only one branch has it)
@@ -191,7 +197,7 @@ func (e *jsonEncoder) integer(s *Schema, i int32, kind tokKind) bool {
 			return e.fail(s, i, reason)
 		}
 	}
-	if s.Type == Int && n != int64(int32(n)) {
+	if s.Type == Int && n != int64(int32(n)) || s.Logical.isTimeOfDay() && uint64(n) >= uint64(86400*s.Logical.unitsPerSecond()) {
 		return e.fail(s, i, badRange)
 	}
 	e.out = binary.AppendVarint(e.out, n)
@@ -276,22 +282,6 @@ func (e *jsonEncoder) str(s *Schema, i int32) bool {
 		return e.fail(s, i, badText)
 	}
 	e.out = append(binary.AppendVarint(e.out, int64(len(b))), b...)
-	return true
-}
-
-func isUUID(b []byte) bool {
-	if len(b) != 36 {
-		return false
-	}
-	for i, c := range b {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if c != '-' {
-				return false
-			}
-		} else if c-'0' > 9 && (c|0x20 < 'a' || c|0x20 > 'f') {
-			return false
-		}
-	}
 	return true
 }
 

@@ -166,6 +166,9 @@ func (e *jsonEncoder) bytes(s *Schema, i int32, kind tokKind) bool {
 		}
 		return true
 	}
+	if e.hexForm(s, text) {
+		return true
+	}
 	size := 0 // in bytes: one for each character
 	for _, c := range text {
 		if c&0xc0 != 0x80 {
@@ -193,11 +196,34 @@ func (e *jsonEncoder) bytes(s *Schema, i int32, kind tokKind) bool {
 	return true
 }
 
-func hexValue(c byte) byte {
-	if c <= '9' {
-		return c - '0'
+// hexForm writes bytes in the form of Postgres: \x and an even number of hex
+// digits, and nothing if text is not that. It wins over Avro's form, whose
+// characters could spell the same; AppendAvroToJSON then writes it. For a fixed
+// only one of the two has the right length.
+func (e *jsonEncoder) hexForm(s *Schema, text []byte) bool {
+	if !looksHex(text) || s.Type == Fixed && len(text) != 2*s.Size+2 {
+		return false
 	}
-	return c | 0x20 - 'a' + 10
+	if s.Type == Bytes {
+		e.out = binary.AppendVarint(e.out, int64(len(text)/2-1))
+	}
+	for k := 2; k < len(text); k += 2 {
+		e.out = append(e.out, hexValue(text[k])<<4|hexValue(text[k+1]))
+	}
+	return true
+}
+
+// looksHex reports whether b is \x and an even number of hex digits.
+func looksHex(b []byte) bool {
+	if len(b) < 2 || len(b)%2 != 0 || b[0] != '\\' || b[1] != 'x' {
+		return false
+	}
+	for _, c := range b[2:] {
+		if !isHex(c) {
+			return false
+		}
+	}
+	return true
 }
 
 func (e *jsonEncoder) decimal(s *Schema, i int32, kind tokKind) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -69,16 +70,22 @@ func FuzzValidate(f *testing.F) {
 		if Validate(s, data) != nil {
 			return
 		}
+		if err := readAll(s, data); err != nil {
+			t.Fatalf("% x: %v", data, err)
+		}
 		text, err := AppendAvroToJSON(nil, s, data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A key twice, or a decimal of too many digits, is refused in JSON.
-		if back, err := AppendJSONToAvro(nil, s, text); err == nil {
-			again, err := AppendAvroToJSON(nil, s, back)
-			if err != nil || !bytes.Equal(text, again) {
-				t.Fatalf("%s became %s (%v)", text, again, err)
+		back, err := AppendJSONToAvro(nil, s, text)
+		if err != nil {
+			if !strings.Contains(err.Error(), "given twice") { // a map's key
+				t.Fatalf("%s: %v", text, err)
 			}
+			return
+		}
+		if again, err := AppendAvroToJSON(nil, s, back); err != nil || !bytes.Equal(text, again) {
+			t.Fatalf("%s became %s (%v)", text, again, err)
 		}
 	})
 }

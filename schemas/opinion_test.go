@@ -50,7 +50,7 @@ func TestSchemasAgainstOthers(t *testing.T) {
 func TestDataAgainstOthers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, text, s := drawSchema(t, true)
-		data := appendRandom(t, nil, s, 6, false)
+		data := appendRandom(t, nil, s, 6, 0)
 		if err := Validate(s, data); err != nil {
 			t.Fatalf("%s % x: %v", text, data, err)
 		}
@@ -85,7 +85,7 @@ func TestDataAgainstOthers(t *testing.T) {
 func TestValidateIsNotLaxer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, text, s := drawSchema(t, true)
-		data := appendRandom(t, nil, s, 6, true)
+		data := appendRandom(t, nil, s, 6, inBlocks)
 		if len(data) > 0 {
 			for n := rapid.IntRange(0, 3).Draw(t, "flips"); n > 0; n-- {
 				data[rapid.IntRange(0, len(data)-1).Draw(t, "at")] ^= byte(1 << rapid.IntRange(0, 7).Draw(t, "bit"))
@@ -105,7 +105,7 @@ func TestValidateIsNotLaxer(t *testing.T) {
 func TestJSONBothWays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, text, s := drawSchema(t, false)
-		data := appendRandom(t, nil, s, 6, false)
+		data := appendRandom(t, nil, s, 6, 0)
 		j, err := AppendAvroToJSON(nil, s, data)
 		if err != nil {
 			t.Fatalf("%s % x: %v", text, data, err)
@@ -121,7 +121,7 @@ func TestJSONBothWays(t *testing.T) {
 func TestBlocks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, text, s := drawSchema(t, false)
-		data := appendRandom(t, nil, s, 6, true)
+		data := appendRandom(t, nil, s, 6, inBlocks)
 		j, err := AppendAvroToJSON(nil, s, data)
 		if err != nil {
 			t.Fatalf("%s % x: %v", text, data, err)
@@ -240,7 +240,7 @@ func TestResolverAgainstOther(t *testing.T) {
 		if err != nil {
 			t.Skip("the change broke the schema")
 		}
-		data := appendRandom(t, nil, writer, 6, true)
+		data := appendRandom(t, nil, writer, 6, inBlocks)
 		resolver, err := NewResolver(writer, reader)
 		theirs, theirErr := twmb.Resolve(twmb.MustParse(text), twmb.MustParse(readerText))
 		if (err == nil) != (theirErr == nil) {

@@ -292,7 +292,7 @@ func (p *parser) decimal(o *object, s *Schema) bool {
 	}
 	precision, _, hasPrecision := o.integer("precision")
 	scale, scaleAt, hasScale := o.integer("scale")
-	fits := hasPrecision && precision > 0 && (hasScale || scaleAt == 0) && scale >= 0 && scale <= precision
+	fits := hasPrecision && precision > 0 && precision <= maxDecimalDigits && (hasScale || scaleAt == 0) && scale >= 0 && scale <= precision
 	if s.Type == Fixed && fits {
 		// The largest number of digits that always fits into the bytes.
 		fits = s.Size > 0 && precision <= int(float64(8*s.Size-1)*math.Log10(2))
@@ -303,5 +303,6 @@ func (p *parser) decimal(o *object, s *Schema) bool {
 		return false
 	}
 	s.Precision, s.Scale = precision, scale
+	s.most, s.least = decimalRange(precision)
 	return true
 }

@@ -1,10 +1,12 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 
 	"pgregory.net/rapid"
 )
@@ -59,8 +61,15 @@ func (r *randomSchema) schema(depth int, union bool) any {
 	case 3:
 		name := r.name("F")
 		f := map[string]any{"type": "fixed", "name": name, "size": r.pick("size", 5)}
-		if !r.plain && r.pick("fixed", 3) == 0 {
-			f["size"], f["logicalType"] = 16, "uuid"
+		if !r.plain {
+			switch r.pick("fixed", 5) {
+			case 0:
+				f["size"], f["logicalType"] = 16, "uuid"
+			case 1:
+				f["size"], f["logicalType"] = 12, "duration"
+			case 2:
+				f["size"], f["logicalType"], f["precision"], f["scale"] = 9, "decimal", 18, 4
+			}
 		}
 		r.defined = append(r.defined, name)
 		return f
@@ -177,8 +186,11 @@ func defaultOf(s any) (any, bool) {
 		case "record", "fixed":
 			return nil, false
 		}
-		if s["logicalType"] == "uuid" || s["logicalType"] == "decimal" {
+		switch s["logicalType"] {
+		case "uuid", "decimal":
 			return nil, false
+		case "time-millis", "time-micros":
+			return 7, true
 		}
 		return defaultOf(s["type"])
 	case string:
@@ -196,9 +208,20 @@ func schemaText(v any) string {
 	return string(b)
 }
 
-// appendRandom appends a random value of s; blocks says to cut arrays and maps
-// into blocks of all kinds.
-func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, blocks bool) []byte {
+// drawn says how appendRandom draws.
+type drawn uint8
+
+const (
+	inBlocks drawn = 1 << iota // arrays and maps are cut into blocks of all kinds
+	loosely                    // logical types may be violated
+)
+
+// appendRandom appends a random value of s.
+func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, how drawn) []byte {
+	if how&loosely != 0 && s.isNarrow() {
+		return appendLoosely(t, dst, s)
+	}
+	blocks := how&inBlocks != 0
 	long := func(low, high int64) []byte {
 		return binary.AppendVarint(dst, rapid.Int64Range(low, high).Draw(t, "n"))
 	}
@@ -224,8 +247,11 @@ func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, blocks bool) []b
 		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(rapid.Float64().Draw(t, "double")))
 	case Bytes, Fixed:
 		b := rapid.SliceOfN(rapid.Byte(), s.Size, max(s.Size, 6)).Draw(t, "bytes")
+		if looksHex(b) {
+			b[0] = 'X' // read back from another library's JSON it would be Postgres' form
+		}
 		if s.Logical == Decimal {
-			b, _ = appendTwosComplement(nil, rapid.Bool().Draw(t, "sign"), []byte(rapid.StringMatching(`[1-9][0-9]{0,29}`).Draw(t, "digits")), s.Size)
+			b = drawInteger(t, s.Precision, s.Size)
 		}
 		if s.Type == Fixed {
 			return append(dst, b[:s.Size]...)
@@ -244,10 +270,10 @@ func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, blocks bool) []b
 		if depth <= 0 {
 			n = 0 // null
 		}
-		return appendRandom(t, binary.AppendVarint(dst, int64(n)), s.Branches[n], depth-1, blocks)
+		return appendRandom(t, binary.AppendVarint(dst, int64(n)), s.Branches[n], depth-1, how)
 	case Record:
 		for _, f := range s.Fields {
-			dst = appendRandom(t, dst, f.Type, depth-1, blocks)
+			dst = appendRandom(t, dst, f.Type, depth-1, how)
 		}
 		return dst
 	case Array, Map:
@@ -269,7 +295,7 @@ func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, blocks bool) []b
 					items = append(items, 4, 'k', byte('0'+key))
 					key++
 				}
-				items = appendRandom(t, items, s.Items, depth-1, blocks)
+				items = appendRandom(t, items, s.Items, depth-1, how)
 			}
 			if blocks && rapid.Bool().Draw(t, "sized") {
 				dst = binary.AppendVarint(dst, -int64(count))
@@ -283,4 +309,54 @@ func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, blocks bool) []b
 		return append(dst, 0)
 	}
 	return dst
+}
+
+// drawInteger draws a decimal's integer of one to that many digits.
+func drawInteger(t *rapid.T, digits, size int) []byte {
+	text := rapid.SliceOfN(rapid.ByteRange('0', '9'), 1, digits).Draw(t, "digits")
+	if rapid.IntRange(0, 3).Draw(t, "nines") == 0 {
+		text = bytes.Repeat([]byte{'9'}, digits)
+	}
+	b, ok := appendTwosComplement(nil, rapid.Bool().Draw(t, "sign"), bytes.TrimLeft(text, "0"), size)
+	if !ok {
+		return make([]byte, size)
+	}
+	return b
+}
+
+// appendLoosely appends a value of a logical type, or one just outside.
+func appendLoosely(t *rapid.T, dst []byte, s *Schema) []byte {
+	oneOf := rapid.IntRange(0, 2).Draw(t, "loosely")
+	if s.Logical.isTimeOfDay() {
+		day := 86400 * s.Logical.unitsPerSecond()
+		n := rapid.SampledFrom([]int64{0, 1, -1, day - 1, day, day + 1, math.MaxInt32, math.MinInt32}).Draw(t, "n")
+		if oneOf == 0 {
+			n = rapid.Int64Range(0, day-1).Draw(t, "n")
+		}
+		return binary.AppendVarint(dst, n)
+	}
+	var b []byte
+	if s.Logical == UUID {
+		id := "0190163d-8694-739b-AEA5-966C26F8ad91"
+		at, c := rapid.IntRange(0, 35).Draw(t, "at"), rapid.SampledFrom([]byte("-gG0f/:@`\x00\xff")).Draw(t, "char")
+		b = []byte(rapid.SampledFrom([]string{
+			id, id, id[:at] + string(c) + id[at+1:], id[:35], id + "0", "", "{" + id + "}", "urn:uuid:" + id, strings.ReplaceAll(id, "-", ""), strings.ReplaceAll(id, "-", "0"),
+		}).Draw(t, "uuid"))
+		return append(binary.AppendVarint(dst, int64(len(b))), b...)
+	}
+	switch oneOf {
+	case 0:
+		b = drawInteger(t, s.Precision, s.Size)
+	case 1:
+		b = drawInteger(t, s.Precision+2, s.Size)
+		if pad := byte(int8(b[0]) >> 7); s.Type == Bytes {
+			b = append(bytes.Repeat([]byte{pad}, rapid.IntRange(0, 3).Draw(t, "padding")), b...)
+		}
+	case 2:
+		b = rapid.SliceOfN(rapid.Byte(), s.Size, max(s.Size, 15)).Draw(t, "bytes")
+	}
+	if s.Type == Fixed {
+		return append(dst, b[:s.Size]...)
+	}
+	return append(binary.AppendVarint(dst, int64(len(b))), b...)
 }

@@ -21,6 +21,7 @@ const (
 //     matches by promotion or by its unqualified name only, as Avro's Java library
 //     does: a long must not become a double because that branch comes first.
 //   - A union of the writer must fit as a whole, not only the values met.
+//   - Every value is one of the reader's logical type, or refused.
 //   - Times and timestamps of different units do not resolve: the number would be
 //     kept, and be wrong a thousandfold. Decimals need equal scale and precision.
 type Resolver struct {
@@ -50,7 +51,7 @@ const (
 	planToFloat
 	planToDouble
 	planFloatToDouble
-	planToString // must become UTF-8
+	planNarrow // the same bytes, if they are a value of the reader's
 	planEnum
 	planRecord
 	planArray
@@ -131,7 +132,15 @@ func (c *planner) resolve(w, r *Schema, path string) *plan {
 		p.op = op
 		c.checkLogical(w, r, path)
 	}
+	if p.op == planCopy && r.isNarrow() && w.Logical != r.Logical {
+		p.op = planNarrow
+	}
 	return p
+}
+
+// isNarrow reports whether not all values of the base type are values of s.
+func (s *Schema) isNarrow() bool {
+	return s.Logical == Decimal || s.Logical.isTimeOfDay() || s.Logical == UUID && s.Type == String
 }
 
 // writerUnion resolves each branch against the reader, be it a union or not.
@@ -255,7 +264,7 @@ func promotion(w, r Type) (planOp, bool) {
 	case w == String && r == Bytes:
 		return planCopy, true
 	case w == Bytes && r == String:
-		return planToString, true
+		return planNarrow, true
 	}
 	return 0, false
 }

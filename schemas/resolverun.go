@@ -3,13 +3,13 @@ package schemas
 import (
 	"encoding/binary"
 	"math"
-	"unicode/utf8"
 )
 
 // Append appends data, one value of the writer's schema, as a value of the
 // reader's. Errors: ErrInvalidAvro when data is not valid, or holds bytes that are
-// to become a string and are not UTF-8; dst is then returned unchanged. No
-// reference to data is kept.
+// not a value of the reader's type: not UTF-8 for a string, not a uuid, not a time
+// of day, more digits than a decimal's; dst is then returned unchanged. No reference
+// to data is kept.
 func (r *Resolver) Append(dst, data []byte) ([]byte, error) {
 	if err := Validate(r.writer, data); err != nil {
 		return dst, err
@@ -53,13 +53,11 @@ func (x *resolving) run(p *plan, off int) int {
 		f := math.Float32frombits(binary.LittleEndian.Uint32(x.data[off:]))
 		x.out = binary.LittleEndian.AppendUint64(x.out, math.Float64bits(float64(f)))
 		return off + 4
-	case planToString:
-		n, next := x.long(off)
-		end := next + int(n)
-		if !utf8.Valid(x.data[next:end]) {
-			return x.fail(next, badUTF8)
+	case planNarrow:
+		end := x.value(p.r, off, 0)
+		if end >= 0 {
+			x.out = append(x.out, x.data[off:end]...)
 		}
-		x.out = append(x.out, x.data[off:end]...)
 		return end
 	case planEnum:
 		n, next := x.long(off)

@@ -24,8 +24,8 @@ const (
 )
 
 // Logical is an Avro logical type that Runnel understands; a logical type it
-// does not know, or one that does not fit its base type, is ignored as the
-// specification asks, but kept in Props.
+// does not know, or one that does not fit its base type (or is a decimal of more
+// than 4096 digits), is ignored as the specification asks, but kept in Props.
 type Logical uint8
 
 // The logical types.
@@ -57,7 +57,7 @@ type Pos struct {
 type Schema struct {
 	Type      Type
 	Logical   Logical
-	Precision int // Decimal
+	Precision int // Decimal: 1 to 4096 digits
 	Scale     int // Decimal
 
 	Name      string   // Record, Enum, Fixed: the unqualified name
@@ -75,7 +75,8 @@ type Schema struct {
 	Props map[string]json.RawMessage // custom properties, and unknown logical types
 	Pos   Pos
 
-	index map[string]int // Record: field by name; Enum: symbol by name; made by the parser
+	index       map[string]int // Record: field by name; Enum: symbol by name; made by the parser
+	most, least []byte         // Decimal: the range of its integer; made by the parser
 }
 
 // Field is a field of a record.

@@ -10,12 +10,14 @@ import (
 // AppendAvroToJSON appends the JSON of one value of s in Avro binary, for people
 // to read and for AppendJSONToAvro to read back to the same bytes: decimals as
 // strings, dates, times and timestamps as text where they have one, uuids as text,
-// bytes and fixed as strings of the characters U+0000 to U+00FF, fields in the
-// schema's order, no spaces. A union of null and one other type is plain, any
+// bytes and fixed as strings of the characters U+0000 to U+00FF (bytes that would
+// then look like Postgres' hex form, in that form), fields in the schema's order,
+// no spaces. A union of null and one other type is plain, any
 // other names its branch as Avro's JSON encoding does.
 //
-// (Where a map in data has a key twice, or a decimal more digits than its type or
-// redundant bytes, the result is readable but does not read back to the same.)
+// (Where a map in data has a key twice, or data has redundant bytes as in long
+// varints, padded decimals and several blocks, the result is readable but does not
+// read back to the same.)
 //
 // data is validated first: the error is Validate's, dst then unchanged.
 func AppendAvroToJSON(dst []byte, s *Schema, data []byte) ([]byte, error) {
@@ -199,7 +201,7 @@ func (r *jsonWriter) float(x float64, bits int) {
 func (r *jsonWriter) bytesOf(s *Schema, b []byte) {
 	r.text(`"`)
 	switch {
-	case s.Logical == Decimal && len(b) <= maxDecimalDigits/2:
+	case s.Logical == Decimal:
 		r.out = appendDecimal(r.out, b, s.Scale)
 	case s.Logical == UUID:
 		for i, c := range b {
@@ -219,6 +221,11 @@ func (r *jsonWriter) bytesOf(s *Schema, b []byte) {
 		}
 		r.text("}")
 		return
+	case s.Type == Bytes && looksHex(b):
+		r.text(`\\x`)
+		for _, c := range b {
+			r.out = append(r.out, hexDigits[c>>4], hexDigits[c&15])
+		}
 	default:
 		for _, c := range b {
 			switch {

@@ -16,10 +16,14 @@ const (
 // Validate walks data, which must be exactly one value of s in Avro binary. It
 // checks what a decoder would trip over: lengths and counts against the bytes
 // left, varints against their type, booleans, enum and union indexes, UTF-8,
-// nesting, and bytes left over. It allocates nothing unless data is invalid.
+// nesting, bytes left over, and logical types: the text of a uuid, the digits of a
+// decimal, that a time of day is one. It allocates nothing unless data is invalid.
 //
-// The error is ErrInvalidAvro with path and offset. Logical types are not
-// checked beyond their base type.
+// Invariant: what Validate accepts, generated DecodeAvro and AppendAvroToJSON
+// accept, and what any part of Runnel writes (AppendJSONToAvro, Resolver, a
+// generated AppendAvro, a default) Validate accepts.
+//
+// The error is ErrInvalidAvro with path and offset.
 func Validate(s *Schema, data []byte) error {
 	w := walker{data: data, free: maxFreeItems}
 	end := w.value(s, 0, 0)
@@ -70,6 +74,9 @@ const (
 	badBranch
 	badDepth
 	badFree
+	badUUID
+	badTime
+	badDigits
 	badResult // of a resolution
 )
 
@@ -128,16 +135,26 @@ func (w *walker) value(s *Schema, off, depth int) int {
 		if next >= 0 && (n < math.MinInt32 || n > math.MaxInt32 || next-off > 5) {
 			return w.fail(off, badVarint)
 		}
+		if s.Logical == TimeMillis && uint64(n) >= millisPerDay && next >= 0 {
+			return w.failIn(s, off, badTime, n)
+		}
 		return next
 	case Long:
-		_, next := w.long(off)
+		n, next := w.long(off)
+		if s.Logical == TimeMicros && uint64(n) >= microsPerDay && next >= 0 {
+			return w.failIn(s, off, badTime, n)
+		}
 		return next
 	case Float:
 		return w.skip(s, off, 4)
 	case Double:
 		return w.skip(s, off, 8)
 	case Fixed:
-		return w.skip(s, off, s.Size)
+		end := w.skip(s, off, s.Size)
+		if s.Logical == Decimal && end >= 0 && !s.holdsDecimal(w.data[off:end]) {
+			return w.failIn(s, off, badDigits, int64(s.Size))
+		}
+		return end
 	case Bytes, String:
 		return w.text(s, off)
 	case Enum:
@@ -179,8 +196,22 @@ func (w *walker) text(s *Schema, off int) int {
 		return w.failIn(s, off, badLength, n)
 	}
 	end := next + int(n)
+	if s.Logical != NoLogical {
+		return w.logicalText(s, next, end)
+	}
 	if s.Type == String && !utf8.Valid(w.data[next:end]) {
 		return w.fail(next, badUTF8)
+	}
+	return end
+}
+
+// logicalText checks a uuid or a decimal.
+func (w *walker) logicalText(s *Schema, from, end int) int {
+	switch b := w.data[from:end]; {
+	case s.Logical == UUID && !isUUID(b):
+		return w.fail(from, badUUID)
+	case s.Logical == Decimal && !s.holdsDecimal(b):
+		return w.failIn(s, from, badDigits, int64(len(b)))
 	}
 	return end
 }
@@ -304,6 +335,15 @@ func (w *walker) explain() string {
 		return w.schema.describe() + " has no symbol " + n
 	case badBranch:
 		return "the union has no branch " + n
+	case badUUID:
+		return "a uuid is 36 characters, as 01234567-89ab-cdef-0123-456789abcdef"
+	case badTime:
+		return n + " is not a time of day, as " + w.schema.describe() + " is"
+	case badDigits:
+		if w.length == 0 {
+			return "a decimal of no bytes"
+		}
+		return "a decimal of more than " + strconv.Itoa(w.schema.Precision) + " digits"
 	case badResult:
 		return "more than " + strconv.Itoa(maxResolvedBytes) + " bytes under the reader's schema"
 	case badDepth:

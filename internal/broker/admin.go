@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ type Admin interface {
 	// CheckTopic describes a topic; ErrTopicMissing when it does not exist.
 	CheckTopic(ctx context.Context, topic string) (TopicState, error)
 	// Health reports whether the admin interface answers and a broker can
-	// publish and read.
+	// publish and read; to a role that is no superuser, whether it is ready.
 	Health(ctx context.Context) error
 	// ClusterName returns the name of the cluster that answers.
 	ClusterName(ctx context.Context) (string, error)
@@ -79,7 +80,11 @@ type TopicState struct {
 // Health implements Admin.
 func (p *Pulsar) Health(ctx context.Context) error {
 	var answer string
-	if _, err := p.rest.call(ctx, http.MethodGet, "/brokers/health", nil, &answer); err != nil {
+	_, err := p.rest.call(ctx, http.MethodGet, "/brokers/health", nil, &answer)
+	if errors.Is(err, ErrForbidden) { // the broker's check of itself is for superusers
+		_, err = p.rest.call(ctx, http.MethodGet, "/brokers/ready", nil, &answer)
+	}
+	if err != nil {
 		return err
 	}
 	if strings.TrimSpace(answer) != "ok" {

@@ -1,12 +1,8 @@
 package broker
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 )
@@ -17,8 +13,12 @@ type Config struct {
 	URL      string // pulsar://host:port or pulsar+ssl://host:port; several hosts: host1:port,host2:port
 	AdminURL string // http://host:port or https://host:port
 
-	TokenFile string // holds a token, read again for each connection and request; default: no authentication
-	CAFile    string // PEM; default: the system's certificate authorities
+	// TokenFile holds a token (JWT). It is read again for each connection, each
+	// request, and when the broker asks for a newer one. Default: none is shown.
+	TokenFile string
+	// CAFile holds the authorities to trust (PEM), read again for each
+	// connection. Default: the system's.
+	CAFile string
 
 	Logger *slog.Logger // default: none
 	Name   string       // shown in the broker's statistics, e.g. "runnel shop"
@@ -89,42 +89,6 @@ func (c Config) adminBase() (string, error) {
 		return "", ErrConfig.New("pulsar.admin_url %q is not an http:// or https:// address", redactURL(c.AdminURL))
 	}
 	return u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/"), nil
-}
-
-// tlsConfig verifies the server's certificate and its name. ServerName stays
-// empty on purpose: each connection then checks the name it dialled, which is
-// right for clusters whose brokers have certificates of their own. (The
-// client's TLSValidateHostname would check the service URL's name everywhere.)
-func (c Config) tlsConfig() (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, ErrConfig.Wrap(err, "reading pulsar.ca_file")
-	}
-	t.RootCAs = x509.NewCertPool()
-	if !t.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, ErrConfig.New("pulsar.ca_file %s holds no PEM certificate", c.CAFile)
-	}
-	return t, nil
-}
-
-// token reads the token file; "" without one.
-func (c Config) token() (string, error) {
-	if c.TokenFile == "" {
-		return "", nil
-	}
-	data, err := os.ReadFile(c.TokenFile)
-	if err != nil {
-		return "", ErrConfig.Wrap(err, "reading pulsar.token_file")
-	}
-	text := strings.TrimSpace(string(data))
-	if text == "" {
-		return "", ErrConfig.Wrap(errors.New("the file is empty"), "reading pulsar.token_file %s", c.TokenFile)
-	}
-	return strings.TrimPrefix(text, "token:"), nil
 }
 
 // redactURL drops what may be a password.

@@ -125,7 +125,7 @@ func TestDialFaults(t *testing.T) {
 		"an unknown authority":    {Config{URL: "pulsar+ssl://127.0.0.1:" + securePort}, ErrTLS},
 		"another host's name":     {Config{URL: "pulsar+ssl://localhost:" + securePort, CAFile: ca}, ErrTLS},
 		"not authenticated":       {Config{URL: refusing(codeAuthentication)}, ErrUnauthorized},
-		"not authorized":          {Config{URL: refusing(codeAuthorization)}, ErrUnauthorized},
+		"not authorized":          {Config{URL: refusing(codeAuthorization)}, ErrForbidden},
 		"not ready":               {Config{URL: refusing(6)}, ErrUnreachable},
 		"no scheme":               {Config{URL: "localhost:6650"}, ErrConfig},
 		"web address":             {Config{URL: "http://localhost:8080"}, ErrConfig},
@@ -135,8 +135,8 @@ func TestDialFaults(t *testing.T) {
 		"admin with a password":   {Config{URL: good, AdminURL: "http://u:p@localhost"}, ErrConfig},
 		"CA file missing":         {Config{URL: good, CAFile: filepath.Join(dir, "none")}, ErrConfig},
 		"CA file empty":           {Config{URL: good, CAFile: empty}, ErrConfig},
-		"token file missing":      {Config{URL: good, TokenFile: filepath.Join(dir, "none")}, ErrConfig},
-		"token file empty":        {Config{URL: good, TokenFile: empty}, ErrConfig},
+		"token file missing":      {Config{URL: good, TokenFile: filepath.Join(dir, "none")}, ErrTokenFile},
+		"token file empty":        {Config{URL: good, TokenFile: empty}, ErrTokenFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := c.cfg
@@ -209,7 +209,7 @@ func restOf(t *testing.T, h http.HandlerFunc, cfg Config) (*Pulsar, *httptest.Se
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	cfg = cfg.withDefaults()
-	p := &Pulsar{cfg: cfg, rest: newREST(s.URL, cfg, &tls.Config{}), maxMessageSize: 1000}
+	p := &Pulsar{cfg: cfg, rest: newREST(s.URL, cfg, &tokenFile{path: cfg.TokenFile, log: cfg.Logger}), maxMessageSize: 1000}
 	t.Cleanup(p.rest.close)
 	return p, s
 }
@@ -224,7 +224,9 @@ func TestRESTFaults(t *testing.T) {
 		"missing":      {404, `{"reason":"Topic not found"}`, ErrTopicMissing},
 		"deleted":      {200, `{"partitions":3,"deleted":true}`, ErrTopicMissing},
 		"unauthorized": {401, `<html>HTTP ERROR 401</html>`, ErrUnauthorized},
-		"forbidden":    {403, ``, ErrUnauthorized},
+		"not taken":    {401, `{"url":"/","status":"401","message":"Authentication required"}`, ErrUnauthorized},
+		"no grant":     {401, `{"reason":"Unauthorized to validateTopicOperation for operation [LOOKUP]"}`, ErrForbidden},
+		"forbidden":    {403, ``, ErrForbidden},
 		"broken":       {500, `{"reason":"\u0000 java.lang.NullPointerException"}`, ErrAdmin},
 		"not Pulsar":   {200, `<html>hello</html>`, ErrWrongServer},
 		"fine":         {200, `{"partitions":3}`, nil},
@@ -253,7 +255,7 @@ func TestRESTFaults(t *testing.T) {
 	t.Run("the binary port", func(t *testing.T) {
 		address := listen(t, plain(t), func(c net.Conn) { _, _ = c.Read(make([]byte, 100)); _, _ = c.Write(connected) })
 		cfg := Config{}.withDefaults()
-		p := &Pulsar{cfg: cfg, rest: newREST("http://"+address, cfg, &tls.Config{})}
+		p := &Pulsar{cfg: cfg, rest: newREST("http://"+address, cfg, &tokenFile{})}
 		defer p.rest.close()
 		if _, err := p.Partitions(t.Context(), topic); !errors.Is(err, ErrWrongServer) {
 			t.Fatal(err)
@@ -300,8 +302,10 @@ func TestToken(t *testing.T) {
 	}
 	secure := httptest.NewTLSServer(http.HandlerFunc(moved))
 	defer secure.Close()
-	cfg := Config{TokenFile: file}.withDefaults()
-	q := &Pulsar{cfg: cfg, rest: newREST(secure.URL, cfg, secure.Client().Transport.(*http.Transport).TLSClientConfig)}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})))
+	cfg := Config{TokenFile: file, CAFile: ca}.withDefaults()
+	q := &Pulsar{cfg: cfg, rest: newREST(secure.URL, cfg, &tokenFile{path: file, log: cfg.Logger})}
 	defer q.rest.close()
 	before := len(seen)
 	if _, err := q.Partitions(t.Context(), "persistent://public/runnel/order"); err == nil || len(seen) != before {

@@ -3,12 +3,12 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +20,7 @@ type Pulsar struct {
 	cfg            Config
 	client         pulsar.Client
 	rest           *rest
+	token          *tokenFile
 	serverVersion  string
 	maxMessageSize int // the broker's own, in bytes
 
@@ -28,6 +29,8 @@ type Pulsar struct {
 	producers map[*producer]struct{}
 	others    map[closer]struct{} // readers and consumers
 	pending   sync.WaitGroup      // what may still use the client: see Close
+
+	events policyEvents // what a role without rights to policies reads instead
 }
 
 var (
@@ -41,7 +44,7 @@ const defaultMaxMessageSize = 5 << 20
 // Dial checks that a Pulsar broker answers at cfg.URL and accepts the
 // credentials, and returns a connection. It does not ask the admin interface:
 // see Pulsar.Health. Errors: ErrConfig, ErrUnreachable, ErrWrongServer,
-// ErrTLS, ErrUnauthorized.
+// ErrTLS, ErrTokenFile, ErrUnauthorized, ErrForbidden.
 func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	cfg = cfg.withDefaults()
 	endpoints, err := cfg.endpoints()
@@ -56,7 +59,8 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := cfg.token()
+	file := &tokenFile{path: cfg.TokenFile, log: cfg.Logger}
+	token, err := file.token()
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +71,8 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 
 	p := &Pulsar{
 		cfg:            cfg,
-		rest:           newREST(base, cfg, tlsConfig),
+		rest:           newREST(base, cfg, file),
+		token:          file,
 		serverVersion:  hello.ServerVersion,
 		maxMessageSize: hello.MaxMessageSize,
 		producers:      make(map[*producer]struct{}),
@@ -81,7 +86,8 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 		ConnectionTimeout:       cfg.OperationTimeout,
 		OperationTimeout:        cfg.OperationTimeout,
 		KeepAliveInterval:       cfg.KeepAlive,
-		TLSConfig:               tlsConfig,
+		TLSTrustCertsFilePath:   cfg.CAFile,
+		TLSMinVersion:           minTLS,
 		MaxConnectionsPerBroker: 1,
 		Logger:                  clientLog{out: cfg.Logger, refused: p.refused},
 		MetricsCardinality:      pulsar.MetricsCardinalityNone,
@@ -90,7 +96,7 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 		Description:             cfg.Name,
 	}
 	if cfg.TokenFile != "" {
-		options.Authentication = pulsar.NewAuthenticationTokenFromSupplier(cfg.token)
+		options.Authentication = pulsar.NewAuthenticationTokenFromSupplier(file.token)
 	}
 	if p.client, err = pulsar.NewClient(options); err != nil {
 		return nil, ErrConfig.Wrap(err, "creating the Pulsar client")
@@ -108,7 +114,7 @@ func firstGreeting(ctx context.Context, cfg Config, endpoints []endpoint, config
 		if err == nil {
 			return hello, nil
 		}
-		failures = append(failures, greetingFault(e, err))
+		failures = append(failures, greetingFault(e, token, err))
 	}
 	if len(failures) == 1 {
 		return greeting{}, failures[0]
@@ -117,27 +123,26 @@ func firstGreeting(ctx context.Context, cfg Config, endpoints []endpoint, config
 }
 
 // greetingFault names what went wrong in words that a person can act on.
-func greetingFault(e endpoint, err error) error {
+func greetingFault(e endpoint, token string, err error) error {
 	var (
-		refused   *refusal
-		record    tls.RecordHeaderError
-		verify    *tls.CertificateVerificationError
-		authority x509.UnknownAuthorityError
-		name      x509.HostnameError
-		alert     tls.AlertError
-		netErr    net.Error
+		refused *refusal
+		record  tls.RecordHeaderError
+		netErr  net.Error
 	)
 	switch {
 	case errors.As(err, &refused):
-		if refused.code == codeAuthentication || refused.code == codeAuthorization {
-			return ErrUnauthorized.New("%s refused the connection: %s", e.host, refused.message)
+		switch refused.code {
+		case codeAuthentication:
+			return ErrUnauthorized.New("%s refused the connection: %s (%s)", e.host, clip(refused.message), describeToken(token, time.Now()))
+		case codeAuthorization:
+			return ErrForbidden.New("%s refused the connection: %s", e.host, clip(refused.message))
 		}
-		return ErrUnreachable.New("%s refused the connection: %s", e.host, refused.message)
+		return ErrUnreachable.New("%s refused the connection: %s", e.host, clip(refused.message))
 	case errors.As(err, &record):
 		return ErrWrongServer.New("%s does not speak TLS", e.host).
 			Fix("Use pulsar:// with the plain port (6650), or the TLS port (6651) with pulsar+ssl://.")
-	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &name), errors.As(err, &alert):
-		return ErrTLS.Wrap(err, "connecting to %s", e.host)
+	case tlsFault(err, "pulsar.url", "") != nil:
+		return tlsFault(err, "pulsar.url", "connecting to %s", e.host)
 	case errors.Is(err, errNotPulsar):
 		return ErrWrongServer.Wrap(err, "connecting to %s", e.host)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):

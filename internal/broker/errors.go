@@ -25,7 +25,7 @@ var serverErrors = []struct {
 	{"topic not found", ErrTopicMissing},
 	{"IncompatibleSchema", ErrSchemaMissing},
 	{"AuthenticationError", ErrUnauthorized},
-	{"AuthorizationError", ErrUnauthorized},
+	{"AuthorizationError", ErrForbidden},
 	{"Exceed maximum message size", ErrTooLarge},
 	{"ServiceNotReady", ErrNotReady},
 	{"PersistenceError", ErrNotReady},

@@ -15,10 +15,16 @@ var (
 		"Give pulsar.url the broker's binary port (6650, with TLS 6651), and pulsar.admin_url its web port (8080, with TLS 8443).")
 	ErrTLS = fault.Define("PULSAR_TLS", fault.Environment,
 		"The TLS connection to the broker failed.",
-		"Check pulsar.ca_file, and that the certificate is valid and names the host.")
+		"Check pulsar.ca_file, and that the certificate is valid and names the host; no restart is needed.")
 	ErrUnauthorized = fault.Define("PULSAR_UNAUTHORIZED", fault.Environment,
-		"The broker refused the credentials, or the role lacks a permission.",
-		"Check pulsar.token_file; the role needs produce and consume on the namespace.")
+		"The broker does not take the token: it is missing, has expired, or was signed with a key that the broker does not know.",
+		"Write a valid token into the file of pulsar.token_file; it is read again by itself.")
+	ErrForbidden = fault.Define("PULSAR_FORBIDDEN", fault.Environment,
+		"The broker knows the token's role, which lacks a permission.",
+		"Have the tenant's administrator grant it: `runnel doctor --check broker-grants` prints the commands for each duty.")
+	ErrTokenFile = fault.Define("PULSAR_TOKEN_FILE", fault.Environment,
+		"The file of pulsar.token_file cannot be read, or does not hold a token.",
+		"Write the token into it, in one line, readable for the user that runs Runnel; it is read again by itself.")
 	ErrAdmin = fault.Define("PULSAR_ADMIN_FAILED", fault.Environment,
 		"A request to the broker's admin interface failed.",
 		"Check pulsar.admin_url and the broker's log.")
@@ -85,7 +91,7 @@ var (
 
 // Faults lists every fault of this package.
 var Faults = []*fault.Code{
-	ErrConfig, ErrUnreachable, ErrWrongServer, ErrTLS, ErrUnauthorized, ErrAdmin, ErrLost,
+	ErrConfig, ErrUnreachable, ErrWrongServer, ErrTLS, ErrUnauthorized, ErrForbidden, ErrTokenFile, ErrAdmin, ErrLost,
 	ErrNamespacePolicy, ErrTopicMissing, ErrTopicTerminated, ErrNotReady, ErrPartitionCount, ErrDeduplicationOff, ErrSchemaMissing,
 	ErrHole, ErrForeignMessage, ErrNotSettled, ErrNotOwner, ErrTooLarge, ErrQuota, ErrAckOrder, ErrStopped, ErrUnreadable,
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -32,18 +33,21 @@ type rest struct {
 // internalStats of topics with many thousand ledgers.
 const maxAnswer = 64 << 20
 
-func newREST(base string, cfg Config, config *tls.Config) *rest {
+func newREST(base string, cfg Config, file *tokenFile) *rest {
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: cfg.OperationTimeout, KeepAlive: cfg.KeepAlive}).DialContext,
-		TLSClientConfig:       config.Clone(),
+		DialTLSContext:        cfg.dialTLS,
 		TLSHandshakeTimeout:   cfg.OperationTimeout,
 		ResponseHeaderTimeout: cfg.OperationTimeout,
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   8,
 		ForceAttemptHTTP2:     true,
 	}
-	carrying := &tokenTransport{base: transport, token: cfg.token}
+	if config, err := cfg.tlsConfig(); err == nil {
+		transport.TLSClientConfig = config // through a proxy, where DialTLSContext is not asked
+	}
+	carrying := &tokenTransport{base: transport, token: file.token}
 	life, end := context.WithCancel(context.Background())
 	return &rest{base: base, timeout: cfg.OperationTimeout, transport: carrying, life: life, end: end, http: &http.Client{
 		Transport: carrying,
@@ -148,7 +152,7 @@ func (r *rest) call(ctx context.Context, method, path string, body, out any) (bo
 		return false, ErrAdmin.New("%s %s answered with more than %d bytes", method, path, maxAnswer)
 	}
 	if code/100 != 2 {
-		return false, answerFault(method, path, code, data)
+		return false, AnswerFault(method, path, code, data)
 	}
 	if out == nil || len(data) == 0 {
 		return len(data) > 0, nil
@@ -175,24 +179,42 @@ func (r *rest) exchange(req *http.Request) (int, []byte, error) {
 	return resp.StatusCode, data, err
 }
 
-// answerFault gives a failed request its code.
-func answerFault(method, path string, code int, body []byte) error {
+// AnswerFault gives an answer of the admin interface that is not 2xx its code. A
+// role that lacks a permission gets 403 from some resources and 401 from others;
+// what tells it from a token that is not taken is that Pulsar gives a reason, and
+// not the web server before it.
+func AnswerFault(method, path string, code int, body []byte) error {
 	err := &statusError{code, reason(body)}
-	if code == http.StatusUnauthorized || code == http.StatusForbidden {
+	switch {
+	case code == http.StatusForbidden, code == http.StatusUnauthorized && explain(body).Reason != "":
+		return ErrForbidden.Wrap(err, "%s %s", method, path)
+	case code == http.StatusUnauthorized:
 		return ErrUnauthorized.Wrap(err, "%s %s", method, path)
 	}
 	return ErrAdmin.Wrap(err, "%s %s", method, path)
 }
 
-// reason is the text of an error's body: {"reason": "..."}, or its start.
+// explanation is the body of an error: Reason is Pulsar's, Message its web
+// server's.
+type explanation struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+func explain(body []byte) (e explanation) {
+	if json.Unmarshal(body, &e) != nil {
+		return explanation{}
+	}
+	return e
+}
+
+// reason is the text of an error's body: its reason, the title of a page, or its
+// start.
 func reason(body []byte) string {
-	var answer struct {
-		Reason string `json:"reason"`
-	}
-	if json.Unmarshal(body, &answer) == nil && answer.Reason != "" {
-		return clip(answer.Reason)
-	}
-	return clip(strings.Join(strings.Fields(string(body)), " "))
+	e := explain(body)
+	_, title, _ := strings.Cut(string(body), "<title>")
+	title, _, _ = strings.Cut(title, "</title>")
+	return clip(cmp.Or(e.Reason, e.Message, title, strings.Join(strings.Fields(string(body)), " ")))
 }
 
 func clip(text string) string {
@@ -207,15 +229,12 @@ func (r *rest) connectFault(err error) error {
 	if errors.Is(err, context.Canceled) || fault.Find(err) != nil {
 		return err
 	}
-	var (
-		verify *tls.CertificateVerificationError
-		record tls.RecordHeaderError
-	)
+	var record tls.RecordHeaderError
 	switch {
-	case errors.As(err, &verify):
-		return ErrTLS.Wrap(err, "asking the admin interface at %s", r.base)
 	case errors.As(err, &record), strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "HTTP response to HTTPS"):
 		return ErrWrongServer.Wrap(err, "asking the admin interface at %s", r.base)
+	case tlsFault(err, "pulsar.admin_url", "") != nil:
+		return tlsFault(err, "pulsar.admin_url", "asking the admin interface at %s", r.base)
 	}
 	return ErrUnreachable.Wrap(err, "asking the admin interface at %s", r.base).
 		Fix("Check pulsar.admin_url, that the broker runs, and the network between.")

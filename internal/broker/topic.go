@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -133,6 +134,11 @@ func (p *Pulsar) CheckTopic(ctx context.Context, topic string) (TopicState, erro
 		return TopicState{}, err
 	}
 	_, err = p.rest.call(ctx, http.MethodGet, path+"/deduplicationEnabled?applied=true", nil, &state.Deduplication)
+	if errors.Is(err, ErrForbidden) && n > 0 { // policies are the tenant's administrator's; statistics are not
+		var stats partitionStats
+		stats, err = p.stats(ctx, Partition{Topic: topic})
+		state.Deduplication = stats.Deduplication == "Enabled"
+	}
 	return state, err
 }
 
@@ -143,6 +149,10 @@ func (p *Pulsar) MaxMessageSize(ctx context.Context, topic string) (int, error) 
 	if err != nil {
 		return 0, err
 	}
+	namespace, _ := splitTopic(topic)
+	if p.events.instead(namespace) {
+		return p.loggedMaxMessageSize(ctx, topic)
+	}
 	size := 0
 	set, err := p.rest.call(ctx, http.MethodGet, path+"/maxMessageSize?applied=true", nil, &size)
 	switch {
@@ -152,6 +162,12 @@ func (p *Pulsar) MaxMessageSize(ctx context.Context, topic string) (int, error) 
 		return p.maxMessageSize, nil // topic level policies are off
 	case status(err) == http.StatusNotFound:
 		return 0, ErrTopicMissing.New("%s does not exist", topic)
+	case errors.Is(err, ErrForbidden):
+		size, err := p.loggedMaxMessageSize(ctx, topic)
+		if err == nil {
+			p.events.useInstead(namespace)
+		}
+		return size, err
 	}
 	return p.maxMessageSize, err
 }

@@ -22,9 +22,10 @@ type app struct {
 	output string // text or json
 	color  string // auto, always or never
 
-	result    any  // of the command that ran; shown even when it failed
-	streaming bool // standard output holds JSON lines: envelopes go to standard error
-	helped    bool // the output was a help text
+	result    any            // of the command that ran; shown even when it failed
+	streaming bool           // standard output holds JSON lines: envelopes go to standard error
+	helped    bool           // the output was a help text
+	ran       *cobra.Command // instead of the one that was named; usually nil
 }
 
 // main runs args and returns the exit code.
@@ -37,6 +38,9 @@ func (a *app) main(ctx context.Context, args []string) int {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if a.ran != nil {
+		cmd = a.ran
+	}
 	return a.finish(ctx, cmd, err)
 }
 
@@ -61,6 +65,7 @@ func askedOutput(args []string) string {
 
 // root builds the command tree.
 func (a *app) root() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "runnel",
 		Short: "Publish the events of a Postgres outbox to Apache Pulsar, exactly once",
@@ -71,11 +76,21 @@ order per aggregate.`,
   runnel init                          # create the outbox
   runnel run --auto-apply              # publish, creating what is missing
   runnel tail --follow                 # watch the events pass`,
-		Args:          noArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if !version {
+				return cmd.Help()
+			}
+			if a.ran, _, err = cmd.Find([]string{"version"}); err != nil {
+				return err
+			}
+			a.ran.SetContext(cmd.Context())
+			return a.ran.RunE(a.ran, nil)
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.Flags().BoolVar(&version, "version", false, "print the version")
 	flags := root.PersistentFlags()
 	flags.VarP(&choice{&a.output, []string{"text", "json"}}, "output", "o", "output `format`: text or json")
 	flags.Var(&choice{&a.color, []string{"auto", "always", "never"}}, "color", "`when` to use colours: auto, always or never")

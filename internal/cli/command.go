@@ -125,6 +125,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()
 	e := ErrUsage.New("%s", text)
 	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		if name == "version" { // of the root alone
+			return e.Fix("See `%s version`.", cmd.Root().Name())
+		}
 		var names []string
 		for _, line := range flagNames(cmd) {
 			names = append(names, "--"+line)

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/http"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,11 +17,7 @@ type deps struct {
 	doctor    func(context.Context, *config.Config, ...string) (doctor.Report, error)
 	postgres  func(ctx context.Context, cfg *config.Config, purpose string) (*pgx.Conn, error)
 	dial      func(context.Context, *config.Config) (tailClient, error)
-	http      *http.Client
 }
-
-// httpLimit bounds a question to a daemon's own endpoint.
-const httpLimit = 3 * time.Second
 
 func realDeps() deps {
 	return deps{
@@ -32,6 +26,5 @@ func realDeps() deps {
 		doctor:    doctor.Run,
 		postgres:  wire.Postgres,
 		dial:      dialTail,
-		http:      &http.Client{Timeout: httpLimit},
 	}
 }

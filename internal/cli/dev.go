@@ -3,19 +3,21 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/doctor"
 )
 
 // devResult is the state of the local servers.
 type devResult struct {
 	Folder      string            `json:"folder"`
 	Servers     []devServer       `json:"servers"`
-	Environment map[string]string `json:"environment"` // to be exported
+	Environment map[string]string `json:"environment"` // to be exported; of servers that run
 }
 
 type devServer struct {
@@ -40,16 +42,38 @@ func newDevResult(s *devstack.Stack) devResult {
 	}
 	for _, pair := range s.Environment() {
 		name, value, _ := strings.Cut(pair, "=")
-		r.Environment[name] = value
+		if r.runs(value) {
+			r.Environment[name] = value
+		}
 	}
 	return r
+}
+
+// runs reports whether a server that runs has that address.
+func (r devResult) runs(address string) bool {
+	return slices.ContainsFunc(r.Servers, func(s devServer) bool {
+		return s.Running && (s.URL == address || s.AdminURL == address)
+	})
+}
+
+// all reports whether there are servers, and all run.
+func (r devResult) all() bool {
+	return len(r.Servers) > 0 && !slices.ContainsFunc(r.Servers, func(s devServer) bool { return !s.Running })
+}
+
+// command is a command of dev for this folder.
+func (r devResult) command(words string) string {
+	if usual, err := devstack.DefaultDir(); err == nil && usual == r.Folder {
+		return "runnel dev " + words
+	}
+	return "runnel dev " + words + " --dir " + r.Folder // which holds nothing special to a shell
 }
 
 func (r devResult) text(p *printer) {
 	for _, s := range r.Servers {
 		state := p.paint(red, "down")
 		if s.Running {
-			state = fmt.Sprintf("%s, process %d for %s", p.paint(green, "up"), s.PID, age(*s.Since))
+			state = fmt.Sprintf("%s, process %d for %s", p.paint(green, "up"), s.PID, doctor.FormatAge(*s.Since))
 		}
 		p.line("%s %s: %s", p.paint(bold, s.Name), s.Version, state)
 		rows := [][]string{{"  address", s.URL}}
@@ -58,8 +82,13 @@ func (r devResult) text(p *printer) {
 		}
 		p.table(append(rows, []string{"  log", s.Log}), nil)
 	}
-	if len(r.Servers) == 0 {
-		p.line("no servers in %s; start them with `runnel dev up`", r.Folder)
+	switch {
+	case len(r.Servers) == 0:
+		p.line("no servers in %s; start them with `%s`", r.Folder, r.command("up"))
+	case r.all():
+		p.line("to use them in this shell: eval \"$(%s)\"", r.command("env"))
+	default:
+		p.line("start what is down with `%s`", r.command("up"))
 	}
 }
 
@@ -76,15 +105,19 @@ func (r envResult) text(p *printer) {
 
 type downResult struct {
 	Folder  string `json:"folder"`
+	Found   bool   `json:"found"`   // the folder holds servers' data
 	Removed bool   `json:"removed"` // the data too
 }
 
 func (r downResult) text(p *printer) {
-	if r.Removed {
+	switch {
+	case !r.Found:
+		p.line("nothing to do: there are no servers in %s", r.Folder)
+	case r.Removed:
 		p.line("the servers are down, their data in %s is removed", r.Folder)
-		return
+	default:
+		p.line("the servers are down; their data stays in %s", r.Folder)
 	}
-	p.line("the servers are down; their data stays in %s", r.Folder)
 }
 
 func devSpec() *spec {
@@ -113,8 +146,9 @@ development. They listen on the loopback interface only.`,
 				use:   "up",
 				short: "Start the servers",
 				long: `Starts what does not run yet and returns when it is ready. The servers stay, and
-keep their data, until they are stopped.`,
-				example: "  runnel dev up\n  runnel dev up --pg 17",
+keep their data, until they are stopped. "runnel dev env" prints their addresses
+for a shell.`,
+				example: "  runnel dev up && eval \"$(runnel dev env)\"\n  runnel dev up --pg 17",
 				flags: func(cmd *cobra.Command) {
 					folder(cmd)
 					pgFlag(cmd, &pgVersion)
@@ -125,9 +159,13 @@ keep their data, until they are stopped.`,
 					if err != nil {
 						return nil, err
 					}
+					progress := func(text string) { c.message("%s", text) }
+					if before, err := devstack.Open(where); err == nil && newDevResult(before).all() {
+						progress = nil // which would tell of a start
+						c.message("the servers run already")
+					}
 					stack, err := devstack.Up(ctx, devstack.Options{
-						Dir: where, Postgres: true, Pulsar: true, PGVersion: pgVersion, Timeout: timeout,
-						Progress: func(text string) { c.message("%s", text) },
+						Dir: where, Postgres: true, Pulsar: true, PGVersion: pgVersion, Timeout: timeout, Progress: progress,
 					})
 					if err != nil {
 						return nil, err
@@ -138,7 +176,7 @@ keep their data, until they are stopped.`,
 			{
 				use:     "down",
 				short:   "Stop the servers",
-				long:    "Stops the servers. Their data stays, unless --purge is given.",
+				long:    "Stops the servers. Their data stays, unless --purge is given. It exits with 0 also\nwhen there is nothing to stop.",
 				example: "  runnel dev down\n  runnel dev down --purge",
 				flags: func(cmd *cobra.Command) {
 					folder(cmd)
@@ -146,16 +184,17 @@ keep their data, until they are stopped.`,
 				},
 				run: func(ctx context.Context, _ *call) (any, error) {
 					stack, err := open()
-					if err == nil {
-						err = stack.Down(ctx)
+					if err != nil {
+						return nil, err
 					}
-					if err == nil && purge {
+					found := len(stack.Servers()) > 0
+					if err = stack.Down(ctx); err == nil && purge {
 						err = stack.Remove()
 					}
 					if err != nil {
 						return nil, err
 					}
-					return downResult{stack.Dir(), purge}, nil
+					return downResult{stack.Dir(), found, found && purge}, nil
 				},
 			},
 			{
@@ -183,11 +222,11 @@ keep their data, until they are stopped.`,
 					if err != nil {
 						return nil, err
 					}
-					r := envResult(newDevResult(stack).Environment)
-					if len(r) == 0 {
-						return nil, ErrDevDown.New("nothing runs in %s", stack.Dir())
+					r := newDevResult(stack)
+					if len(r.Environment) == 0 {
+						return nil, ErrDevDown.New("nothing runs in %s", r.Folder).Fix("Start them with `%s`.", r.command("up"))
 					}
-					return r, nil
+					return envResult(r.Environment), nil
 				},
 			},
 		},

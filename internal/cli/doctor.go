@@ -37,8 +37,8 @@ func (r doctorResult) text(p *printer) {
 		p.line("%s %-*s  %s", p.paint(l.style, sign), width, x.Name, message)
 		p.remedy("    ", x.Remedy)
 	}
-	p.line("%d passed, %d warnings, %d failed, %d skipped",
-		r.Count(doctor.Pass), r.Count(doctor.Warn), r.Count(doctor.Fail), r.Count(doctor.Skip))
+	p.line("%d passed, %s, %d failed, %d skipped",
+		r.Count(doctor.Pass), doctor.Count(r.Count(doctor.Warn), "warning"), r.Count(doctor.Fail), r.Count(doctor.Skip))
 }
 
 // checkList names the checks without running them.
@@ -65,9 +65,12 @@ func doctorSpec() *spec {
 	return &spec{
 		use:   "doctor",
 		short: "Check everything that is needed",
-		long: `Checks Postgres, the outbox, the catalog and Pulsar, and changes nothing. Each
-check passes, warns, fails or is skipped; a failure comes with its cause and
-what to do. Run it with the daemon's own addresses and user.
+		long: `Checks Postgres, the outbox, the daemon, the catalog and Pulsar, and changes
+nothing. Each check passes, warns, fails or is skipped; a failure comes with its
+cause and what to do. Run it with the daemon's own addresses and user.
+
+The daemon is asked at its http address. One that does not run is no failure; one
+that is halted is, with its own code and remedy.
 
 The exit code is 3 when a check of the environment failed, 2 when only the
 input is wrong (a broken catalog), 0 otherwise: warnings do not fail.`,
@@ -77,6 +80,7 @@ input is wrong (a broken catalog), 0 otherwise: warnings do not fail.`,
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringSliceVar(&names, "check", nil, "run only the check `name` and what it needs (repeatable)")
 			cmd.Flags().BoolVar(&list, "list", false, "name the checks and run none")
+			addHTTPFlag(cmd)
 			var all []string
 			for _, c := range doctor.Checks() {
 				all = append(all, c.Name)
@@ -106,9 +110,13 @@ input is wrong (a broken catalog), 0 otherwise: warnings do not fail.`,
 			case !failed:
 				return doctorResult{report}, nil
 			case class == fault.Input:
-				return doctorResult{report}, ErrChecksInput.New("%d of %d checks failed", report.Count(doctor.Fail), len(report.Results))
+				return doctorResult{report}, ErrChecksInput.New("%s", failures(report))
 			}
-			return doctorResult{report}, ErrChecks.New("%d of %d checks failed", report.Count(doctor.Fail), len(report.Results))
+			return doctorResult{report}, ErrChecks.New("%s", failures(report))
 		},
 	}
+}
+
+func failures(r doctor.Report) string {
+	return fmt.Sprintf("%d of %s failed", r.Count(doctor.Fail), doctor.Count(len(r.Results), "check"))
 }

@@ -14,6 +14,12 @@ const exitCodes = `Exit codes:
   (cannot connect, missing grant or setting); 130, 143 interrupted
 `
 
+// positionHelp explains what status and tail show.
+const positionHelp = `A position is epoch-lsn-index-ordinal, in hexadecimal, as in the message's
+property "position": the history of the database, the commit's place in its
+write-ahead log, the event's number in the transaction (from 0) and in its
+partition (from 1). As text they sort in the order of the commits.`
+
 // help writes the help on cmd. All commands have this one form.
 func help(cmd *cobra.Command) string {
 	var b strings.Builder
@@ -37,9 +43,7 @@ func help(cmd *cobra.Command) string {
 		section("Usage", "  "+cmd.UseLine()+" [flags]")
 	}
 	section("Examples", cmd.Example)
-	if cmd.HasParent() {
-		section("Flags", cmd.LocalNonPersistentFlags().FlagUsages())
-	}
+	section("Flags", cmd.LocalNonPersistentFlags().FlagUsages())
 	section("Common flags", cmd.Root().PersistentFlags().FlagUsages())
 	b.WriteString("\n" + exitCodes)
 	if group {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
 	"github.com/runnel-cdc/runnel/internal/tail"
 )
@@ -64,10 +66,21 @@ func (l *live) result(v any, args ...string) {
 	}
 }
 
+// freeAddress returns one at which nothing listens.
+func freeAddress(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
 // From an empty database to events read back, by commands alone.
 func TestTheWholeWay(t *testing.T) {
 	db := pgtest.New(t)
 	l := newLive(t, db)
+	l.environ = append(l.environ, "RUNNEL_HTTP="+freeAddress(t))
 
 	var done initResult
 	l.result(&done, "init", "--dry-run")
@@ -83,6 +96,9 @@ func TestTheWholeWay(t *testing.T) {
 		t.Errorf("init again: %+v", done)
 	}
 
+	if text := l.must("doctor", "--check", "daemon"); !strings.Contains(text, "nothing listens at http://127.0.0.1:") {
+		t.Errorf("doctor before the first start:\n%s", text)
+	}
 	ctx, stop := context.WithCancelCause(t.Context())
 	exited := make(chan int, 1)
 	go func() {
@@ -101,7 +117,7 @@ func TestTheWholeWay(t *testing.T) {
 	if !status.Slot.Active || !status.Slot.Recorded || len(status.Partitions) != 4 || status.Progress == nil {
 		t.Errorf("status: %+v", status)
 	}
-	if text := l.must("status"); !strings.Contains(text, "streamed by process") {
+	if text := l.must("status"); !strings.Contains(text, "streamed by process") || !strings.Contains(text, "\nwaiting    nothing\n") {
 		t.Errorf("status:\n%s", text)
 	}
 
@@ -120,6 +136,23 @@ func TestTheWholeWay(t *testing.T) {
 		}
 		events = append(events, e)
 	}
+	last := map[int]string{} // positions are everywhere the same
+	for _, e := range events {
+		last[e.Partition] = e.Position
+		if stamp, err := position.ParseStamp(e.Position); err != nil || stamp.Ordinal != e.Ordinal {
+			t.Errorf("position %s, ordinal %d: %v", e.Position, e.Ordinal, err)
+		}
+	}
+	for _, p := range status.Partitions {
+		if p.Position != last[p.Partition] {
+			t.Errorf("status: %+v, tail: %s", p, last[p.Partition])
+		}
+	}
+	for _, p := range status.Daemon.Status.Topics[0].Partitions {
+		if p.Position != last[p.Partition] {
+			t.Errorf("the daemon's status: %+v, tail: %s", p, last[p.Partition])
+		}
+	}
 	for args, want := range map[string]int{
 		"tail -o json":                                10,
 		"tail -o json -n 3":                           3,
@@ -136,10 +169,13 @@ func TestTheWholeWay(t *testing.T) {
 	if text := l.must("tail", "-n", "1"); !strings.Contains(text, "Placed 50 {\"n\":50}") {
 		t.Errorf("tail: %s", text)
 	}
-	if code, _, stderr := l.run(t.Context(), "tail", "--topic", "none", "-o", "json"); code != 3 || !strings.Contains(stderr, `"TOPIC_MISSING"`) {
+	if code, _, stderr := l.run(t.Context(), "tail", "--topic", "ordre", "-o", "json"); code != 3 || !strings.Contains(stderr, `"TOPIC_MISSING"`) ||
+		!strings.Contains(stderr, `"Did you mean order? The topics there are: order."`) {
 		t.Errorf("tail of no topic: %d, %s", code, stderr)
 	}
-	l.must("doctor")
+	if text := l.must("doctor"); !strings.Contains(text, "version devel, up for ") || !strings.Contains(text, "Pulsar 4.") {
+		t.Errorf("doctor:\n%s", text)
+	}
 
 	stop(interrupted{15})
 	if code := <-exited; code != 0 {
@@ -154,7 +190,7 @@ func TestInitNeedsAdministrator(t *testing.T) {
 	l := newLive(t, db)
 	plain := db.CreateRole(t, "plain")
 	code, stdout, stderr := l.run(t.Context(), "init", "--postgres", plain)
-	if code != 3 || !strings.Contains(stdout, "create table runnel.outbox") || !strings.HasPrefix(stderr, "NEEDS_ADMIN") {
+	if code != 3 || !strings.Contains(stdout, "create table runnel.outbox") || !strings.Contains(stderr, "\nNEEDS_ADMIN") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	db.Exec(t, stdout) // it is what it says

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -23,7 +22,14 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // interrupted is the cause of a context that a signal ended.
 type interrupted struct{ signal syscall.Signal }
 
-func (i interrupted) Error() string { return fmt.Sprintf("interrupted (%s)", i.signal) }
+func (i interrupted) Error() string { return "interrupted by " + i.name() }
+
+func (i interrupted) name() string {
+	if i.signal == syscall.SIGINT {
+		return "SIGINT"
+	}
+	return "SIGTERM"
+}
 
 // exitCode is the shell's convention: 128 and the signal's number.
 func (i interrupted) exitCode() int { return 128 + int(i.signal) }

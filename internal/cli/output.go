@@ -119,12 +119,11 @@ func describeOne(err error) *errorReport {
 		return r
 	}
 	r.Path, r.Remedy = e.Where, e.WhatToDo()
-	if r.Message == e.Error() { // not wrapped: without the place and the code, which have fields of their own
-		r.Message = e.Message
-		if e.Err != nil {
-			r.Message += ": " + e.Err.Error()
-		}
+	bare := e.Message // without the place and the code, which have fields of their own
+	if e.Err != nil {
+		bare += ": " + e.Err.Error()
 	}
+	r.Message = strings.Replace(r.Message, e.Error(), bare, 1)
 	return r
 }
 

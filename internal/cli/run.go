@@ -42,7 +42,7 @@ func runDaemon(ctx context.Context, o daemonOptions) error {
 		OutboxRetention: cfg.Outbox.Retention,
 		Roles:           outbox.Roles(cfg.Roles),
 		AutoApply:       o.autoApply,
-		HTTP:            httpAddress(cfg),
+		HTTP:            cfg.HTTPAddress(),
 		Version:         buildVersion().Version,
 		Logger:          o.logger,
 	})
@@ -50,14 +50,6 @@ func runDaemon(ctx context.Context, o daemonOptions) error {
 		return err
 	}
 	return p.Run(ctx)
-}
-
-// httpAddress is where the daemon listens, "" for nowhere.
-func httpAddress(cfg *config.Config) string {
-	if cfg.HTTP == config.HTTPOff {
-		return ""
-	}
-	return cfg.HTTP
 }
 
 func runSpec() *spec {
@@ -115,7 +107,7 @@ func (a *app) banner(cfg *config.Config) {
 		{"pipeline", cfg.Name}, {"database", databaseAddress(cfg)}, {"broker", config.Redact(cfg.Pulsar.URL)},
 		{"admin", config.Redact(cfg.Pulsar.AdminURL)}, {"topics", cfg.Topics.Namespace}, {"schemas", cfg.Schemas},
 	}
-	if address := httpAddress(cfg); address != "" {
+	if address := cfg.HTTPAddress(); address != "" {
 		rows = append(rows, []string{"metrics", "http://" + address + "/metrics"})
 	}
 	p.table(rows, func(_, column int, text string) string {

@@ -61,7 +61,7 @@ func TestInterruptedProcess(t *testing.T) {
 		if !errors.As(err, &exit) || exit.ExitCode() != want {
 			t.Errorf("%v: %v, want exit code %d", signal, err, want)
 		}
-		if !strings.Contains(stdout.String(), `"code": "INTERRUPTED"`) {
+		if !strings.Contains(stdout.String(), `"code": "INTERRUPTED"`) || !strings.Contains(stdout.String(), `"message": "interrupted by SIG`) {
 			t.Errorf("%s", stdout.String())
 		}
 		_, _ = conn.Close(), silent.Close()

@@ -2,12 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -16,7 +12,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/doctor"
-	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
@@ -24,16 +20,10 @@ import (
 // daemon says when it can be asked.
 type statusResult struct {
 	Pipeline   string            `json:"pipeline"`
-	Daemon     daemonStatus      `json:"daemon"`
+	Daemon     doctor.Daemon     `json:"daemon"`
 	Slot       slotStatus        `json:"slot"`
 	Progress   *progressStatus   `json:"progress"` // null before the first confirmation
 	Partitions []partitionStatus `json:"partitions"`
-}
-
-type daemonStatus struct {
-	URL    string           `json:"url"` // "" when http is off
-	Error  string           `json:"error,omitempty"`
-	Status *pipeline.Status `json:"status"` // null when it did not answer
 }
 
 type slotStatus struct {
@@ -55,8 +45,8 @@ type progressStatus struct {
 type partitionStatus struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
-	Ordinal   int64  `json:"ordinal"` // events in it so far
-	Position  string `json:"position"`
+	Ordinal   int64  `json:"ordinal"`  // events in it so far
+	Position  string `json:"position"` // of the last of them, as in its property; "" before the first
 }
 
 func (r statusResult) text(p *printer) {
@@ -67,11 +57,11 @@ func (r statusResult) text(p *printer) {
 	d := r.Daemon.Status
 	switch {
 	case d != nil:
-		add("daemon", "%s for %s, run %d", d.State, age(d.Since), d.Run)
+		add("daemon", "%s for %s, run %d; version %s, up for %s", d.State, doctor.FormatAge(d.Since), d.Run, d.Version, doctor.FormatAge(d.Started))
 	case r.Daemon.URL == "":
 		add("daemon", "not asked (http is off)")
 	default:
-		add("daemon", "no answer at %s (%s)", r.Daemon.URL, r.Daemon.Error)
+		add("daemon", "not found at %s: %s", r.Daemon.URL, r.Daemon.Error)
 	}
 	s := r.Slot
 	switch {
@@ -87,11 +77,15 @@ func (r statusResult) text(p *printer) {
 		add("slot", "%s, %s, WAL %s", s.Name, state, s.WALStatus)
 		add("lag", "%s of WAL, %s kept on the server", doctor.FormatBytes(int64(s.LagBytes)), doctor.FormatBytes(int64(s.RetainedBytes)))
 	}
-	if d != nil {
-		add("oldest event", "%.1f s unpublished; %d events in flight", d.OldestSeconds, d.InFlightEvents)
+	switch {
+	case d == nil:
+	case d.InFlightEvents == 0 && d.OldestSeconds == 0:
+		add("waiting", "nothing")
+	default:
+		add("waiting", "%s read and not published yet; the oldest was committed %.1f s ago", doctor.Count(d.InFlightEvents, "event"), d.OldestSeconds)
 	}
 	if r.Progress != nil {
-		add("confirmed", "%s, noted %s ago", r.Progress.ConfirmedLSN, age(r.Progress.UpdatedAt))
+		add("confirmed", "%s, noted %s ago", r.Progress.ConfirmedLSN, doctor.FormatAge(r.Progress.UpdatedAt))
 	}
 	p.table(rows, func(_, column int, text string) string {
 		if column == 0 {
@@ -110,7 +104,11 @@ func (r statusResult) text(p *printer) {
 	p.line("")
 	table := [][]string{{"TOPIC", "PARTITION", "EVENTS", "POSITION"}}
 	for _, x := range r.Partitions {
-		table = append(table, []string{clean(x.Topic), strconv.Itoa(x.Partition), strconv.FormatInt(x.Ordinal, 10), clean(x.Position)})
+		last := clean(x.Position)
+		if last == "" {
+			last = "-"
+		}
+		table = append(table, []string{clean(x.Topic), strconv.Itoa(x.Partition), strconv.FormatInt(x.Ordinal, 10), last})
 	}
 	p.table(table, func(row, _ int, text string) string {
 		if row == 0 {
@@ -120,14 +118,6 @@ func (r statusResult) text(p *printer) {
 	})
 }
 
-func age(t time.Time) string {
-	d := max(time.Since(t), 0)
-	if d < time.Minute {
-		return fmt.Sprintf("%.0fs", d.Seconds())
-	}
-	return config.FormatDuration(d.Truncate(time.Second))
-}
-
 func statusSpec() *spec {
 	return &spec{
 		use:   "status",
@@ -135,7 +125,9 @@ func statusSpec() *spec {
 		long: `Shows the slot with its lag, what is confirmed, every partition with its last
 position, and, when the daemon answers at its http address, its state and last
 error. It exits with 0 whatever the state is; 3 when the database cannot be
-asked.`,
+asked.
+
+` + positionHelp,
 		example: `  runnel status
   runnel status -o json | jq .result.slot.lag_bytes`,
 		flags: addHTTPFlag,
@@ -153,7 +145,7 @@ asked.`,
 			if err := r.readDatabase(ctx, conn, cfg); err != nil {
 				return nil, err
 			}
-			r.Daemon = askDaemon(ctx, c.deps.http, cfg)
+			r.Daemon = doctor.AskDaemon(ctx, cfg)
 			return r, nil
 		},
 	}
@@ -186,58 +178,24 @@ func (r *statusResult) readDatabase(ctx context.Context, conn *pgx.Conn, cfg *co
 	if err == nil {
 		r.Partitions, err = pgx.AppendRows(r.Partitions, rows, pgx.RowToStructByPos[partitionStatus])
 	}
-	return wire.QueryFault(err, "read the progress of the partitions")
-}
-
-// maxStatus bounds a daemon's answer, in bytes.
-const maxStatus = 4 << 20
-
-// askDaemon asks the daemon that should listen at the configured address.
-func askDaemon(ctx context.Context, client *http.Client, cfg *config.Config) daemonStatus {
-	address := httpAddress(cfg)
-	if address == "" {
-		return daemonStatus{}
-	}
-	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return daemonStatus{Error: err.Error()}
+		return wire.QueryFault(err, "read the progress of the partitions")
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	d := daemonStatus{URL: "http://" + net.JoinHostPort(host, port)}
-	st, err := fetchStatus(ctx, client, d.URL+"/status")
-	switch {
-	case err != nil:
-		d.Error = err.Error()
-	case st.Pipeline != cfg.Name:
-		d.Error = fmt.Sprintf("the pipeline that answers is %q", st.Pipeline)
-	default:
-		d.Status = st
-	}
-	return d
-}
-
-func fetchStatus(ctx context.Context, client *http.Client, url string) (*pipeline.Status, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			return nil, op.Err // without the URL, which is said already
+	for i := range r.Partitions {
+		x := &r.Partitions[i]
+		if x.Position, err = stampOf(x.Position, x.Ordinal); err != nil {
+			return fmt.Errorf("the recorded position of %s, partition %d: %w", x.Topic, x.Partition, err)
 		}
-		return nil, err
 	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("HTTP status %d", response.StatusCode)
+	return nil
+}
+
+// stampOf is the form in which people see a stored position, that of the
+// message's property: with its ordinal. Ordinal 0 has none.
+func stampOf(stored string, ordinal int64) (string, error) {
+	if ordinal == 0 {
+		return "", nil
 	}
-	var st pipeline.Status
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxStatus)).Decode(&st); err != nil {
-		return nil, errors.New("what answers is not a runnel daemon")
-	}
-	return &st, nil
+	p, err := position.Parse(stored)
+	return position.Stamp{Position: p, Ordinal: uint64(ordinal)}.String(), err
 }

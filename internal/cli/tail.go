@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,13 +33,21 @@ func tailSpec() *spec {
 		short: "Show events as they pass, decoded",
 		long: `Shows events from the topics, decoded, in the order of their positions: the last
 10, or the last N, or all from a position; with --follow also those to come.
-Filters apply before the last N are counted.
+Filters apply before the last N are counted. A line is the time at which the event
+occurred, topic/partition#ordinal, type, key and the event as JSON.
 
 With -o json each event is one JSON line on standard output:
 {topic, partition, ordinal, position, id, type, key, occurred_at, headers,
 schema_version, event}; a message that cannot be decoded has "error" instead of
 "event". There is no envelope; only an error is reported in one, on standard
-error. It needs no database and leaves nothing behind in the topics.`,
+error. It needs no database and leaves nothing behind in the topics.
+
+The event is the same JSON in both, and what runnel.publish takes: a field that
+may be null is null or its plain value; a choice among several types is named, as
+in {"long": 7}; decimals and times are text.
+
+` + positionHelp + `
+--from takes one with or without the ordinal.`,
 		example: `  runnel tail --follow
   runnel tail --topic order --type 'Order*' -n 100
   runnel tail --from earliest --key 42 -o json | jq .event`,
@@ -86,6 +95,8 @@ func runTail(ctx context.Context, c *call, f tailFlags) error {
 	})
 }
 
+var topicName = regexp.MustCompile(`^persistent://[^/]+/[^/]+/[^/]+$`)
+
 func tailOptions(c *call, f tailFlags) (tail.Options, error) {
 	o := tail.Options{Type: f.eventType, Key: f.key, Last: f.last, Follow: f.follow}
 	if _, err := path.Match(f.eventType, ""); err != nil {
@@ -93,6 +104,11 @@ func tailOptions(c *call, f tailFlags) (tail.Options, error) {
 	}
 	if f.last < 0 || f.last > tail.MaxLast {
 		return o, ErrUsage.New("--last %d is not between 0 and %d", f.last, tail.MaxLast).Fix("For more, use --from earliest.")
+	}
+	for _, name := range f.topics {
+		if strings.Contains(name, "://") && !topicName.MatchString(name) {
+			return o, ErrUsage.New("--topic %.200q is no topic", name).Fix("Give the local name, such as order, or persistent://tenant/namespace/name.")
+		}
 	}
 	if f.from == "" {
 		return o, nil
@@ -109,7 +125,7 @@ func tailOptions(c *call, f tailFlags) (tail.Options, error) {
 		stamp, stampErr := position.ParseStamp(f.from)
 		if stampErr != nil {
 			return o, ErrUsage.New("--from %.80q is no position", f.from).
-				Fix("Give earliest, or a position as `runnel tail` and `runnel status` show it: 00000001-0000000001bb82ed-00000000.")
+				Fix("Give earliest, or a position as `runnel tail -o json` and `runnel status` show it: 00000001-0000000001bb82ed-00000000-0000000000000001.")
 		}
 		o.From = stamp.Position
 	}

@@ -195,7 +195,7 @@ func TestDoctorExit(t *testing.T) {
 			err := json.Unmarshal([]byte(tc.results), &r.Results)
 			return r, err
 		}}
-		if code, stdout, _ := run(t, d, "doctor"); code != tc.exit || !strings.Contains(stdout, "1 passed, 1 warnings, 0 failed, 1 skipped") {
+		if code, stdout, _ := run(t, d, "doctor"); code != tc.exit || !strings.Contains(stdout, "1 passed, 1 warning, 0 failed, 1 skipped") {
 			t.Errorf("exit code %d: %s", code, stdout)
 		}
 	}

@@ -42,6 +42,16 @@ type Config struct {
 	Warnings []string
 
 	origins map[string]Origin
+	refused map[string]refusal // by key
+	unread  bool               // the file is no YAML that could be read
+}
+
+// HTTPAddress is where the daemon listens, "" for nowhere.
+func (c *Config) HTTPAddress() string {
+	if c.HTTP == HTTPOff {
+		return ""
+	}
+	return c.HTTP
 }
 
 // Postgres is the source database.
@@ -78,7 +88,7 @@ type Capture struct {
 	// and _, at most 63. Default: runnel_<name>.
 	Slot string
 	// Poison (capture.poison) is what happens to an event that cannot be
-	// published. Only "stop" for now. Default: stop.
+	// published: stop, which halts at it. Default: stop.
 	Poison string
 	// InFlight (capture.in_flight) bounds the bytes read but not acknowledged,
 	// 64KiB to 16GiB. Default: 32MiB.

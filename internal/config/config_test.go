@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,6 +160,7 @@ func TestBadFiles(t *testing.T) {
 		{"route with a bad glob", "routes: [{topic: a, type: '[A'}]\n", ":1:10", ErrValue, "* ?"},
 		{"secret", "postgres: {password: x}\n", ":1:12", ErrSecretInline, "RUNNEL_POSTGRES_PASSWORD"},
 		{"park", "capture: {poison: park}\n", ":1:19", ErrPoisonPark, "stop"},
+		{"no poison policy", "capture: {poison: skip}\n", ":1:19", ErrValue, "want stop, found"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file := write(t, tc.yaml)
@@ -220,6 +222,55 @@ func TestAllFaults(t *testing.T) {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) != 3 {
 		t.Errorf("%v", err)
+	}
+}
+
+// What is refused is shown as it was given, beside what is not; no secret is.
+func TestRefusedAreShown(t *testing.T) {
+	file := write(t, `name: [a]
+postgres: {url: 'mysql://u:hunter2@h/db', password: hunter2}
+capture: {stall: soon, in_flight: 1MiB, poison: park}
+topics: {partitions: true, namespace: 7, nane: x}
+routes:
+  - {topic: a-partition-1}
+http: 1
+`)
+	c, err := Load(Options{File: file, Flags: map[string]string{"log-level": "loud"}, Environ: []string{"RUNNEL_HTTP=127.0.0.1:1"}})
+	if joined, ok := err.(interface{ Unwrap() []error }); !ok || len(joined.Unwrap()) != 11 {
+		t.Errorf("%v", err)
+	}
+	got := map[string]Entry{}
+	for _, e := range c.Entries() {
+		got[e.Key] = e
+		if all := fmt.Sprint(e.Value, e.text); strings.Contains(all, "hunter2") {
+			t.Errorf("leaked: %s", all)
+		}
+	}
+	for key, want := range map[string][3]string{
+		"name":              {"(a list)", ":1:7", "CONFIG_TYPE"},
+		"postgres.url":      {"mysql://u:xxxxx@h/db", ":2:17", "CONFIG_VALUE"},
+		"postgres.password": {Hidden, ":2:43", "CONFIG_SECRET_INLINE"},
+		"capture.stall":     {"soon", ":3:18", "CONFIG_VALUE"},
+		"capture.in_flight": {"1MiB", ":3:35", ""},
+		"capture.poison":    {"park", ":3:49", "POISON_PARK_UNAVAILABLE"},
+		"topics.partitions": {"(a truth value)", ":4:22", "CONFIG_TYPE"},
+		"topics.namespace":  {"7", ":4:39", "CONFIG_TYPE"},
+		"routes":            {"- {topic: a-partition-1}", ":6:3", "CONFIG_VALUE"},
+	} {
+		if e := got[key]; e.text != want[0] || e.At != file+want[1] || e.Refused != want[2] {
+			t.Errorf("%s: %+v, want %v", key, e, want)
+		}
+	}
+	if e := got["http"]; e.text != "127.0.0.1:1" || e.Refused != "" { // the file's, though wrong, is not in effect
+		t.Errorf("%+v", e)
+	}
+	if e := got["log.level"]; e.text != "loud" || e.Value != "loud" || e.At != "--log-level" || e.Refused != "CONFIG_VALUE" {
+		t.Errorf("%+v", e)
+	}
+	for _, text := range []string{"name: 'a", "- a", "name: a\n---\nname: b"} {
+		if c, err := Load(Options{File: write(t, text)}); err == nil || c.Entries() != nil {
+			t.Errorf("%q, of which nothing can be known: %v", text, c.Entries())
+		}
 	}
 }
 

@@ -29,8 +29,8 @@ var (
 		"A file that holds a secret cannot be read or is empty.",
 		"Make the file readable for the user that runs Runnel, and write the secret into it.")
 	ErrPoisonPark = fault.Define("POISON_PARK_UNAVAILABLE", fault.Input,
-		"Parking of events that cannot be published is not available in this version.",
-		"Remove capture.poison or set it to stop: the pipeline halts at such an event and names it.")
+		"This version cannot park events that cannot be published.",
+		"Remove capture.poison, or set it to stop: the pipeline then halts at such an event and names it.")
 )
 
 // Faults are all faults of this package.

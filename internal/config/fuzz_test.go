@@ -16,13 +16,13 @@ func FuzzReadYAML(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		values, errs := readYAML("f.yaml", src)
+		values, _, errs := readYAML("f.yaml", src)
 		for _, err := range errs {
 			if fault.Find(err) == nil {
 				t.Errorf("no code: %v", err)
 			}
 		}
-		c := &Config{origins: map[string]Origin{}}
+		c := &Config{origins: map[string]Origin{}, refused: map[string]refusal{}}
 		for _, s := range settings {
 			if err := c.apply(s, nil, nil, values); err != nil && fault.Find(err) == nil {
 				t.Errorf("no code: %v", err)

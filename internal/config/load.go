@@ -44,15 +44,17 @@ func Flags() map[string]string {
 // could be read, for diagnosis only.
 func Load(o Options) (*Config, error) {
 	env := environment(o.Environ)
-	c := &Config{origins: map[string]Origin{}}
+	c := &Config{origins: map[string]Origin{}, refused: map[string]refusal{}}
 	c.Warnings = misspelled(env)
 
 	file, src, err := readFile(o.File, env["RUNNEL_CONFIG"])
+	c.File = file
 	if err != nil {
+		c.unread = true
 		return c, err
 	}
-	c.File = file
-	values, errs := readYAML(file, src)
+	values, whole, errs := readYAML(file, src)
+	c.unread = !whole
 	for _, s := range settings {
 		if err := c.apply(s, o.Flags, env, values); err != nil {
 			errs = append(errs, err)
@@ -62,6 +64,7 @@ func Load(o Options) (*Config, error) {
 		c.HTTP = HTTPOff
 	}
 	errs = append(errs, c.validate()...)
+	c.Warnings = append(c.Warnings, c.exposed()...)
 	return c, errors.Join(errs...)
 }
 
@@ -78,6 +81,11 @@ func (c *Config) apply(s *setting, flags, env map[string]string, file map[string
 		text, origin = env[s.env()], Origin{Kind: "environment", At: s.env()}
 	case inFile:
 		text, origin = fromFile.text, Origin{Kind: "file", At: fromFile.at}
+		if fromFile.refused != nil { // and reported
+			c.origins[s.key] = origin
+			c.refuse(s.key, text, fromFile.refused)
+			return nil
+		}
 		if list, ok := v.(routesValue); ok {
 			c.origins[s.key] = origin
 			*list.p = fromFile.routes
@@ -92,9 +100,11 @@ func (c *Config) apply(s *setting, flags, env map[string]string, file map[string
 		return nil
 	}
 	if err := v.set(text); err != nil {
-		if e := fault.Find(err); e != nil { // a list from the environment: its own places
+		if e := fault.Find(err); e != nil { // park, or a list from the environment, with its own places
+			c.refuse(s.key, text, e.Code)
 			return e.At("%s", origin.At)
 		}
+		c.refuse(s.key, text, ErrValue)
 		shown := text
 		if s.redact != nil {
 			shown = s.redact(text)

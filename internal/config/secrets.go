@@ -61,6 +61,21 @@ func redactURL(text string) string {
 	return keyword.ReplaceAllString(text, "${1}"+Hidden)
 }
 
+// exposed warns of a password where others can read it.
+func (c *Config) exposed() []string {
+	if redactURL(c.Postgres.URL) == c.Postgres.URL {
+		return nil
+	}
+	const instead = "; give it by postgres.password_file, RUNNEL_POSTGRES_PASSWORD or RUNNEL_POSTGRES_URL"
+	switch c.origins["postgres.url"].Kind {
+	case "flag":
+		return []string{"the password in --postgres stands in the list of this machine's processes" + instead}
+	case "file":
+		return []string{"the password in postgres.url stands in the configuration file" + instead}
+	}
+	return nil
+}
+
 // Redact hides the passwords in a connection URL or keyword/value string.
 func Redact(url string) string { return redactURL(url) }
 

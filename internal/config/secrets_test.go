@@ -94,3 +94,28 @@ func TestPasswordFile(t *testing.T) {
 		t.Errorf("empty password: %v", err)
 	}
 }
+
+// A password where others can read it is warned of, without being told.
+func TestExposedPassword(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const address = "postgres://u:hunter2@h/db"
+	if err := os.WriteFile("with.yaml", []byte("postgres: {url: '"+address+"'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Flags: map[string]string{"postgres": address}}, "list of this machine's processes"},
+		{Options{Flags: map[string]string{"postgres": "host=h password=hunter2"}}, "list of this machine's processes"},
+		{Options{File: "with.yaml"}, "configuration file"},
+		{Options{Environ: []string{"RUNNEL_POSTGRES_URL=" + address}}, ""},
+		{Options{Flags: map[string]string{"postgres": "postgres://u@h/db"}}, ""},
+	} {
+		c, err := Load(tc.o)
+		warned := strings.Join(c.Warnings, "\n")
+		if err != nil || strings.Contains(warned, "hunter2") || !strings.Contains(warned, tc.want) || (warned == "") != (tc.want == "") {
+			t.Errorf("%v: %q, %v", tc.o, warned, err)
+		}
+	}
+}

@@ -58,7 +58,7 @@ var settings = []*setting{
 		return textValue{&c.Capture.Slot, "a slot name of lower-case letters, digits and _"}
 	}},
 	{key: "capture.poison", def: "stop", field: func(c *Config) value {
-		return choiceValue{&c.Capture.Poison, []string{"stop", "park"}}
+		return poisonValue{choiceValue{&c.Capture.Poison, []string{"stop"}}}
 	}},
 	{key: "capture.in_flight", def: "32MiB", field: func(c *Config) value {
 		return sizeValue{&c.Capture.InFlight, 64 << 10, 16 << 30}

@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // The names that Postgres and Pulsar accept. A slot's name has at most 63
@@ -30,7 +33,8 @@ var (
 func (c *Config) validate() []error {
 	var errs []error
 	check := func(key string, err error) {
-		if err != nil {
+		if _, reported := c.refused[key]; err != nil && !reported {
+			c.refuse(key, findSetting(key).field(c).String(), ErrValue)
 			errs = append(errs, ErrValue.New("%s: %s", key, err).At("%s", c.origins[key].At))
 		}
 	}
@@ -50,9 +54,6 @@ func (c *Config) validate() []error {
 	if c.Capture.Slot != "" && !slotRule.MatchString(c.Capture.Slot) {
 		check("capture.slot", fmt.Errorf("want 1 to 63 lower-case letters, digits and _, found %.100q", c.Capture.Slot))
 	}
-	if c.Capture.Poison == "park" {
-		errs = append(errs, ErrPoisonPark.New("capture.poison: park").At("%s", c.origins["capture.poison"].At))
-	}
 	if !namespaceRule.MatchString(c.Topics.Namespace) {
 		check("topics.namespace", fmt.Errorf("want tenant/namespace, found %.100q", c.Topics.Namespace))
 	}
@@ -60,6 +61,9 @@ func (c *Config) validate() []error {
 	check("postgres.password", exclusive(c.Postgres.Password, c.Postgres.PasswordFile, "postgres.password_file"))
 	return errs
 }
+
+// refuse notes for Entries that a value does not hold.
+func (c *Config) refuse(key, text string, code *fault.Code) { c.refused[key] = refusal{text, code.ID} }
 
 // checkPostgres returns the name of the database. Its errors hold no secret.
 func checkPostgres(url string) (database string, err error) {
@@ -71,6 +75,9 @@ func checkPostgres(url string) (database string, err error) {
 		var missing *fs.PathError
 		if errors.As(err, &missing) { // a certificate
 			return "", fmt.Errorf("cannot read a file that it names: %s: %w", missing.Path, missing.Err)
+		}
+		if cause := pgfault.Certificates(err); cause != nil {
+			return "", fmt.Errorf("cannot use the certificates that it names: %w", cause)
 		}
 		if strings.Contains(url, "://") {
 			return "", errors.New("want a URL such as postgres://user@host:5432/database?sslmode=verify-full")

@@ -57,7 +57,22 @@ func (v choiceValue) set(s string) error {
 func (v choiceValue) String() string    { return *v.p }
 func (v choiceValue) plain() any        { return *v.p }
 func (v choiceValue) takes(k kind) bool { return k == textKind }
-func (v choiceValue) want() string      { return "one of " + strings.Join(v.choices, ", ") }
+func (v choiceValue) want() string {
+	if len(v.choices) == 1 {
+		return v.choices[0]
+	}
+	return "one of " + strings.Join(v.choices, ", ")
+}
+
+// poisonValue knows a choice that is planned, so as to refuse it by name.
+type poisonValue struct{ choiceValue }
+
+func (v poisonValue) set(s string) error {
+	if s == "park" {
+		return ErrPoisonPark.New("capture.poison: park cannot be set in this version")
+	}
+	return v.choiceValue.set(s)
+}
 
 type intValue struct {
 	p        *int

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
@@ -30,19 +31,23 @@ type reader struct {
 
 // fileValue is a value with its place. For a list, routes is set.
 type fileValue struct {
-	text   string
-	routes []Route
-	at     string // file:line:col
+	text    string // of a refused one: what was found
+	routes  []Route
+	at      string      // file:line:col
+	refused *fault.Code // nil if the value may be set
 }
 
-// readYAML reads a configuration file that was already loaded.
-func readYAML(file string, src []byte) (map[string]fileValue, []error) {
+// readYAML reads a configuration file that was already loaded. whole tells that
+// the file is a mapping, if with mistakes, so that values has what it holds.
+func readYAML(file string, src []byte) (values map[string]fileValue, whole bool, errs []error) {
 	r := &reader{file: file, values: map[string]fileValue{}}
 	root := r.parse(src)
+	whole = len(r.errs) == 0
 	if root != nil {
+		whole = root.Type() == ast.MappingType || root.Type() == ast.MappingValueType
 		r.section("", root)
 	}
-	return r.values, r.errs
+	return r.values, whole, r.errs
 }
 
 // parseRoutes reads a list of routes outside a file.
@@ -117,6 +122,7 @@ func (r *reader) section(prefix string, node ast.Node) {
 		case s == nil:
 			r.unknown(entry, key, settingKeys(), prefix)
 		case s.envOnly:
+			r.values[key] = fileValue{text: Hidden, at: r.place(entry.Key), refused: ErrSecretInline}
 			r.fail(ErrSecretInline.New("%s does not belong in the file", key).At("%s", r.place(entry.Key)).
 				Fix("Set %s_file to a file that holds it, or the environment variable %s.", key, s.env()))
 		default:
@@ -128,7 +134,13 @@ func (r *reader) section(prefix string, node ast.Node) {
 func (r *reader) leaf(s *setting, entry *ast.MappingValueNode) {
 	v, node := s.field(&Config{}), entry.Value
 	if _, list := v.(routesValue); list {
-		r.values[s.key] = fileValue{routes: r.routes(node), at: r.place(node)}
+		before := len(r.errs)
+		value := fileValue{routes: r.routes(node), at: r.place(node)}
+		if errs := r.errs[before:]; len(errs) > 0 {
+			value.refused = fault.Find(errs[0]).Code // the reader's errors all have one
+			value.text, _, _ = strings.Cut(strings.TrimSpace(node.String()), "\n")
+		}
+		r.values[s.key] = value
 		return
 	}
 	text, k, found := scalar(node)
@@ -136,6 +148,10 @@ func (r *reader) leaf(s *setting, entry *ast.MappingValueNode) {
 		if found == "nothing" { // that has no place of its own
 			node = entry
 		}
+		if text == "" {
+			text = "(" + found + ")"
+		}
+		r.values[s.key] = fileValue{text: text, at: r.place(node), refused: ErrType}
 		r.fail(r.wrongType(node, s.key, v.want(), found, k))
 		return
 	}

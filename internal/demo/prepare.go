@@ -201,7 +201,11 @@ func (d *demo) dropNamespace(ctx context.Context) error {
 }
 
 func (d *demo) dial(ctx context.Context) (*broker.Pulsar, error) {
-	return broker.Dial(ctx, broker.Config{URL: d.Servers.PulsarURL, AdminURL: d.Servers.PulsarAdminURL, Name: "runnel demo"})
+	return broker.Dial(ctx, broker.Config{
+		URL: d.Servers.PulsarURL, AdminURL: d.Servers.PulsarAdminURL, Name: "runnel demo",
+		// As the daemon and the projection take them from the environment.
+		TokenFile: os.Getenv("RUNNEL_PULSAR_TOKEN_FILE"), CAFile: os.Getenv("RUNNEL_PULSAR_CA_FILE"),
+	})
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

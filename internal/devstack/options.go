@@ -38,6 +38,10 @@ type Options struct {
 	// is removed. Otherwise they stay until Down.
 	Ephemeral bool
 
+	// Secure, if not nil, makes the servers speak TLS alone and ask who is there.
+	// Ephemeral stacks only.
+	Secure *Secure
+
 	// Timeout is how long one server may take to be ready. Default: 2 minutes.
 	Timeout time.Duration
 
@@ -78,6 +82,9 @@ func (o Options) startsPulsar() bool   { return o.Pulsar && o.PulsarURL == "" }
 func (o Options) validate() error {
 	if (o.PulsarURL == "") != (o.PulsarAdminURL == "") {
 		return ErrGiven.New("one of Pulsar's two addresses is missing")
+	}
+	if o.Secure != nil && !o.Ephemeral {
+		return ErrFolder.New("a secured stack is always an ephemeral one")
 	}
 	if o.Dir == "" && !o.Ephemeral && (o.startsPostgres() || o.startsPulsar()) {
 		return ErrFolder.New("no folder is given")

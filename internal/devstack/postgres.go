@@ -179,7 +179,8 @@ func (s *Stack) launchPostgres(p *postgresState) error {
 	}
 	data := filepath.Join(p.Base, "data")
 	config := filepath.Join(data, "runnel.conf")
-	if err := errors.Join(os.WriteFile(config, []byte(deploy.PostgreSQL), 0o600), as.own(config)); err != nil {
+	settings := []byte(deploy.PostgreSQL + s.secure.postgresSettings())
+	if err := errors.Join(os.WriteFile(config, settings, 0o600), as.own(config), s.secure.writePostgres(data, as)); err != nil {
 		return err
 	}
 	cmd := exec.Command(filepath.Join(p.Bin, "postgres"), "-D", data, "-p", strconv.Itoa(p.Port))
@@ -218,7 +219,7 @@ func (s *Stack) postgresURL(p *postgresState) (string, error) {
 	}
 	u := url.URL{
 		Scheme: "postgres", Host: fmt.Sprintf("127.0.0.1:%d", p.Port), Path: "/postgres",
-		User: url.UserPassword(superuser, string(password)), RawQuery: "sslmode=disable",
+		User: url.UserPassword(superuser, string(password)), RawQuery: s.postgresQuery(),
 	}
 	return u.String(), nil
 }

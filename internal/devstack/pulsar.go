@@ -50,8 +50,12 @@ func (s *Stack) writePulsarFiles(dir string, p *pulsarState) error {
 	if err != nil {
 		return err
 	}
-	settings := deploy.PulsarStandalone + fmt.Sprintf(
-		"\n# This stack's own: of two equal keys the last one wins.\nbrokerServicePort=%d\nwebServicePort=%d\n", p.Broker, p.Web)
+	secure, err := s.secure.writePulsar(dir)
+	if err != nil {
+		return err
+	}
+	settings := deploy.PulsarStandalone + "\n" + secure +
+		"\n# This stack's own: of two equal keys the last one wins.\n" + s.secure.pulsarPorts(p)
 	const module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
 	login := fmt.Sprintf("Server {\n  %s\n  user_runnel=\"%s\";\n};\nClient {\n  %s\n  username=\"runnel\"\n  password=\"%s\";\n};\n",
 		module, password, module, password)
@@ -103,7 +107,7 @@ func (s *Stack) launchPulsar(p *pulsarState) error {
 // awaitPulsar waits for the default namespace, then for the broker's own check
 // of itself, which publishes and reads a message.
 func (s *Stack) awaitPulsar(ctx context.Context, p *pulsarState) error {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := s.adminClient()
 	return s.await(ctx, "Pulsar", pulsarLog, p.Process, func(ctx context.Context) error {
 		if _, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/namespaces/public/default"); err != nil {
 			return err

@@ -27,7 +27,8 @@ type Stack struct {
 	dir       string
 	ephemeral bool
 	timeout   time.Duration
-	guard     *guard // nil once the servers are to outlive this process
+	secure    *Secure // nil: without TLS
+	guard     *guard  // nil once the servers are to outlive this process
 
 	mu       sync.Mutex // guards state
 	state    state
@@ -43,7 +44,7 @@ func Up(ctx context.Context, o Options) (*Stack, error) {
 		return nil, err
 	}
 	s := &Stack{PostgresURL: o.PostgresURL, PulsarURL: o.PulsarURL, PulsarAdminURL: o.PulsarAdminURL,
-		ephemeral: o.Ephemeral, timeout: o.Timeout, tell: o.Progress}
+		ephemeral: o.Ephemeral, timeout: o.Timeout, secure: o.Secure, tell: o.Progress}
 	if s.timeout == 0 {
 		s.timeout = 2 * time.Minute
 	}
@@ -94,6 +95,9 @@ func (s *Stack) up(ctx context.Context, o Options, started *[]func(context.Conte
 	if err := s.state.save(s.dir); err != nil { // marks the folder as a stack's
 		return ErrFolder.Wrap(err, "write to it").At("%s", s.dir)
 	}
+	if err := s.writeAuthority(); err != nil {
+		return ErrFolder.Wrap(err, "write to it").At("%s", s.dir)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	if o.startsPostgres() {
 		g.Go(func() error {
@@ -142,7 +146,7 @@ func (s *Stack) upPulsar(ctx context.Context, started *[]func(context.Context) e
 			return err
 		}
 	}
-	s.PulsarURL, s.PulsarAdminURL = p.urls()
+	s.PulsarURL, s.PulsarAdminURL = s.pulsarURLs(p)
 	if running {
 		return nil
 	}

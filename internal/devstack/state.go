@@ -19,9 +19,10 @@ const (
 	pulsarLog    = "pulsar.log"
 	postgresDir  = "postgres"
 	pulsarDir    = "pulsar"
+	authority    = "ca.pem" // of a secured stack
 )
 
-var ourNames = []string{stateFile, lockFile, passwordFile, postgresLog, pulsarLog, postgresDir, pulsarDir}
+var ourNames = []string{stateFile, lockFile, passwordFile, postgresLog, pulsarLog, postgresDir, pulsarDir, authority}
 
 // state is what another process needs to find the servers. It holds no secret.
 type state struct {

@@ -183,3 +183,34 @@ func TestCheck(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A test that a document names as proof exists.
+func TestNamedTestsExist(t *testing.T) {
+	have := make(map[string]bool)
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w+)\(`)
+	err := fs.WalkDir(root, ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		for _, m := range declared.FindAllStringSubmatch(read(t, file), -1) {
+			have[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, found := regexp.MustCompile(`^(Test|Fuzz|Example)[A-Z]\w+$`), 0
+	for _, d := range documents(t) {
+		for _, code := range d.code {
+			if named.MatchString(code) {
+				if found++; !have[code] {
+					t.Errorf("%s: there is no %s", d.name, code)
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d tests are named", found)
+	}
+}

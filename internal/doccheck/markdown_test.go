@@ -89,7 +89,9 @@ func documents(t *testing.T) []document {
 	add := func(name string) {
 		all = append(all, parse(name, read(t, name)))
 	}
-	add("README.md")
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md"} {
+		add(name)
+	}
 	err := fs.WalkDir(root, "docs", func(name string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(name, ".md") {
 			add(name)

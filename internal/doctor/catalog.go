@@ -22,7 +22,7 @@ func checkCatalog(_ context.Context, s *Session) (string, error) {
 		return "", err
 	}
 	s.catalog = catalog
-	return fmt.Sprintf("%s: %d events, %d types", s.cfg.Schemas, len(catalog.Events()), len(catalog.Types())), nil
+	return fmt.Sprintf("%s: %s, %s", s.cfg.Schemas, Count(len(catalog.Events()), "event"), Count(len(catalog.Types()), "type")), nil
 }
 
 func checkEventTypes(ctx context.Context, s *Session) (string, error) {
@@ -47,5 +47,5 @@ func checkEventTypes(ctx context.Context, s *Session) (string, error) {
 	if len(missing) > 0 {
 		return "", ErrEventTypes.New("not registered in this version: %s", strings.Join(missing, ", "))
 	}
-	return fmt.Sprintf("%d event types are registered, all of the catalog among them", registered), nil
+	return fmt.Sprintf("%s registered, all of the catalog among them", Count(registered, "event type")), nil
 }

@@ -5,8 +5,10 @@
 //	Checks ──▶ Run(ctx, Config, names) ──▶ Report{Results}
 //	              │ each check sees a session: connections made once
 //	              ├─▶ Postgres   postgres.go, slot.go
+//	              ├─▶ daemon     daemon.go
 //	              ├─▶ catalog    catalog.go
-//	              └─▶ Pulsar     pulsar.go
+//	              ├─▶ Pulsar     pulsar.go
+//	              └─▶ secrets, TLS, the broker's grants   security.go
 //
 // A check whose precondition failed is skipped, so that one broken thing is
 // one failure. Nothing is created, registered or changed: what would, is in the

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -100,6 +101,18 @@ func TestFormatBytes(t *testing.T) {
 		if got := FormatBytes(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
+	}
+}
+
+func TestFormatAgeAndCount(t *testing.T) {
+	now := time.Now()
+	for ago, want := range map[time.Duration]string{-time.Hour: "0s", 59 * time.Second: "59s", 61 * time.Minute: "1h1m", 49 * time.Hour: "2d1h"} {
+		if got := FormatAge(now.Add(-ago)); got != want {
+			t.Errorf("%v: %s, want %s", ago, got, want)
+		}
+	}
+	if got := Count(0, "check") + Count(1, "check") + Count(2, "check"); got != "0 checks1 check2 checks" {
+		t.Error(got)
 	}
 }
 

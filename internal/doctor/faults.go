@@ -26,16 +26,32 @@ var (
 	ErrSlotIdle = fault.Define("SLOT_IDLE", fault.Environment,
 		"Nobody streams from the slot, so the server keeps all WAL from here on.",
 		"Start the daemon with `runnel run`.")
+	ErrDaemonUnready = fault.Define("DAEMON_NOT_STREAMING", fault.Environment,
+		"The daemon runs, but does not stream.",
+		"Run the doctor again in a while; the daemon's log says what it waits for.")
+	ErrDaemonUnknown = fault.Define("DAEMON_UNKNOWN", fault.Environment,
+		"What is at the daemon's address is not this pipeline's daemon, or does not answer.",
+		"Give the address at which the daemon listens, with --http or RUNNEL_HTTP; its log begins with it.")
 	ErrDefaultPartition = fault.Define("DEFAULT_PARTITION_USED", fault.Environment,
 		"Events were written into the outbox's default partition, because no partition for their day was there.",
-		"Nothing is lost. Start the daemon, whose housekeeping makes partitions ahead and adopts these rows.")
+		"Nothing is lost: while the daemon runs, its housekeeping makes partitions ahead and adopts these rows.")
 	ErrEventTypes = fault.Define("EVENT_TYPES_MISSING", fault.Environment,
 		"Events of the catalog are not registered in the database, so writers may not publish them.",
 		"Run `runnel init --schemas DIR`, or `runnel run --auto-apply`.")
+	ErrSecretOpen = fault.Define("SECRET_FILE_OPEN", fault.Environment,
+		"A file with a secret is open to every user of this machine.",
+		"Take the rights of others away from it: `chmod o= FILE`.")
+	ErrUnprotected = fault.Define("CONNECTION_UNPROTECTED", fault.Environment,
+		"Events, and what proves who we are, leave this machine unencrypted or for a server that is not verified.",
+		"Use TLS with verified names: sslmode=verify-full for Postgres, pulsar+ssl:// and https:// for Pulsar.")
+	ErrPoliciesUnread = fault.Define("POLICIES_NOT_READ", fault.Environment,
+		"The namespace's policies are for the tenant's administrator to read, so they were not checked.",
+		"Run `runnel doctor --check namespace` with the token that provisions; deduplication and the sizes of messages the daemon looks up by other ways.")
 )
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
 	ErrCheckUnknown, ErrCheck, ErrOutboxVersion, ErrSendersShort, ErrSlotAtRisk, ErrWALRetained, ErrSlotIdle,
-	ErrDefaultPartition, ErrEventTypes,
+	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
+	ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }

@@ -227,5 +227,5 @@ func checkDefaultPartition(ctx context.Context, s *Session) (string, error) {
 	if size > 0 {
 		return "", warning{ErrDefaultPartition.New("the default partition holds rows (%s)", FormatBytes(size))}
 	}
-	return fmt.Sprintf("%d partitions, the default one is empty", ahead), nil
+	return Count(ahead, "partition") + ", the default one is empty", nil
 }

@@ -31,7 +31,16 @@ func checkPulsar(ctx context.Context, s *Session) (string, error) {
 		return "", err
 	}
 	s.pulsar = client
-	return client.ServerVersion() + " at " + config.Redact(s.cfg.Pulsar.URL), nil
+	return brokerVersion(client.ServerVersion()) + " at " + config.Redact(s.cfg.Pulsar.URL), nil
+}
+
+// brokerVersion is the version for people: brokers call themselves
+// "Pulsar Server4.0.8", and other implementations as they like.
+func brokerVersion(name string) string {
+	if version, ok := strings.CutPrefix(name, "Pulsar Server"); ok {
+		return "Pulsar " + strings.TrimLeft(version, " -")
+	}
+	return name
 }
 
 func checkAdmin(ctx context.Context, s *Session) (string, error) {
@@ -45,6 +54,9 @@ func checkNamespace(ctx context.Context, s *Session) (string, error) {
 	namespace := s.cfg.Topics.Namespace
 	retention := broker.Retention{Time: max(s.cfg.Topics.Retention, 0)}
 	deviations, err := s.pulsar.CheckNamespace(ctx, namespace, broker.NamespacePolicy{Retention: retention})
+	if errors.Is(err, broker.ErrForbidden) {
+		return "", warning{ErrPoliciesUnread.New("the token's role may not read them").At("%s", namespace)}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -101,9 +113,9 @@ func checkTopics(ctx context.Context, s *Session) (string, error) {
 				Fix("Route to another topic, or delete this one if its content may be lost: Runnel's topics are partitioned from the start."))
 		case !t.Deduplication:
 			faults = append(faults, broker.ErrDeduplicationOff.New("deduplication is off").At("%s", name).
-				Fix("pulsar-admin topicPolicies set-deduplication-status %s --enable", name))
+				Fix("Run `pulsar-admin topicPolicies set-deduplication %s --enable`.", name))
 		default:
-			found = append(found, fmt.Sprintf("%s (%d partitions)", name[strings.LastIndexByte(name, '/')+1:], t.Partitions))
+			found = append(found, fmt.Sprintf("%s (%s)", name[strings.LastIndexByte(name, '/')+1:], Count(t.Partitions, "partition")))
 		}
 	}
 	if len(faults) > 0 {
@@ -139,5 +151,5 @@ func checkTopicSchemas(ctx context.Context, s *Session) (string, error) {
 	if len(faults) > 0 {
 		return "", errors.Join(faults...)
 	}
-	return fmt.Sprintf("all %d events of the catalog are registered", len(s.catalog.Events())), nil
+	return Count(len(s.catalog.Events()), "event") + " of the catalog, all registered", nil
 }

@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -129,7 +131,7 @@ func TestSlotChecks(t *testing.T) {
 	dir := folder(t, placed)
 	initialise(t, db, dir)
 	cfg := configure(t, db.URL(), "", dir)
-	cfg.Capture.Slot = db.Slot("s")
+	cfg.Capture.Slot, cfg.HTTP = db.Slot("s"), config.HTTPOff
 	expect := func(status Status, code string) {
 		t.Helper()
 		report, err := Run(t.Context(), cfg, "slot", "wal-retention")
@@ -147,6 +149,18 @@ func TestSlotChecks(t *testing.T) {
 	expect(Fail, "SLOT_MISMATCH")
 	db.Exec(t, "update runnel.pipeline set slot = $1", cfg.Capture.Slot)
 	expect(Warn, "SLOT_IDLE")
+	// Nobody streams because the daemon is halted: starting one would not help.
+	cfg.HTTP = serve(t, pipeline.Status{Pipeline: cfg.Name, State: pipeline.Halted, Code: "SLOT_GAP", Message: "rows are missing", Remedy: "Repair."})
+	report, err := Run(t.Context(), cfg, "slot", "daemon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := find(t, report, "slot"); r.Code != "SLOT_IDLE" || strings.Contains(r.Remedy, "runnel run") || !strings.Contains(r.Remedy, "the check `daemon`") {
+		t.Errorf("%+v", r)
+	}
+	if r := find(t, report, "daemon"); r.Status != Fail || r.Code != "SLOT_GAP" || r.Remedy != "Repair." {
+		t.Errorf("%+v", r)
+	}
 	db.Exec(t, "select pg_drop_replication_slot($1)", cfg.Capture.Slot)
 	expect(Fail, "SLOT_MISSING")
 	db.Exec(t, "select pg_create_physical_replication_slot($1)", cfg.Capture.Slot)
@@ -187,6 +201,14 @@ func TestPulsarChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("topics", Pass, "", "order (2 partitions)")
+	path := "/admin/v2/persistent/" + namespace + "/order/deduplicationEnabled"
+	pulsartest.Admin(t, "POST", path, false)
+	pgtest.Eventually(t, 20*time.Second, func() bool { // the broker reads policies from a topic
+		report, err := Run(t.Context(), cfg, "topics")
+		return err == nil && find(t, report, "topics").Status == Fail
+	}, "the topic's policy")
+	expect("topics", Fail, "DEDUPLICATION_OFF", "Run `pulsar-admin topicPolicies set-deduplication "+topic+" --enable`.")
+	pulsartest.Admin(t, "POST", path, true)
 	expect("topic-schemas", Fail, "SCHEMAS_NOT_APPLIED", "Placed")
 	catalog, err := wire.Catalog(dir)
 	if err != nil {
@@ -199,7 +221,7 @@ func TestPulsarChecks(t *testing.T) {
 	if _, err := schemas.NewRegistry(client.AdminURL(), client.HTTP()).Register(t.Context(), topic, composed); err != nil {
 		t.Fatal(err)
 	}
-	expect("topic-schemas", Pass, "", "all 1 events")
+	expect("topic-schemas", Pass, "", "1 event of the catalog")
 	pulsartest.Admin(t, "POST", "/admin/v2/namespaces/"+namespace+"/deduplication", false)
 	expect("namespace", Fail, "NAMESPACE_POLICY", "set-deduplication")
 	cfg.Pulsar.AdminURL = "http://127.0.0.1:1"

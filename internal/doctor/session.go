@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"context"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -17,6 +19,16 @@ type Session struct {
 	pg      *pgx.Conn        // after the check postgres
 	catalog *schemas.Catalog // after the check catalog
 	pulsar  *broker.Pulsar   // after the check pulsar
+	daemon  *Daemon          // after askDaemon
+}
+
+// askDaemon asks the daemon once.
+func (s *Session) askDaemon(ctx context.Context) Daemon {
+	if s.daemon == nil {
+		d := AskDaemon(ctx, s.cfg)
+		s.daemon = &d
+	}
+	return *s.daemon
 }
 
 func (s *Session) close() {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/capture"
-	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
 )
 
 var slotChecks = []Check{
@@ -28,7 +28,11 @@ func checkSlot(ctx context.Context, s *Session) (string, error) {
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", queryFault(err, "read the pipeline's record")
 	}
-	saw, err := judgeSlot(slot, recorded, s.cfg.Name, s.pg.Config().Database)
+	var daemon *pipeline.Status
+	if slot.Exists && !slot.Active {
+		daemon = s.askDaemon(ctx).Status
+	}
+	saw, err := judgeSlot(slot, recorded, s.cfg.Name, s.pg.Config().Database, daemon)
 	if err == nil && slot.Active {
 		saw += ", streamed by " + describeHolder(ctx, s.pg, slot.ActivePID)
 	}
@@ -36,25 +40,30 @@ func checkSlot(ctx context.Context, s *Session) (string, error) {
 }
 
 // judgeSlot compares a slot with the one that the pipeline recorded, if any.
-func judgeSlot(slot capture.Slot, recorded, pipeline, database string) (string, error) {
-	name := slot.Name
+// daemon is nil if none answers.
+func judgeSlot(slot capture.Slot, recorded, name, database string, daemon *pipeline.Status) (string, error) {
 	switch {
-	case recorded != "" && recorded != name:
-		return "", capture.ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s", pipeline, recorded, name)
+	case recorded != "" && recorded != slot.Name:
+		return "", capture.ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s", name, recorded, slot.Name)
 	case !slot.Exists && recorded != "":
-		return "", capture.ErrSlotMissing.New("slot %s was recorded, but is not on the server", name)
+		return "", capture.ErrSlotMissing.New("slot %s was recorded, but is not on the server", slot.Name)
 	case !slot.Exists:
-		return "slot " + name + " is not there yet; the first `runnel run` creates it", nil
+		return "slot " + slot.Name + " is not there yet; the first `runnel run` creates it", nil
 	case !slot.Logical || slot.Plugin != "pgoutput" || slot.Database != database:
-		return "", capture.ErrSlotForeign.New("slot %s belongs to %s (plugin %q)", name, slot.Database, slot.Plugin)
+		return "", capture.ErrSlotForeign.New("slot %s belongs to %s (plugin %q)", slot.Name, slot.Database, slot.Plugin)
 	case slot.WALStatus == "lost":
-		return "", capture.ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", name)
+		return "", capture.ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", slot.Name)
 	case slot.WALStatus == "unreserved":
-		return "", warning{ErrSlotAtRisk.New("slot %s needs WAL beyond max_slot_wal_keep_size (wal_status is unreserved)", name)}
+		return "", warning{ErrSlotAtRisk.New("slot %s needs WAL beyond max_slot_wal_keep_size (wal_status is unreserved)", slot.Name)}
 	case !slot.Active:
-		return "", warning{ErrSlotIdle.New("slot %s is %s behind, and nobody streams from it", name, FormatBytes(int64(slot.LagBytes())))}
+		e := ErrSlotIdle.New("slot %s is %s behind, and nobody streams from it", slot.Name, FormatBytes(int64(slot.LagBytes())))
+		if daemon != nil {
+			e.Message += ", for the daemon is " + daemon.State
+			e = e.Fix("There is nothing to start: the daemon runs, and streams again by itself once what the check `daemon` says is put right.")
+		}
+		return "", warning{e}
 	}
-	return fmt.Sprintf("slot %s is %s behind", name, FormatBytes(int64(slot.LagBytes()))), nil
+	return fmt.Sprintf("slot %s is %s behind", slot.Name, FormatBytes(int64(slot.LagBytes()))), nil
 }
 
 // describeHolder names the session that streams, as far as our role may see.
@@ -97,20 +106,4 @@ func judgeRetention(retained, limitMB int64) (string, error) {
 		return "", warning{ErrSlotAtRisk.New("%s", saw)}
 	}
 	return saw, nil
-}
-
-// FormatBytes writes a number of bytes for people, rounded.
-func FormatBytes(n int64) string {
-	for _, u := range []struct {
-		name  string
-		bytes int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n >= u.bytes {
-			if n%u.bytes == 0 {
-				return config.FormatSize(n / u.bytes * u.bytes)
-			}
-			return fmt.Sprintf("%.1f%s", float64(n)/float64(u.bytes), u.name)
-		}
-	}
-	return config.FormatSize(n)
 }

@@ -35,14 +35,48 @@ import (
 	"github.com/runnel-cdc/runnel/schemas/gen"
 )
 
-// All returns the codes of all packages, sorted by ID; one that packages share
-// is there once.
+// Area is a part of the product, as its users see it.
+type Area struct {
+	Title string
+	Codes []*fault.Code
+}
+
+// Areas returns the codes by area. One that packages share is where it came
+// first.
+func Areas() []Area {
+	areas := []Area{
+		{"Writing events (package outbox)", outbox.Faults},
+		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults)},
+		{"Generated code", gen.Faults},
+		{"Reading Postgres (capture)", capture.Faults},
+		{"Routing and publishing (the pipeline)", slices.Concat(router.Faults, pipeline.Faults)},
+		{"Pulsar", broker.Faults},
+		{"Local copies (package consumers)", consumers.Faults},
+		{"Configuration", config.Faults},
+		{"Doctor", doctor.Faults},
+		{"Command line", cli.Faults},
+		{"Local servers and demo", slices.Concat(devstack.Faults, demo.Faults)},
+	}
+	seen := make(map[*fault.Code]bool)
+	for i := range areas {
+		var own []*fault.Code
+		for _, c := range areas[i].Codes {
+			if !seen[c] {
+				own = append(own, c)
+			}
+			seen[c] = true
+		}
+		areas[i].Codes = own
+	}
+	return areas
+}
+
+// All returns the codes of all packages, sorted by ID.
 func All() []*fault.Code {
-	all := slices.Concat(
-		capture.Faults, consumers.Faults, outbox.Faults, router.Faults,
-		schemas.Faults, avro.Faults, gen.Faults,
-		broker.Faults, cli.Faults, config.Faults, demo.Faults, devstack.Faults, doctor.Faults, pipeline.Faults,
-	)
+	var all []*fault.Code
+	for _, a := range Areas() {
+		all = append(all, a.Codes...)
+	}
 	slices.SortFunc(all, func(a, b *fault.Code) int { return cmp.Compare(a.ID, b.ID) })
-	return slices.Compact(all)
+	return all
 }

@@ -1,6 +1,8 @@
-// Package pgfault holds the faults of a Postgres server that a service's outbox
-// and the daemon's capture can both meet, so that one thing has one code. Each
-// of the two packages offers them under a name of its own.
+// Package pgfault holds the faults of a Postgres server that several packages
+// can meet, so that one thing has one code and one remedy: a service's outbox,
+// the daemon's capture (which offers them under names of its own), the commands.
+//
+// Start with the faults; TLS in connect.go.
 package pgfault
 
 import "github.com/runnel-cdc/runnel/internal/fault"
@@ -18,4 +20,7 @@ var (
 	ErrNoOutbox = fault.Define("PG_NO_OUTBOX", fault.Environment,
 		"The schema runnel or one of its tables is missing, or is too old for this program.",
 		"Run `runnel init` against this database.")
+	ErrTLS = fault.Define("PG_TLS", fault.Environment,
+		"The TLS connection to the source database failed.",
+		"Check sslmode, sslrootcert, sslcert and sslkey in the address, and the server's certificate; no restart is needed.")
 )

@@ -14,7 +14,7 @@ import (
 // better. capture knows its own (capture.Halts).
 var passing = []*fault.Code{
 	broker.ErrUnreachable, broker.ErrLost, broker.ErrUnauthorized, broker.ErrAdmin, broker.ErrNotSettled,
-	broker.ErrNotOwner, broker.ErrQuota, broker.ErrAckOrder, broker.ErrStopped, broker.ErrUnreadable,
+	broker.ErrNotReady, broker.ErrNotOwner, broker.ErrQuota, broker.ErrAckOrder, broker.ErrStopped, broker.ErrUnreadable,
 	broker.ErrTooLarge, // the next run knows the limit, and halts at the event's position
 	router.ErrAckOrder, router.ErrProtocol,
 	schemas.ErrRegistryUnreachable,

@@ -14,8 +14,8 @@ type Config struct {
 	// Name identifies the pipeline in the slot's and producers' names. Required.
 	Name string
 	// Postgres returns the address of the source database, with the password.
-	// It is asked at the start of every run, so that a changed password is
-	// taken up. Required.
+	// It is asked for every connection but the two of a run's start, so that a
+	// changed password is taken up. Required.
 	Postgres func() (string, error)
 	// Slot is the replication slot. Default: runnel_<Name>.
 	Slot string

@@ -95,11 +95,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 func (p *Pipeline) pause(ctx context.Context, wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	r := p.newRun()
-	var err error
-	if r.postgres, err = p.cfg.Postgres(); err == nil {
-		_ = r.watchLag(ctx) // a server that does not answer is the run's to report
-	}
+	_ = p.newRun().watchLag(ctx) // a server that does not answer is the run's to report
 	<-ctx.Done()
 }
 

@@ -34,7 +34,6 @@ type run struct {
 	log    *slog.Logger
 	report *reporter
 
-	postgres string // address of the source database, with the password
 	client   *broker.Pulsar
 	registry *schemas.Registry
 	topics   []topic
@@ -75,7 +74,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.postgres, err = r.cfg.Postgres(); err != nil {
+	address, err := r.cfg.Postgres()
+	if err != nil {
 		return err
 	}
 	settings := r.cfg.Broker
@@ -98,7 +98,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	source := capture.Config{
-		URL: r.postgres, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
+		URL: address, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
 		Published: r.anythingPublished, Logger: r.log,
 	}
 	if r.source, err = capture.Open(ctx, source); err != nil {
@@ -231,9 +231,14 @@ func (r *run) keepHouse(ctx context.Context) error {
 	return h.Run(ctx)
 }
 
-// connect opens a connection to the source database.
+// connect opens a connection to the source database, with the password and the
+// certificates as they are now.
 func (r *run) connect(ctx context.Context) (*pgx.Conn, error) {
-	db, err := pgx.Connect(ctx, r.postgres)
+	address, err := r.cfg.Postgres()
+	if err != nil {
+		return nil, err
+	}
+	db, err := pgx.Connect(ctx, address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,10 +23,13 @@ const (
 // Status is a pipeline at a glance, as GET /status returns it.
 type Status struct {
 	Pipeline string    `json:"pipeline"`
+	Version  string    `json:"version"` // of the daemon
+	Started  time.Time `json:"started"` // when the daemon was
 	State    string    `json:"state"`
-	Since    time.Time `json:"since"`
+	Since    time.Time `json:"since"` // when it entered that state
 	Run      int       `json:"run"`
-	// Code, Message and Remedy tell the last error while it lasts.
+	// Code, Message and Remedy tell the last error while it lasts. The message
+	// says where, if that is known, but not the code.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
@@ -49,8 +53,8 @@ type TopicStatus struct {
 // PartitionStatus is what is known of a partition that events went to in this run.
 type PartitionStatus struct {
 	Partition int    `json:"partition"`
-	Position  string `json:"position"` // of the last message known to be durable
-	Ordinal   uint64 `json:"ordinal"`
+	Position  string `json:"position"` // of the last message known to be durable, as in its property
+	Ordinal   uint64 `json:"ordinal"`  // of the same: so many messages are in the partition
 }
 
 // reporter gathers what status and metrics tell. The run's goroutines write,
@@ -70,8 +74,9 @@ type reporter struct {
 const provenAfter = 5 * time.Second
 
 func newReporter(cfg Config) *reporter {
+	now := time.Now()
 	r := &reporter{
-		st:   Status{Pipeline: cfg.Name, State: Starting, Since: time.Now()},
+		st:   Status{Pipeline: cfg.Name, Version: cfg.Version, Started: now, State: Starting, Since: now},
 		held: make(map[string]string),
 	}
 	r.metrics = newMetrics(cfg.Version, func() float64 {
@@ -112,12 +117,19 @@ func (r *reporter) enter(state string, err error) {
 	case err != nil:
 		r.st.Code, r.st.Message, r.st.Remedy = "", err.Error(), ""
 		if f := fault.Find(err); f != nil {
-			r.st.Code, r.st.Remedy = f.Code.ID, f.WhatToDo()
+			r.st.Code, r.st.Message, r.st.Remedy = f.Code.ID, withoutCode(err, f), f.WhatToDo()
 		}
 	case state == Streaming || state == Stopped:
 		r.st.Code, r.st.Message, r.st.Remedy = "", "", ""
 	}
 	r.metrics.haltedWith(state == Halted, r.st.Code)
+}
+
+// withoutCode is the text of err, in whose chain f is, without f's code, which
+// has a field of its own.
+func withoutCode(err error, f *fault.Error) string {
+	bare := strings.Replace(f.Error(), f.Code.ID+" ", "", 1)
+	return strings.Replace(err.Error(), f.Error(), bare, 1)
 }
 
 func (r *reporter) starting(attempt int) {

@@ -24,7 +24,7 @@ type Event struct {
 	Topic         string            `json:"topic"`
 	Partition     int               `json:"partition"`
 	Ordinal       uint64            `json:"ordinal"`  // in the partition, from 1
-	Position      string            `json:"position"` // of the event in the source
+	Position      string            `json:"position"` // as in the message's property: with the ordinal
 	ID            string            `json:"id"`
 	Type          string            `json:"type"`
 	Key           string            `json:"key"`
@@ -78,7 +78,7 @@ func (d *Decoder) Decode(ctx context.Context, m *broker.Incoming) Event {
 		e.Error = "not an event of Runnel's: " + err.Error()
 		return e
 	}
-	e.Position, e.Ordinal = stamp.Position.String(), stamp.Ordinal
+	e.Position, e.Ordinal = stamp.String(), stamp.Ordinal
 	if e.Event, err = d.body(ctx, m); err != nil {
 		e.Event, e.Error = nil, err.Error()
 	}

@@ -47,11 +47,26 @@ func TestDecode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `{"topic":"persistent://public/x/t","partition":2,"ordinal":3,"position":"00000001-0000000000000007-00000000",` +
+	want := `{"topic":"persistent://public/x/t","partition":2,"ordinal":3,"position":"00000001-0000000000000007-00000000-0000000000000003",` +
 		`"id":"7","type":"Placed","key":"k\u001b","occurred_at":"2026-01-02T03:04:05.006Z","headers":{"traceparent":"00-1"},` +
 		`"schema_version":0,"event":{"id":"a<b"}}` + "\n"
 	if line.String() != want || r.asked != 1 {
 		t.Errorf("asked %d times\n%s\n%s", r.asked, line.String(), want)
+	}
+
+	// Unions: what may be null is plain, a choice names its type.
+	unions, err := schemas.ParseEventType(`{"type": "record", "name": "Moved", "aggregate": "order", "fields": [
+		{"name": "note", "type": ["null", "string"]}, {"name": "by", "type": ["null", "string"]}, {"name": "to", "type": ["null", "long", "string"]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if composed, err = schemas.Compose("order", []*schemas.EventType{unions}, nil); err != nil {
+		t.Fatal(err)
+	}
+	u := message(0, 1, 1, "Moved", "k")
+	u.Payload = []byte{0, 0, 2, 2, 'a', 2, 14}
+	if e := NewDecoder(&registry{schema: composed}).Decode(t.Context(), u); string(e.Event) != `{"note":null,"by":"a","to":{"long":7}}` {
+		t.Errorf("%s %s", e.Event, e.Error)
 	}
 
 	for name, change := range map[string]func(*broker.Incoming){

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"errors"
 	"path"
 	"time"
 
@@ -73,11 +74,14 @@ func partitionsOf(ctx context.Context, b Broker, topics []string) ([]broker.Part
 	var all []broker.Partition
 	for _, topic := range topics {
 		n, err := b.Partitions(ctx, topic)
+		if namespace, local, ok := split(topic); ok && errors.Is(err, broker.ErrTopicMissing) {
+			return nil, missing(ctx, b, topic, broker.ErrTopicMissing.New("the namespace %s has no topic %s", namespace, local))
+		}
 		if err != nil {
 			return nil, err
 		}
 		if n == 0 {
-			return nil, broker.ErrTopicMissing.New("%s is not partitioned, so it is none of Runnel's", topic)
+			return nil, missing(ctx, b, topic, broker.ErrTopicMissing.New("%s is not partitioned, so it is none of Runnel's", topic))
 		}
 		for i := range n {
 			all = append(all, broker.Partition{Topic: topic, Index: i})

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fake is a broker whose entries hold one message each, in one ledger a
 // partition of topic "t".
 type fake struct {
+	names      []string // of the namespace's topics, local; nil: it does not exist
 	partitions [][]*broker.Incoming
 	more       []chan *broker.Incoming // published while followed; nil: nothing comes
 }
@@ -86,8 +88,19 @@ func (r *fakeReader) Close() {}
 func (f *fake) AdminURL() string   { return "http://fake" }
 func (f *fake) HTTP() *http.Client { return &http.Client{Transport: f} }
 
-// RoundTrip answers internalStats.
+// RoundTrip answers internalStats and, in namespace public/x, the list of topics.
 func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/partitioned") {
+		if f.names == nil {
+			return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody, Request: r}, nil
+		}
+		var full []string
+		for _, name := range f.names {
+			full = append(full, "persistent://public/x/"+name)
+		}
+		body, err := json.Marshal(full)
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
+	}
 	_, rest, _ := strings.Cut(r.URL.Path, "-partition-")
 	i, err := strconv.Atoi(strings.TrimSuffix(rest, "/internalStats"))
 	if err != nil {
@@ -218,6 +231,34 @@ func TestRunErrors(t *testing.T) {
 	}
 	if err := Run(t.Context(), &fake{}, Options{Topics: topics, Last: 1}, nil); fault.Find(err) == nil {
 		t.Errorf("not partitioned: %v", err)
+	}
+}
+
+// A topic that is not there: what may be meant, and what there is.
+func TestTopicMissing(t *testing.T) {
+	var many []string
+	for i := range 12 {
+		many = append(many, fmt.Sprintf("topic%02d", i))
+	}
+	for name, tc := range map[string]struct {
+		names              []string
+		topic, error, toDo string
+	}{
+		"near":         {[]string{"order", "audit", "__change_events"}, "ordr", "the namespace public/x has no topic ordr", "Did you mean order? The topics there are: audit, order."},
+		"far":          {[]string{"order", "audit"}, "nosuch", "the namespace public/x has no topic nosuch", "The topics there are: audit, order."},
+		"many":         {many, "topic", "no topic topic", "topic08, topic09 and 2 more, which `pulsar-admin topics list-partitioned-topics public/x` lists."},
+		"empty":        {[]string{}, "ordr", "no topic ordr", broker.ErrTopicMissing.Remedy},
+		"no namespace": {nil, "ordr", "the namespace public/x does not exist", "topics.namespace"},
+	} {
+		err := Run(t.Context(), &fake{names: tc.names}, Options{Topics: []string{"persistent://public/x/" + tc.topic}, Last: 1}, nil)
+		if e := fault.Find(err); e == nil || e.Code != broker.ErrTopicMissing || !strings.Contains(e.Message, tc.error) || !strings.Contains(e.WhatToDo(), tc.toDo) {
+			t.Errorf("%s: %v, %s", name, err, e.WhatToDo())
+		}
+	}
+	f := &fake{names: []string{"t"}} // of no partitions
+	err := Run(t.Context(), f, Options{Topics: topics, Last: 1}, nil)
+	if e := fault.Find(err); e == nil || !strings.Contains(e.Message, "not partitioned") || e.WhatToDo() != "Did you mean t? The topics there are: t." {
+		t.Errorf("%v", err)
 	}
 }
 

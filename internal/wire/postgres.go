@@ -14,6 +14,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // closeLimit bounds a polite good-bye.
@@ -43,8 +44,8 @@ func Postgres(ctx context.Context, cfg *config.Config, purpose string) (*pgx.Con
 		return nil, err
 	}
 	conn, err := pgx.ParseConfig(url)
-	if err != nil { // its text quotes parts of the URL
-		return nil, capture.ErrConfig.New("the address of the source database is not a Postgres URL")
+	if err != nil {
+		return nil, capture.ErrConfig.New("%s", pgfault.Unusable(err))
 	}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectLimit
@@ -60,9 +61,9 @@ func Postgres(ctx context.Context, cfg *config.Config, purpose string) (*pgx.Con
 // connectFault says what a failure to connect means.
 func connectFault(conn *pgx.ConnConfig, err error) error {
 	address := fmt.Sprintf("%s@%s/%s", conn.User, net.JoinHostPort(conn.Host, strconv.Itoa(int(conn.Port))), conn.Database)
-	var connect *pgconn.ConnectError
-	for errors.As(err, &connect) && errors.Unwrap(connect) != nil { // layers that repeat the address
-		err = errors.Unwrap(connect)
+	err = pgfault.Root(err)
+	if tls := pgfault.TLS(err); tls != nil {
+		return tls.At("%s", address)
 	}
 	code := capture.ErrUnreachable
 	var pg *pgconn.PgError

@@ -15,9 +15,9 @@ func (p *plan) emitAppendMethods(src *source, s *schemas.Schema) {
 	for _, f := range s.Fields {
 		e.value(f.Type, "v."+p.fields[f], path{{"At", fmt.Sprintf("%q", f.Name)}}, 0)
 	}
-	depth, first := "", ""
-	if p.deep[s.FullName()] {
-		depth, first = ", depth int", ", 0"
+	depth, first := p.depthParam(s), ""
+	if depth != "" {
+		first = ", 0"
 	}
 	src.p("// AppendAvro appends v in Avro binary. An error names the field, and returns dst as it was.")
 	src.p("func (v %s) AppendAvro(dst []byte) ([]byte, error) {", name)
@@ -136,7 +136,7 @@ func (e *appender) union(s *schemas.Schema, x string, at path, level int) {
 	other, index, isNullable := nullable(s)
 	switch {
 	case e.unions[s] != nil:
-		e.sealed(e.unions[s], x, at, level)
+		e.try(fmt.Sprintf("%s(dst, %s%s)", e.unions[s].append, bare(x), e.depthArg(s, at)), at)
 	case isNullable:
 		e.src.p("if %s == nil {\ndst = avro.AppendLong(dst, %d)\n} else {\ndst = avro.AppendLong(dst, %d)", bare(x), 1-index, index)
 		if !nilable(other) {
@@ -150,28 +150,36 @@ func (e *appender) union(s *schemas.Schema, x string, at path, level int) {
 	}
 }
 
-// sealed appends the branch that an interface holds: as a value, or as the
-// pointer that satisfies the interface just as well.
-func (e *appender) sealed(u *sealed, x string, at path, level int) {
-	e.fails = true
-	b := fmt.Sprintf("b%d", level)
-	e.src.p("switch %s := %s.(type) {", b, bare(x))
+// emitSealedAppend writes the function that appends the branch an interface
+// holds. A pointer satisfies the interface just as well: the function calls itself
+// with what it points to, so that no branch is written out twice, which unions
+// inside each other would double with every level. (Nothing escapes: it stays on
+// the stack.)
+func (p *plan) emitSealedAppend(src *source, u *sealed) {
+	src.use(avroPath)
+	e := &appender{plan: p, src: newSource()}
 	for _, br := range u.branches {
-		value, pointed := b, "(*"+b+")"
+		value := "b"
 		if br.wrapped {
-			value, pointed = b+".Value", b+".Value"
+			value = "b.Value"
 		}
 		e.src.p("case %s:\ndst = avro.AppendLong(dst, %d)", br.goType, br.index)
-		e.value(br.schema, value, at, level+1)
+		e.value(br.schema, value, nil, 0)
 		e.src.p("case *%s:", br.goType)
-		e.src.p("if %s == nil {\nerr = avro.Invalid(\"a nil *%s\")\nreturn dst, %s\n}", b, br.goType, at.wrap())
-		e.src.p("dst = avro.AppendLong(dst, %d)", br.index)
-		e.value(br.schema, pointed, at, level+1)
+		e.src.p("if b == nil {\nreturn dst, avro.Invalid(\"a nil *%s\")\n}", br.goType)
+		e.src.p("return %s(dst, *b%s)", u.append, p.depthArg(u.union, nil))
 	}
+	src.p("// %s appends the branch that v holds.", u.append)
+	src.p("func %s(dst []byte, v %s%s) ([]byte, error) {", u.append, u.name, p.depthParam(u.union))
+	if e.fails {
+		src.p("var err error")
+	}
+	src.p("switch b := v.(type) {")
+	src.take(e.src)
 	if len(u.branches) < len(u.union.Branches) {
-		e.src.p("case nil:\ndst = avro.AppendLong(dst, %d)", nullIndex(u.union))
+		src.p("case nil:\ndst = avro.AppendLong(dst, %d)", nullIndex(u.union))
 	}
-	e.src.p("default:\nerr = avro.Invalid(\"no branch of %s is set\")\nreturn dst, %s\n}", u.name, at.wrap())
+	src.p("default:\nreturn dst, avro.Invalid(\"no branch of %s is set\")\n}\nreturn dst, nil\n}\n", u.name)
 }
 
 // take appends what another source holds.
@@ -182,12 +190,22 @@ func (s *source) take(other *source) {
 	}
 }
 
-// depthArg hands the depth on to records that count it: one deeper than this
-// one, and one for each array or map on the way, which are the path's calls
-// after the field.
+// depthArg hands the depth on to what counts it: for each element of the path,
+// which is an array or map on the way, or the field of a record, one deeper.
 func (p *plan) depthArg(s *schemas.Schema, at path) string {
-	if p.deep[s.FullName()] {
-		return fmt.Sprintf(", depth+%d", len(at))
+	switch {
+	case !p.isDeep(s):
+		return ""
+	case len(at) == 0:
+		return ", depth"
+	}
+	return fmt.Sprintf(", depth+%d", len(at))
+}
+
+// depthParam declares what depthArg gives.
+func (p *plan) depthParam(s *schemas.Schema) string {
+	if p.isDeep(s) {
+		return ", depth int"
 	}
 	return ""
 }

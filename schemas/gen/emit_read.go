@@ -85,13 +85,17 @@ func (e *readEmitter) item(s *schemas.Schema, y string, level int) {
 		e.src.p("%s := %s", y, sc.readCall())
 		return
 	}
+	if u := e.unions[s]; u != nil {
+		e.src.p("%s := %s(r)", y, u.read)
+		return
+	}
 	e.src.p("var %s %s", y, e.goType(e.src, s))
 	e.value(s, y, level+1)
 }
 
 func (e *readEmitter) union(s *schemas.Schema, x string, level int) {
 	if u := e.unions[s]; u != nil {
-		e.sealed(u, x, level)
+		e.src.p("%s = %s(r)", bare(x), u.read)
 		return
 	}
 	other, index, ok := nullable(s)
@@ -114,17 +118,20 @@ func (e *readEmitter) union(s *schemas.Schema, x string, level int) {
 	e.src.p("}")
 }
 
-func (e *readEmitter) sealed(u *sealed, x string, level int) {
-	b := fmt.Sprintf("b%d", level)
-	e.src.p("switch r.Index(%d) {", len(u.union.Branches))
+// emitSealedRead writes the function that reads a value of an interface.
+func (p *plan) emitSealedRead(src *source, u *sealed) {
+	e := &readEmitter{plan: p, src: src}
+	src.p("// %s reads the branch that follows; nil is null, or a failure.", u.read)
+	src.p("func %s(r *avro.Reader) %s {", u.read, u.name)
+	src.p("switch r.Index(%d) {", len(u.union.Branches))
 	for _, br := range u.branches {
-		e.src.p("case %d:\nvar %s %s", br.index, b, br.goType)
+		src.p("case %d:\nvar b %s", br.index, br.goType)
 		if br.wrapped {
-			e.value(br.schema, b+".Value", level+1)
+			e.value(br.schema, "b.Value", 0)
 		} else {
-			e.value(br.schema, b, level+1)
+			e.value(br.schema, "b", 0)
 		}
-		e.src.p("%s = %s", bare(x), b)
+		src.p("return b")
 	}
-	e.src.p("}")
+	src.p("}\nreturn nil\n}\n")
 }

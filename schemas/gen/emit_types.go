@@ -28,7 +28,7 @@ func (p *plan) emitRecord(src *source, s *schemas.Schema) {
 	}
 	src.p("}\n")
 	if event != nil {
-		p.emitEventType(src, name, event)
+		p.emitEventType(src, s, event)
 	}
 	p.emitMarkers(src, s)
 	p.emitAppendMethods(src, s)
@@ -38,13 +38,14 @@ func (p *plan) emitRecord(src *source, s *schemas.Schema) {
 	}
 }
 
-func (p *plan) emitEventType(src *source, name string, event *schemas.EventType) {
+func (p *plan) emitEventType(src *source, s *schemas.Schema, event *schemas.EventType) {
+	variable := p.eventVar(s)
 	src.use("sync")
 	src.use(schemasPath)
 	src.p("// EventType describes the event; it works on the zero value.")
-	src.p("func (%s) EventType() *schemas.EventType { return %sType() }\n", name, lowerFirst(name))
-	src.p("// %sType parses the schema when it is first asked for.", lowerFirst(name))
-	src.p("var %sType = sync.OnceValue(func() *schemas.EventType {", lowerFirst(name))
+	src.p("func (%s) EventType() *schemas.EventType { return %s() }\n", p.goName(s), variable)
+	src.p("// %s parses the schema when it is first asked for.", variable)
+	src.p("var %s = sync.OnceValue(func() *schemas.EventType {", variable)
 	src.p("return schemas.MustEventType(%s)", quote(event.JSON))
 	src.p("})\n")
 }
@@ -56,7 +57,8 @@ func (p *plan) emitMarkers(src *source, s *schemas.Schema) {
 	}
 }
 
-// emitSealed writes an interface and the wrappers of its unnamed branches.
+// emitSealed writes an interface, the wrappers of its unnamed branches, and the
+// two functions that every place of the union calls.
 func (p *plan) emitSealed(src *source, u *sealed) {
 	var branches []string
 	for _, b := range u.branches {
@@ -76,12 +78,14 @@ func (p *plan) emitSealed(src *source, u *sealed) {
 			src.p("func (%s) is%s() {}\n", b.goType, u.name)
 		}
 	}
+	p.emitSealedAppend(src, u)
+	p.emitSealedRead(src, u)
 }
 
 // emitEnum writes a typed string, its constants and methods.
 func (p *plan) emitEnum(src *source, s *schemas.Schema) {
 	name, constants := p.goName(s), p.symbols[s.FullName()]
-	table := lowerFirst(name) + "Symbols"
+	table := p.symbolsVar(s)
 	src.use(avroPath)
 	src.comment(fmt.Sprintf("%s is the enum %s. The zero value is not a symbol.\n\n%s", name, s.FullName(), s.Doc) + deprecated(s.Props))
 	src.p("type %s string\n", name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/format"
 	"go/parser"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"pgregory.net/rapid"
 
@@ -34,6 +36,24 @@ func load(t testing.TB, dir string) *schemas.Catalog {
 func generate(t testing.TB, dir, pkg string) map[string][]byte {
 	t.Helper()
 	files, err := Go(load(t, dir), Options{Package: pkg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// generateText generates from schemas given as text.
+func generateText(t testing.TB, schema ...string) map[string][]byte {
+	t.Helper()
+	fsys := make(fstest.MapFS)
+	for i, text := range schema {
+		fsys[fmt.Sprintf("%d.avsc", i)] = &fstest.MapFile{Data: []byte(text)}
+	}
+	c, err := schemas.Load(fsys, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := Go(c, Options{Package: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +123,71 @@ func TestShape(t *testing.T) {
 			if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.TYPE && g.Doc == nil {
 				t.Errorf("%s: a type without a comment", name)
 			}
+		}
+	}
+}
+
+// TestNestedUnions: code grows with the number of unions, not with the ways that
+// lead to them.
+func TestNestedUnions(t *testing.T) {
+	size := func(levels int) (bytes int) {
+		inner := `"string"`
+		for range levels {
+			inner = `["int", {"type": "array", "items": ` + inner + `}, {"type": "map", "values": "long"}]`
+		}
+		files := generateText(t, `{"type": "record", "name": "R", "fields": [{"name": "f", "type": `+inner+`}]}`)
+		return len(files["r_gen.go"])
+	}
+	four, eight := size(4), size(8)
+	if eight > 3*four { // names grow, too
+		t.Errorf("%d bytes for 4 levels, %d for 8", four, eight)
+	}
+}
+
+// TestHelpersDoNotClash: what is declared next to the types gives way to them,
+// and to each other.
+func TestHelpersDoNotClash(t *testing.T) {
+	union := `"fields": [{"name": "type", "type": ["int", "string"]}, {"name": "symbols", "type": ["int", "string"]}]}`
+	files := generateText(t,
+		`{"type": "record", "name": "Twig", `+union,
+		`{"type": "record", "name": "AppendTwig", "aggregate": "x", `+union,
+		`{"type": "enum", "name": "ReadTwig", "symbols": ["TYPE"]}`)
+	var text []byte
+	declared := make(map[string]bool)
+	for name, src := range files {
+		text = append(text, src...)
+		file, err := parser.ParseFile(token.NewFileSet(), name, src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			var idents []*ast.Ident
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					idents = append(idents, d.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						idents = append(idents, spec.Name)
+					case *ast.ValueSpec:
+						idents = append(idents, spec.Names...)
+					}
+				}
+			}
+			for _, id := range idents {
+				if declared[id.Name] {
+					t.Errorf("%s is declared twice", id.Name)
+				}
+				declared[id.Name] = true
+			}
+		}
+	}
+	for _, want := range []string{"appendTwigType", "appendTwigType_2", "readTwigSymbols", "readTwigSymbols_2"} {
+		if !declared[want] {
+			t.Errorf("%s is not declared:\n%s", want, text)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package gen
 
-import "github.com/runnel-cdc/runnel/schemas"
+import (
+	"slices"
+
+	"github.com/runnel-cdc/runnel/schemas"
+)
 
 // unbounded stands for a size that no value reaches.
 const unbounded = 1 << 30
@@ -77,6 +81,19 @@ func (p *plan) findCycles() {
 			p.deep[name] = p.deep[name] || p.cycles[other]
 		}
 	}
+}
+
+// isDeep tells whether s is or holds a record whose depth is counted.
+func (p *plan) isDeep(s *schemas.Schema) bool {
+	switch s.Type {
+	case schemas.Record:
+		return p.deep[s.FullName()]
+	case schemas.Array, schemas.Map:
+		return p.isDeep(s.Items)
+	case schemas.Union:
+		return slices.ContainsFunc(s.Branches, p.isDeep)
+	}
+	return false
 }
 
 // records adds the names of all records at or below s.

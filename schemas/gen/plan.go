@@ -35,6 +35,8 @@ type plan struct {
 type sealed struct {
 	name     string
 	place    string // Record.field, for its comment
+	append   string // the function that appends a value of it
+	read     string // the one that reads one
 	union    *schemas.Schema
 	branches []branch // those but null, in the union's order
 }
@@ -74,6 +76,9 @@ func newPlan(types []*schemas.Schema, events []*schemas.EventType) *plan {
 
 	taken := names{"EventTypes": true}
 	p.names = typeNames(p.types, taken)
+	for _, s := range p.types {
+		taken[p.eventVar(s)], taken[p.symbolsVar(s)] = true, true
+	}
 	for _, s := range p.types {
 		switch s.Type {
 		case schemas.Record:
@@ -147,6 +152,7 @@ func (p *plan) nameUnions(owner, s *schemas.Schema, name, place string, taken na
 
 func (p *plan) addSealed(owner, s *schemas.Schema, name, place string, taken names) {
 	u := &sealed{name: taken.claim(name), place: place, union: s}
+	u.append, u.read = taken.claim("append"+u.name), taken.claim("read"+u.name)
 	p.unions[s] = u
 	p.owned[owner.FullName()] = append(p.owned[owner.FullName()], u)
 	for i, b := range s.Branches {
@@ -164,6 +170,11 @@ func (p *plan) addSealed(owner, s *schemas.Schema, name, place string, taken nam
 }
 
 func (p *plan) goName(s *schemas.Schema) string { return p.names[s.FullName()] }
+
+// eventVar is the variable that holds an event's type, symbolsVar the one with an
+// enum's symbols.
+func (p *plan) eventVar(s *schemas.Schema) string   { return lowerFirst(p.goName(s)) + "Type" }
+func (p *plan) symbolsVar(s *schemas.Schema) string { return lowerFirst(p.goName(s)) + "Symbols" }
 
 // isNamed tells whether s gets a Go type of its own: a fixed that stands for a
 // decimal, a uuid or a duration does not.

@@ -3,6 +3,10 @@
 // and RUNNEL_TEST_SERVERS=required, passes signals on to the command, ends the
 // servers whatever happens, and exits with the command's code. Servers whose
 // addresses are in the environment are used instead.
+//
+// With several versions (-pg 15,16,18) the command runs once with each, all
+// beside the same Pulsar, and a Postgres in the environment is not used. A
+// failure does not keep it from the other versions; the exit code is the first.
 package main
 
 import (
@@ -11,47 +15,91 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
-	"time"
 
 	"github.com/runnel-cdc/runnel/internal/devstack"
 	"github.com/runnel-cdc/runnel/internal/fault"
-	"github.com/runnel-cdc/runnel/internal/testserver"
 )
 
 func main() {
-	version := flag.String("pg", "", "Postgres' major version; default: the newest here")
+	asked := flag.String("pg", "", "Postgres' major version, or several with commas; default: the newest here")
 	flag.Parse()
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "usage: withstack [-pg VERSION] COMMAND [ARGUMENT...]")
+		fmt.Fprintln(os.Stderr, "usage: withstack [-pg VERSION[,VERSION...]] COMMAND [ARGUMENT...]")
 		os.Exit(2)
 	}
-	os.Exit(run(*version, flag.Args()))
+	r := runner{command: flag.Args(), signals: make(chan os.Signal, 4)}
+	signal.Notify(r.signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	if versions := strings.Split(*asked, ","); len(versions) > 1 {
+		os.Exit(r.each(versions))
+	}
+	os.Exit(r.beside(devstack.Options{Postgres: true, Pulsar: true, PGVersion: *asked}.FromEnvironment(os.Getenv), r.run))
 }
 
-func run(version string, command []string) int {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+// runner runs one command beside servers. Its signals go to whoever runs.
+type runner struct {
+	command []string
+	signals chan os.Signal
+}
+
+// each runs the command with every version, and returns the first code that is
+// not 0.
+func (r *runner) each(versions []string) int {
+	pulsar := devstack.Options{Pulsar: true}.FromEnvironment(os.Getenv)
+	return r.beside(pulsar, func(stack *devstack.Stack) int {
+		first := 0
+		var failed []string
+		for _, version := range versions {
+			fmt.Fprintf(os.Stderr, "\n-- Postgres %s\n", version)
+			code := r.beside(devstack.Options{
+				Postgres: true, PGVersion: version, PulsarURL: stack.PulsarURL, PulsarAdminURL: stack.PulsarAdminURL,
+			}, r.run)
+			if code > 128 {
+				return code // a signal
+			}
+			if code != 0 {
+				failed = append(failed, version)
+				if first == 0 {
+					first = code
+				}
+			}
+		}
+		if first != 0 {
+			fmt.Fprintf(os.Stderr, "\nfailed with Postgres %s\n", strings.Join(failed, ", "))
+		}
+		return first
+	})
+}
+
+// beside starts servers, has do run beside them, and ends them.
+func (r *runner) beside(o devstack.Options, do func(*devstack.Stack) int) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	starting := make(chan struct{})
+	defer cancel(nil)
+	started, watching := make(chan struct{}), make(chan struct{})
 	go func() { // until the servers are up, a signal ends the start
+		defer close(watching)
 		select {
-		case sig := <-signals:
+		case sig := <-r.signals:
 			cancel(interrupted{sig.(syscall.Signal)})
-		case <-starting:
+		case <-started:
 		}
 	}()
-	stack, err := devstack.Up(ctx, devstack.Options{
-		Postgres: true, Pulsar: true, PGVersion: version, Ephemeral: true,
-		Progress: func(text string) { fmt.Fprintln(os.Stderr, text) },
-	}.FromEnvironment(os.Getenv))
-	close(starting)
+	o.Ephemeral = true
+	o.Progress = func(text string) { fmt.Fprintln(os.Stderr, text) }
+	stack, err := devstack.Up(ctx, o)
+	close(started)
+	<-watching
 	if err != nil {
 		return report(ctx, err)
 	}
-	code := runCommand(stack, command, signals)
+	code := 0
+	if by := context.Cause(ctx); by != nil { // the signal came with the servers
+		code = report(ctx, by)
+	} else {
+		code = do(stack)
+	}
 	if err := stack.Down(context.Background()); err != nil {
 		return max(code, report(ctx, err))
 	}
@@ -74,51 +122,4 @@ func report(ctx context.Context, err error) int {
 		return int(f.Code.Class)
 	}
 	return 1
-}
-
-// runCommand runs the command in a process group of its own, so that a signal
-// reaches all it started, once.
-func runCommand(stack *devstack.Stack, command []string, signals <-chan os.Signal) int {
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Env = append(append(os.Environ(), stack.Environment()...), testserver.Servers+"=required")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if err := stack.Tie(cmd.Process.Pid); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	group, code := -cmd.Process.Pid, 0
-	var kill <-chan time.Time
-	for {
-		select {
-		case err := <-ended:
-			_ = syscall.Kill(group, syscall.SIGKILL) // what it left behind, if anything
-			return max(code, exitCode(err))
-		case sig := <-signals:
-			code = 128 + int(sig.(syscall.Signal))
-			_ = syscall.Kill(group, sig.(syscall.Signal))
-			if kill == nil {
-				kill = time.After(10 * time.Second)
-			}
-		case <-kill:
-			_ = syscall.Kill(group, syscall.SIGKILL)
-		}
-	}
-}
-
-func exitCode(err error) int {
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit) && exit.ExitCode() >= 0:
-		return exit.ExitCode()
-	default:
-		return 1
-	}
 }

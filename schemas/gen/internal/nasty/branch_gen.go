@@ -42,47 +42,7 @@ func (v *Branch) appendAvro(dst []byte, depth int) ([]byte, error) {
 		}
 	}
 	dst = avro.AppendLong(dst, 0)
-	switch b0 := v.Leaf.(type) {
-	case BranchLeafInt:
-		dst = avro.AppendLong(dst, 0)
-		dst = avro.AppendInt(dst, b0.Value)
-	case *BranchLeafInt:
-		if b0 == nil {
-			err = avro.Invalid("a nil *BranchLeafInt")
-			return dst, avro.At(err, "leaf")
-		}
-		dst = avro.AppendLong(dst, 0)
-		dst = avro.AppendInt(dst, b0.Value)
-	case Branch:
-		dst = avro.AppendLong(dst, 1)
-		if dst, err = b0.appendAvro(dst, depth+1); err != nil {
-			return dst, avro.At(err, "leaf")
-		}
-	case *Branch:
-		if b0 == nil {
-			err = avro.Invalid("a nil *Branch")
-			return dst, avro.At(err, "leaf")
-		}
-		dst = avro.AppendLong(dst, 1)
-		if dst, err = b0.appendAvro(dst, depth+1); err != nil {
-			return dst, avro.At(err, "leaf")
-		}
-	case Node:
-		dst = avro.AppendLong(dst, 2)
-		if dst, err = b0.appendAvro(dst, depth+1); err != nil {
-			return dst, avro.At(err, "leaf")
-		}
-	case *Node:
-		if b0 == nil {
-			err = avro.Invalid("a nil *Node")
-			return dst, avro.At(err, "leaf")
-		}
-		dst = avro.AppendLong(dst, 2)
-		if dst, err = b0.appendAvro(dst, depth+1); err != nil {
-			return dst, avro.At(err, "leaf")
-		}
-	default:
-		err = avro.Invalid("no branch of BranchLeaf is set")
+	if dst, err = appendBranchLeaf(dst, v.Leaf, depth+1); err != nil {
 		return dst, avro.At(err, "leaf")
 	}
 	return dst, nil
@@ -120,20 +80,7 @@ func (v *Branch) readAvro(r *avro.Reader) {
 	if r.Failed("nodes") {
 		return
 	}
-	switch r.Index(3) {
-	case 0:
-		var b0 BranchLeafInt
-		b0.Value = r.Int()
-		v.Leaf = b0
-	case 1:
-		var b0 Branch
-		b0.readAvro(r)
-		v.Leaf = b0
-	case 2:
-		var b0 Node
-		b0.readAvro(r)
-		v.Leaf = b0
-	}
+	v.Leaf = readBranchLeaf(r)
 	if r.Failed("leaf") {
 		return
 	}
@@ -147,3 +94,60 @@ type BranchLeaf interface{ isBranchLeaf() }
 type BranchLeafInt struct{ Value int32 }
 
 func (BranchLeafInt) isBranchLeaf() {}
+
+// appendBranchLeaf appends the branch that v holds.
+func appendBranchLeaf(dst []byte, v BranchLeaf, depth int) ([]byte, error) {
+	var err error
+	switch b := v.(type) {
+	case BranchLeafInt:
+		dst = avro.AppendLong(dst, 0)
+		dst = avro.AppendInt(dst, b.Value)
+	case *BranchLeafInt:
+		if b == nil {
+			return dst, avro.Invalid("a nil *BranchLeafInt")
+		}
+		return appendBranchLeaf(dst, *b, depth)
+	case Branch:
+		dst = avro.AppendLong(dst, 1)
+		if dst, err = b.appendAvro(dst, depth); err != nil {
+			return dst, err
+		}
+	case *Branch:
+		if b == nil {
+			return dst, avro.Invalid("a nil *Branch")
+		}
+		return appendBranchLeaf(dst, *b, depth)
+	case Node:
+		dst = avro.AppendLong(dst, 2)
+		if dst, err = b.appendAvro(dst, depth); err != nil {
+			return dst, err
+		}
+	case *Node:
+		if b == nil {
+			return dst, avro.Invalid("a nil *Node")
+		}
+		return appendBranchLeaf(dst, *b, depth)
+	default:
+		return dst, avro.Invalid("no branch of BranchLeaf is set")
+	}
+	return dst, nil
+}
+
+// readBranchLeaf reads the branch that follows; nil is null, or a failure.
+func readBranchLeaf(r *avro.Reader) BranchLeaf {
+	switch r.Index(3) {
+	case 0:
+		var b BranchLeafInt
+		b.Value = r.Int()
+		return b
+	case 1:
+		var b Branch
+		b.readAvro(r)
+		return b
+	case 2:
+		var b Node
+		b.readAvro(r)
+		return b
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,41 @@ func byHamba(t *rapid.T, schema string, data []byte) []byte {
 
 func TestEverything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { roundTrip[nasty.Everything](t, everything(t), byTwmb, byHamba) })
+}
+
+// TestValidMeansDecodable: what schemas.Validate lets pass, the generated code
+// reads, whatever became of the bytes.
+func TestValidMeansDecodable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		check := func(v schemas.Payload, into schemas.Decoder) {
+			data, err := v.AppendAvro(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := rapid.IntRange(0, 3).Draw(t, "damages"); n > 0 && len(data) > 0; n-- {
+				at := rapid.IntRange(0, len(data)-1).Draw(t, "at")
+				switch rapid.IntRange(0, 3).Draw(t, "damage") {
+				case 0:
+					data[at] = rapid.Byte().Draw(t, "byte")
+				case 1:
+					data = append(data[:at], data[at+1:]...)
+				case 2:
+					data = slices.Insert(data, at, rapid.Byte().Draw(t, "byte"))
+				case 3:
+					data[at] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+				}
+			}
+			if schemas.Validate(v.EventType().Schema, data) != nil {
+				return
+			}
+			if err := into.DecodeAvro(data); err != nil {
+				t.Fatalf("%s % x: %v", v.EventType().Name, data, err)
+			}
+		}
+		check(everything(t), new(nasty.Everything))
+		check(unions(t), new(nasty.Unions))
+		check(temporal(t), new(nasty.Temporal))
+	})
 }
 
 func TestUnions(t *testing.T) {
@@ -274,6 +310,12 @@ func TestAllocations(t *testing.T) {
 			TimestampNanos: time.Unix(1, 1), LocalNanos: time.Unix(1, 1), Price: price, Huge: price, FixedPrice: price.Neg(), Discounts: []decimal.Decimal{{}},
 		}.AppendAvro,
 		"unions": nasty.Unions{Payment: nasty.Card{}, Required: nasty.UnionsRequiredMap{Value: map[string]nasty.UnionsRequiredMapValue{"k": nil}}}.AppendAvro,
+		"pointers": nasty.Unions{
+			Payment:  &nasty.Card{},
+			Required: &nasty.UnionsRequiredMap{Value: map[string]nasty.UnionsRequiredMapValue{"k": &nasty.Card{LastDigits: "1"}, "l": &nasty.UnionsRequiredMapValueInt{}}},
+			Items:    []nasty.UnionsItemsItem{&nasty.Node{Children: []nasty.Branch{{Leaf: &nasty.Branch{Leaf: &nasty.Node{}}}}}, &nasty.UnionsItemsItemInt{}},
+			Values:   map[string]nasty.UnionsValuesValue{"k": &nasty.UnionsValuesValueDouble{}},
+		}.AppendAvro,
 	}
 	dst := make([]byte, 0, 4096)
 	for name, appendAvro := range events {
@@ -312,6 +354,9 @@ func FuzzDecodeAvro(f *testing.F) {
 func again[T interface{ AppendAvro([]byte) ([]byte, error) }, P decodable[T]](t *testing.T, data []byte) {
 	var v, w T
 	if err := P(&v).DecodeAvro(data); err != nil {
+		if event, ok := any(v).(schemas.Payload); ok && schemas.Validate(event.EventType().Schema, data) == nil {
+			t.Fatalf("% x is valid: %v", data, err)
+		}
 		if !errors.Is(err, avro.ErrData) {
 			t.Fatal(err)
 		}

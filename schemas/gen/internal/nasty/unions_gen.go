@@ -41,320 +41,16 @@ func (v Unions) AppendAvro(dst []byte) ([]byte, error) {
 
 func (v *Unions) appendAvro(dst []byte, depth int) ([]byte, error) {
 	var err error
-	switch b0 := v.Payment.(type) {
-	case Card:
-		dst = avro.AppendLong(dst, 1)
-		if dst, err = b0.appendAvro(dst); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case *Card:
-		if b0 == nil {
-			err = avro.Invalid("a nil *Card")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 1)
-		if dst, err = b0.appendAvro(dst); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case Status:
-		dst = avro.AppendLong(dst, 2)
-		if dst, err = b0.appendAvro(dst); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case *Status:
-		if b0 == nil {
-			err = avro.Invalid("a nil *Status")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 2)
-		if dst, err = b0.appendAvro(dst); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case MD5:
-		dst = avro.AppendLong(dst, 3)
-		dst = append(dst, b0[:]...)
-	case *MD5:
-		if b0 == nil {
-			err = avro.Invalid("a nil *MD5")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 3)
-		dst = append(dst, (*b0)[:]...)
-	case UnionsPayment_2String:
-		dst = avro.AppendLong(dst, 4)
-		if dst, err = avro.AppendString(dst, b0.Value); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case *UnionsPayment_2String:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsPayment_2String")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 4)
-		if dst, err = avro.AppendString(dst, b0.Value); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case UnionsPayment_2TimestampMillis:
-		dst = avro.AppendLong(dst, 5)
-		if dst, err = avro.AppendTimestampMillis(dst, b0.Value); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case *UnionsPayment_2TimestampMillis:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsPayment_2TimestampMillis")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 5)
-		if dst, err = avro.AppendTimestampMillis(dst, b0.Value); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case UnionsPayment_2Boolean:
-		dst = avro.AppendLong(dst, 6)
-		dst = avro.AppendBoolean(dst, b0.Value)
-	case *UnionsPayment_2Boolean:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsPayment_2Boolean")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 6)
-		dst = avro.AppendBoolean(dst, b0.Value)
-	case UnionsPayment_2Price:
-		dst = avro.AppendLong(dst, 7)
-		if dst, err = avro.AppendDecimalFixed(dst, b0.Value, 20, 4, 9); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case *UnionsPayment_2Price:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsPayment_2Price")
-			return dst, avro.At(err, "payment")
-		}
-		dst = avro.AppendLong(dst, 7)
-		if dst, err = avro.AppendDecimalFixed(dst, b0.Value, 20, 4, 9); err != nil {
-			return dst, avro.At(err, "payment")
-		}
-	case nil:
-		dst = avro.AppendLong(dst, 0)
-	default:
-		err = avro.Invalid("no branch of UnionsPayment_2 is set")
+	if dst, err = appendUnionsPayment_2(dst, v.Payment); err != nil {
 		return dst, avro.At(err, "payment")
 	}
-	switch b0 := v.Required.(type) {
-	case UnionsRequiredArray:
-		dst = avro.AppendLong(dst, 0)
-		if len(b0.Value) > 0 {
-			dst = avro.AppendLong(dst, int64(len(b0.Value)))
-			for i1 := range b0.Value {
-				switch b2 := b0.Value[i1].(type) {
-				case UnionsRequiredArrayItemInt:
-					dst = avro.AppendLong(dst, 0)
-					dst = avro.AppendInt(dst, b2.Value)
-				case *UnionsRequiredArrayItemInt:
-					if b2 == nil {
-						err = avro.Invalid("a nil *UnionsRequiredArrayItemInt")
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-					dst = avro.AppendLong(dst, 0)
-					dst = avro.AppendInt(dst, b2.Value)
-				case UnionsRequiredArrayItemString:
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = avro.AppendString(dst, b2.Value); err != nil {
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-				case *UnionsRequiredArrayItemString:
-					if b2 == nil {
-						err = avro.Invalid("a nil *UnionsRequiredArrayItemString")
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = avro.AppendString(dst, b2.Value); err != nil {
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-				default:
-					err = avro.Invalid("no branch of UnionsRequiredArrayItem is set")
-					return dst, avro.At(avro.AtIndex(err, i1), "required")
-				}
-			}
-		}
-		dst = avro.AppendLong(dst, 0)
-	case *UnionsRequiredArray:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsRequiredArray")
-			return dst, avro.At(err, "required")
-		}
-		dst = avro.AppendLong(dst, 0)
-		if len(b0.Value) > 0 {
-			dst = avro.AppendLong(dst, int64(len(b0.Value)))
-			for i1 := range b0.Value {
-				switch b2 := b0.Value[i1].(type) {
-				case UnionsRequiredArrayItemInt:
-					dst = avro.AppendLong(dst, 0)
-					dst = avro.AppendInt(dst, b2.Value)
-				case *UnionsRequiredArrayItemInt:
-					if b2 == nil {
-						err = avro.Invalid("a nil *UnionsRequiredArrayItemInt")
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-					dst = avro.AppendLong(dst, 0)
-					dst = avro.AppendInt(dst, b2.Value)
-				case UnionsRequiredArrayItemString:
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = avro.AppendString(dst, b2.Value); err != nil {
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-				case *UnionsRequiredArrayItemString:
-					if b2 == nil {
-						err = avro.Invalid("a nil *UnionsRequiredArrayItemString")
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = avro.AppendString(dst, b2.Value); err != nil {
-						return dst, avro.At(avro.AtIndex(err, i1), "required")
-					}
-				default:
-					err = avro.Invalid("no branch of UnionsRequiredArrayItem is set")
-					return dst, avro.At(avro.AtIndex(err, i1), "required")
-				}
-			}
-		}
-		dst = avro.AppendLong(dst, 0)
-	case UnionsRequiredMap:
-		dst = avro.AppendLong(dst, 1)
-		if len(b0.Value) > 0 {
-			dst = avro.AppendLong(dst, int64(len(b0.Value)))
-			var keys [16]string
-			for _, k1 := range avro.SortedKeys(keys[:0], b0.Value) {
-				if dst, err = avro.AppendString(dst, k1); err != nil {
-					return dst, avro.At(avro.AtKey(err, k1), "required")
-				}
-				y1 := b0.Value[k1]
-				switch b2 := y1.(type) {
-				case Card:
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = b2.appendAvro(dst); err != nil {
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-				case *Card:
-					if b2 == nil {
-						err = avro.Invalid("a nil *Card")
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = b2.appendAvro(dst); err != nil {
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-				case UnionsRequiredMapValueInt:
-					dst = avro.AppendLong(dst, 2)
-					dst = avro.AppendInt(dst, b2.Value)
-				case *UnionsRequiredMapValueInt:
-					if b2 == nil {
-						err = avro.Invalid("a nil *UnionsRequiredMapValueInt")
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-					dst = avro.AppendLong(dst, 2)
-					dst = avro.AppendInt(dst, b2.Value)
-				case nil:
-					dst = avro.AppendLong(dst, 0)
-				default:
-					err = avro.Invalid("no branch of UnionsRequiredMapValue is set")
-					return dst, avro.At(avro.AtKey(err, k1), "required")
-				}
-			}
-		}
-		dst = avro.AppendLong(dst, 0)
-	case *UnionsRequiredMap:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsRequiredMap")
-			return dst, avro.At(err, "required")
-		}
-		dst = avro.AppendLong(dst, 1)
-		if len(b0.Value) > 0 {
-			dst = avro.AppendLong(dst, int64(len(b0.Value)))
-			var keys [16]string
-			for _, k1 := range avro.SortedKeys(keys[:0], b0.Value) {
-				if dst, err = avro.AppendString(dst, k1); err != nil {
-					return dst, avro.At(avro.AtKey(err, k1), "required")
-				}
-				y1 := b0.Value[k1]
-				switch b2 := y1.(type) {
-				case Card:
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = b2.appendAvro(dst); err != nil {
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-				case *Card:
-					if b2 == nil {
-						err = avro.Invalid("a nil *Card")
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-					dst = avro.AppendLong(dst, 1)
-					if dst, err = b2.appendAvro(dst); err != nil {
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-				case UnionsRequiredMapValueInt:
-					dst = avro.AppendLong(dst, 2)
-					dst = avro.AppendInt(dst, b2.Value)
-				case *UnionsRequiredMapValueInt:
-					if b2 == nil {
-						err = avro.Invalid("a nil *UnionsRequiredMapValueInt")
-						return dst, avro.At(avro.AtKey(err, k1), "required")
-					}
-					dst = avro.AppendLong(dst, 2)
-					dst = avro.AppendInt(dst, b2.Value)
-				case nil:
-					dst = avro.AppendLong(dst, 0)
-				default:
-					err = avro.Invalid("no branch of UnionsRequiredMapValue is set")
-					return dst, avro.At(avro.AtKey(err, k1), "required")
-				}
-			}
-		}
-		dst = avro.AppendLong(dst, 0)
-	case UnionsRequiredBytes:
-		dst = avro.AppendLong(dst, 2)
-		dst = avro.AppendBytes(dst, b0.Value)
-	case *UnionsRequiredBytes:
-		if b0 == nil {
-			err = avro.Invalid("a nil *UnionsRequiredBytes")
-			return dst, avro.At(err, "required")
-		}
-		dst = avro.AppendLong(dst, 2)
-		dst = avro.AppendBytes(dst, b0.Value)
-	default:
-		err = avro.Invalid("no branch of UnionsRequired is set")
+	if dst, err = appendUnionsRequired(dst, v.Required); err != nil {
 		return dst, avro.At(err, "required")
 	}
 	if len(v.Items) > 0 {
 		dst = avro.AppendLong(dst, int64(len(v.Items)))
 		for i0 := range v.Items {
-			switch b1 := v.Items[i0].(type) {
-			case UnionsItemsItemInt:
-				dst = avro.AppendLong(dst, 0)
-				dst = avro.AppendInt(dst, b1.Value)
-			case *UnionsItemsItemInt:
-				if b1 == nil {
-					err = avro.Invalid("a nil *UnionsItemsItemInt")
-					return dst, avro.At(avro.AtIndex(err, i0), "items")
-				}
-				dst = avro.AppendLong(dst, 0)
-				dst = avro.AppendInt(dst, b1.Value)
-			case Node:
-				dst = avro.AppendLong(dst, 2)
-				if dst, err = b1.appendAvro(dst, depth+2); err != nil {
-					return dst, avro.At(avro.AtIndex(err, i0), "items")
-				}
-			case *Node:
-				if b1 == nil {
-					err = avro.Invalid("a nil *Node")
-					return dst, avro.At(avro.AtIndex(err, i0), "items")
-				}
-				dst = avro.AppendLong(dst, 2)
-				if dst, err = b1.appendAvro(dst, depth+2); err != nil {
-					return dst, avro.At(avro.AtIndex(err, i0), "items")
-				}
-			case nil:
-				dst = avro.AppendLong(dst, 1)
-			default:
-				err = avro.Invalid("no branch of UnionsItemsItem is set")
+			if dst, err = appendUnionsItemsItem(dst, v.Items[i0], depth+2); err != nil {
 				return dst, avro.At(avro.AtIndex(err, i0), "items")
 			}
 		}
@@ -368,39 +64,7 @@ func (v *Unions) appendAvro(dst []byte, depth int) ([]byte, error) {
 				return dst, avro.At(avro.AtKey(err, k0), "values")
 			}
 			y0 := v.Values[k0]
-			switch b1 := y0.(type) {
-			case UnionsValuesValueFloat:
-				dst = avro.AppendLong(dst, 0)
-				dst = avro.AppendFloat(dst, b1.Value)
-			case *UnionsValuesValueFloat:
-				if b1 == nil {
-					err = avro.Invalid("a nil *UnionsValuesValueFloat")
-					return dst, avro.At(avro.AtKey(err, k0), "values")
-				}
-				dst = avro.AppendLong(dst, 0)
-				dst = avro.AppendFloat(dst, b1.Value)
-			case UnionsValuesValueDouble:
-				dst = avro.AppendLong(dst, 1)
-				dst = avro.AppendDouble(dst, b1.Value)
-			case *UnionsValuesValueDouble:
-				if b1 == nil {
-					err = avro.Invalid("a nil *UnionsValuesValueDouble")
-					return dst, avro.At(avro.AtKey(err, k0), "values")
-				}
-				dst = avro.AppendLong(dst, 1)
-				dst = avro.AppendDouble(dst, b1.Value)
-			case UnionsValuesValueLong:
-				dst = avro.AppendLong(dst, 2)
-				dst = avro.AppendLong(dst, b1.Value)
-			case *UnionsValuesValueLong:
-				if b1 == nil {
-					err = avro.Invalid("a nil *UnionsValuesValueLong")
-					return dst, avro.At(avro.AtKey(err, k0), "values")
-				}
-				dst = avro.AppendLong(dst, 2)
-				dst = avro.AppendLong(dst, b1.Value)
-			default:
-				err = avro.Invalid("no branch of UnionsValuesValue is set")
+			if dst, err = appendUnionsValuesValue(dst, y0); err != nil {
 				return dst, avro.At(avro.AtKey(err, k0), "values")
 			}
 		}
@@ -422,93 +86,11 @@ func (v *Unions) DecodeAvro(data []byte) error {
 }
 
 func (v *Unions) readAvro(r *avro.Reader) {
-	switch r.Index(8) {
-	case 1:
-		var b0 Card
-		b0.readAvro(r)
-		v.Payment = b0
-	case 2:
-		var b0 Status
-		b0.readAvro(r)
-		v.Payment = b0
-	case 3:
-		var b0 MD5
-		r.Fixed(b0[:])
-		v.Payment = b0
-	case 4:
-		var b0 UnionsPayment_2String
-		b0.Value = r.String()
-		v.Payment = b0
-	case 5:
-		var b0 UnionsPayment_2TimestampMillis
-		b0.Value = r.TimestampMillis()
-		v.Payment = b0
-	case 6:
-		var b0 UnionsPayment_2Boolean
-		b0.Value = r.Boolean()
-		v.Payment = b0
-	case 7:
-		var b0 UnionsPayment_2Price
-		b0.Value = r.DecimalFixed(20, 4, 9)
-		v.Payment = b0
-	}
+	v.Payment = readUnionsPayment_2(r)
 	if r.Failed("payment") {
 		return
 	}
-	switch r.Index(3) {
-	case 0:
-		var b0 UnionsRequiredArray
-		b0.Value = []UnionsRequiredArrayItem{}
-		for n1 := r.Block(2); n1 > 0; n1 = r.Block(2) {
-			b0.Value = slices.Grow(b0.Value, n1)
-			for range n1 {
-				var x1 UnionsRequiredArrayItem
-				switch r.Index(2) {
-				case 0:
-					var b2 UnionsRequiredArrayItemInt
-					b2.Value = r.Int()
-					x1 = b2
-				case 1:
-					var b2 UnionsRequiredArrayItemString
-					b2.Value = r.String()
-					x1 = b2
-				}
-				if r.FailedIndex(len(b0.Value)) {
-					break
-				}
-				b0.Value = append(b0.Value, x1)
-			}
-		}
-		v.Required = b0
-	case 1:
-		var b0 UnionsRequiredMap
-		b0.Value = map[string]UnionsRequiredMapValue{}
-		for n1 := r.Block(2); n1 > 0; n1 = r.Block(2) {
-			for range n1 {
-				k1 := r.String()
-				var x1 UnionsRequiredMapValue
-				switch r.Index(3) {
-				case 1:
-					var b2 Card
-					b2.readAvro(r)
-					x1 = b2
-				case 2:
-					var b2 UnionsRequiredMapValueInt
-					b2.Value = r.Int()
-					x1 = b2
-				}
-				if r.FailedKey(k1) {
-					break
-				}
-				b0.Value[k1] = x1
-			}
-		}
-		v.Required = b0
-	case 2:
-		var b0 UnionsRequiredBytes
-		b0.Value = r.Bytes()
-		v.Required = b0
-	}
+	v.Required = readUnionsRequired(r)
 	if r.Failed("required") {
 		return
 	}
@@ -516,17 +98,7 @@ func (v *Unions) readAvro(r *avro.Reader) {
 	for n0 := r.Block(1); n0 > 0; n0 = r.Block(1) {
 		v.Items = slices.Grow(v.Items, n0)
 		for range n0 {
-			var x0 UnionsItemsItem
-			switch r.Index(3) {
-			case 0:
-				var b1 UnionsItemsItemInt
-				b1.Value = r.Int()
-				x0 = b1
-			case 2:
-				var b1 Node
-				b1.readAvro(r)
-				x0 = b1
-			}
+			x0 := readUnionsItemsItem(r)
 			if r.FailedIndex(len(v.Items)) {
 				break
 			}
@@ -540,21 +112,7 @@ func (v *Unions) readAvro(r *avro.Reader) {
 	for n0 := r.Block(3); n0 > 0; n0 = r.Block(3) {
 		for range n0 {
 			k0 := r.String()
-			var x0 UnionsValuesValue
-			switch r.Index(3) {
-			case 0:
-				var b1 UnionsValuesValueFloat
-				b1.Value = r.Float()
-				x0 = b1
-			case 1:
-				var b1 UnionsValuesValueDouble
-				b1.Value = r.Double()
-				x0 = b1
-			case 2:
-				var b1 UnionsValuesValueLong
-				b1.Value = r.Long()
-				x0 = b1
-			}
+			x0 := readUnionsValuesValue(r)
 			if r.FailedKey(k0) {
 				break
 			}
@@ -593,6 +151,119 @@ type UnionsPayment_2Price struct{ Value decimal.Decimal }
 
 func (UnionsPayment_2Price) isUnionsPayment_2() {}
 
+// appendUnionsPayment_2 appends the branch that v holds.
+func appendUnionsPayment_2(dst []byte, v UnionsPayment_2) ([]byte, error) {
+	var err error
+	switch b := v.(type) {
+	case Card:
+		dst = avro.AppendLong(dst, 1)
+		if dst, err = b.appendAvro(dst); err != nil {
+			return dst, err
+		}
+	case *Card:
+		if b == nil {
+			return dst, avro.Invalid("a nil *Card")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case Status:
+		dst = avro.AppendLong(dst, 2)
+		if dst, err = b.appendAvro(dst); err != nil {
+			return dst, err
+		}
+	case *Status:
+		if b == nil {
+			return dst, avro.Invalid("a nil *Status")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case MD5:
+		dst = avro.AppendLong(dst, 3)
+		dst = append(dst, b[:]...)
+	case *MD5:
+		if b == nil {
+			return dst, avro.Invalid("a nil *MD5")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case UnionsPayment_2String:
+		dst = avro.AppendLong(dst, 4)
+		if dst, err = avro.AppendString(dst, b.Value); err != nil {
+			return dst, err
+		}
+	case *UnionsPayment_2String:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsPayment_2String")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case UnionsPayment_2TimestampMillis:
+		dst = avro.AppendLong(dst, 5)
+		if dst, err = avro.AppendTimestampMillis(dst, b.Value); err != nil {
+			return dst, err
+		}
+	case *UnionsPayment_2TimestampMillis:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsPayment_2TimestampMillis")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case UnionsPayment_2Boolean:
+		dst = avro.AppendLong(dst, 6)
+		dst = avro.AppendBoolean(dst, b.Value)
+	case *UnionsPayment_2Boolean:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsPayment_2Boolean")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case UnionsPayment_2Price:
+		dst = avro.AppendLong(dst, 7)
+		if dst, err = avro.AppendDecimalFixed(dst, b.Value, 20, 4, 9); err != nil {
+			return dst, err
+		}
+	case *UnionsPayment_2Price:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsPayment_2Price")
+		}
+		return appendUnionsPayment_2(dst, *b)
+	case nil:
+		dst = avro.AppendLong(dst, 0)
+	default:
+		return dst, avro.Invalid("no branch of UnionsPayment_2 is set")
+	}
+	return dst, nil
+}
+
+// readUnionsPayment_2 reads the branch that follows; nil is null, or a failure.
+func readUnionsPayment_2(r *avro.Reader) UnionsPayment_2 {
+	switch r.Index(8) {
+	case 1:
+		var b Card
+		b.readAvro(r)
+		return b
+	case 2:
+		var b Status
+		b.readAvro(r)
+		return b
+	case 3:
+		var b MD5
+		r.Fixed(b[:])
+		return b
+	case 4:
+		var b UnionsPayment_2String
+		b.Value = r.String()
+		return b
+	case 5:
+		var b UnionsPayment_2TimestampMillis
+		b.Value = r.TimestampMillis()
+		return b
+	case 6:
+		var b UnionsPayment_2Boolean
+		b.Value = r.Boolean()
+		return b
+	case 7:
+		var b UnionsPayment_2Price
+		b.Value = r.DecimalFixed(20, 4, 9)
+		return b
+	}
+	return nil
+}
+
 // UnionsRequired is a value of Unions.Required: one of UnionsRequiredArray, UnionsRequiredMap,
 // UnionsRequiredBytes. Decoding gives values, never pointers. Nil is an error.
 type UnionsRequired interface{ isUnionsRequired() }
@@ -614,6 +285,100 @@ type UnionsRequiredBytes struct{ Value []byte }
 
 func (UnionsRequiredBytes) isUnionsRequired() {}
 
+// appendUnionsRequired appends the branch that v holds.
+func appendUnionsRequired(dst []byte, v UnionsRequired) ([]byte, error) {
+	var err error
+	switch b := v.(type) {
+	case UnionsRequiredArray:
+		dst = avro.AppendLong(dst, 0)
+		if len(b.Value) > 0 {
+			dst = avro.AppendLong(dst, int64(len(b.Value)))
+			for i0 := range b.Value {
+				if dst, err = appendUnionsRequiredArrayItem(dst, b.Value[i0]); err != nil {
+					return dst, avro.AtIndex(err, i0)
+				}
+			}
+		}
+		dst = avro.AppendLong(dst, 0)
+	case *UnionsRequiredArray:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsRequiredArray")
+		}
+		return appendUnionsRequired(dst, *b)
+	case UnionsRequiredMap:
+		dst = avro.AppendLong(dst, 1)
+		if len(b.Value) > 0 {
+			dst = avro.AppendLong(dst, int64(len(b.Value)))
+			var keys [16]string
+			for _, k0 := range avro.SortedKeys(keys[:0], b.Value) {
+				if dst, err = avro.AppendString(dst, k0); err != nil {
+					return dst, avro.AtKey(err, k0)
+				}
+				y0 := b.Value[k0]
+				if dst, err = appendUnionsRequiredMapValue(dst, y0); err != nil {
+					return dst, avro.AtKey(err, k0)
+				}
+			}
+		}
+		dst = avro.AppendLong(dst, 0)
+	case *UnionsRequiredMap:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsRequiredMap")
+		}
+		return appendUnionsRequired(dst, *b)
+	case UnionsRequiredBytes:
+		dst = avro.AppendLong(dst, 2)
+		dst = avro.AppendBytes(dst, b.Value)
+	case *UnionsRequiredBytes:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsRequiredBytes")
+		}
+		return appendUnionsRequired(dst, *b)
+	default:
+		return dst, avro.Invalid("no branch of UnionsRequired is set")
+	}
+	return dst, nil
+}
+
+// readUnionsRequired reads the branch that follows; nil is null, or a failure.
+func readUnionsRequired(r *avro.Reader) UnionsRequired {
+	switch r.Index(3) {
+	case 0:
+		var b UnionsRequiredArray
+		b.Value = []UnionsRequiredArrayItem{}
+		for n0 := r.Block(2); n0 > 0; n0 = r.Block(2) {
+			b.Value = slices.Grow(b.Value, n0)
+			for range n0 {
+				x0 := readUnionsRequiredArrayItem(r)
+				if r.FailedIndex(len(b.Value)) {
+					break
+				}
+				b.Value = append(b.Value, x0)
+			}
+		}
+		return b
+	case 1:
+		var b UnionsRequiredMap
+		b.Value = map[string]UnionsRequiredMapValue{}
+		for n0 := r.Block(2); n0 > 0; n0 = r.Block(2) {
+			for range n0 {
+				k0 := r.String()
+				x0 := readUnionsRequiredMapValue(r)
+				if r.FailedKey(k0) {
+					break
+				}
+				b.Value[k0] = x0
+			}
+		}
+		return b
+	case 2:
+		var b UnionsRequiredBytes
+		b.Value = r.Bytes()
+		return b
+	}
+	return nil
+}
+
 // UnionsRequiredArrayItem is a value of Unions.Required(UnionsRequiredArray)[]: one of
 // UnionsRequiredArrayItemInt, UnionsRequiredArrayItemString. Decoding gives values, never pointers.
 // Nil is an error.
@@ -629,6 +394,49 @@ type UnionsRequiredArrayItemString struct{ Value string }
 
 func (UnionsRequiredArrayItemString) isUnionsRequiredArrayItem() {}
 
+// appendUnionsRequiredArrayItem appends the branch that v holds.
+func appendUnionsRequiredArrayItem(dst []byte, v UnionsRequiredArrayItem) ([]byte, error) {
+	var err error
+	switch b := v.(type) {
+	case UnionsRequiredArrayItemInt:
+		dst = avro.AppendLong(dst, 0)
+		dst = avro.AppendInt(dst, b.Value)
+	case *UnionsRequiredArrayItemInt:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsRequiredArrayItemInt")
+		}
+		return appendUnionsRequiredArrayItem(dst, *b)
+	case UnionsRequiredArrayItemString:
+		dst = avro.AppendLong(dst, 1)
+		if dst, err = avro.AppendString(dst, b.Value); err != nil {
+			return dst, err
+		}
+	case *UnionsRequiredArrayItemString:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsRequiredArrayItemString")
+		}
+		return appendUnionsRequiredArrayItem(dst, *b)
+	default:
+		return dst, avro.Invalid("no branch of UnionsRequiredArrayItem is set")
+	}
+	return dst, nil
+}
+
+// readUnionsRequiredArrayItem reads the branch that follows; nil is null, or a failure.
+func readUnionsRequiredArrayItem(r *avro.Reader) UnionsRequiredArrayItem {
+	switch r.Index(2) {
+	case 0:
+		var b UnionsRequiredArrayItemInt
+		b.Value = r.Int()
+		return b
+	case 1:
+		var b UnionsRequiredArrayItemString
+		b.Value = r.String()
+		return b
+	}
+	return nil
+}
+
 // UnionsRequiredMapValue is a value of Unions.Required(UnionsRequiredMap)[key]: one of Card,
 // UnionsRequiredMapValueInt. Decoding gives values, never pointers. Nil is null.
 type UnionsRequiredMapValue interface{ isUnionsRequiredMapValue() }
@@ -638,6 +446,51 @@ type UnionsRequiredMapValueInt struct{ Value int32 }
 
 func (UnionsRequiredMapValueInt) isUnionsRequiredMapValue() {}
 
+// appendUnionsRequiredMapValue appends the branch that v holds.
+func appendUnionsRequiredMapValue(dst []byte, v UnionsRequiredMapValue) ([]byte, error) {
+	var err error
+	switch b := v.(type) {
+	case Card:
+		dst = avro.AppendLong(dst, 1)
+		if dst, err = b.appendAvro(dst); err != nil {
+			return dst, err
+		}
+	case *Card:
+		if b == nil {
+			return dst, avro.Invalid("a nil *Card")
+		}
+		return appendUnionsRequiredMapValue(dst, *b)
+	case UnionsRequiredMapValueInt:
+		dst = avro.AppendLong(dst, 2)
+		dst = avro.AppendInt(dst, b.Value)
+	case *UnionsRequiredMapValueInt:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsRequiredMapValueInt")
+		}
+		return appendUnionsRequiredMapValue(dst, *b)
+	case nil:
+		dst = avro.AppendLong(dst, 0)
+	default:
+		return dst, avro.Invalid("no branch of UnionsRequiredMapValue is set")
+	}
+	return dst, nil
+}
+
+// readUnionsRequiredMapValue reads the branch that follows; nil is null, or a failure.
+func readUnionsRequiredMapValue(r *avro.Reader) UnionsRequiredMapValue {
+	switch r.Index(3) {
+	case 1:
+		var b Card
+		b.readAvro(r)
+		return b
+	case 2:
+		var b UnionsRequiredMapValueInt
+		b.Value = r.Int()
+		return b
+	}
+	return nil
+}
+
 // UnionsItemsItem is a value of Unions.Items[]: one of UnionsItemsItemInt, Node. Decoding gives
 // values, never pointers. Nil is null.
 type UnionsItemsItem interface{ isUnionsItemsItem() }
@@ -646,6 +499,51 @@ type UnionsItemsItem interface{ isUnionsItemsItem() }
 type UnionsItemsItemInt struct{ Value int32 }
 
 func (UnionsItemsItemInt) isUnionsItemsItem() {}
+
+// appendUnionsItemsItem appends the branch that v holds.
+func appendUnionsItemsItem(dst []byte, v UnionsItemsItem, depth int) ([]byte, error) {
+	var err error
+	switch b := v.(type) {
+	case UnionsItemsItemInt:
+		dst = avro.AppendLong(dst, 0)
+		dst = avro.AppendInt(dst, b.Value)
+	case *UnionsItemsItemInt:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsItemsItemInt")
+		}
+		return appendUnionsItemsItem(dst, *b, depth)
+	case Node:
+		dst = avro.AppendLong(dst, 2)
+		if dst, err = b.appendAvro(dst, depth); err != nil {
+			return dst, err
+		}
+	case *Node:
+		if b == nil {
+			return dst, avro.Invalid("a nil *Node")
+		}
+		return appendUnionsItemsItem(dst, *b, depth)
+	case nil:
+		dst = avro.AppendLong(dst, 1)
+	default:
+		return dst, avro.Invalid("no branch of UnionsItemsItem is set")
+	}
+	return dst, nil
+}
+
+// readUnionsItemsItem reads the branch that follows; nil is null, or a failure.
+func readUnionsItemsItem(r *avro.Reader) UnionsItemsItem {
+	switch r.Index(3) {
+	case 0:
+		var b UnionsItemsItemInt
+		b.Value = r.Int()
+		return b
+	case 2:
+		var b Node
+		b.readAvro(r)
+		return b
+	}
+	return nil
+}
 
 // UnionsValuesValue is a value of Unions.Values[key]: one of UnionsValuesValueFloat,
 // UnionsValuesValueDouble, UnionsValuesValueLong. Decoding gives values, never pointers. Nil is an
@@ -666,3 +564,55 @@ func (UnionsValuesValueDouble) isUnionsValuesValue() {}
 type UnionsValuesValueLong struct{ Value int64 }
 
 func (UnionsValuesValueLong) isUnionsValuesValue() {}
+
+// appendUnionsValuesValue appends the branch that v holds.
+func appendUnionsValuesValue(dst []byte, v UnionsValuesValue) ([]byte, error) {
+	switch b := v.(type) {
+	case UnionsValuesValueFloat:
+		dst = avro.AppendLong(dst, 0)
+		dst = avro.AppendFloat(dst, b.Value)
+	case *UnionsValuesValueFloat:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsValuesValueFloat")
+		}
+		return appendUnionsValuesValue(dst, *b)
+	case UnionsValuesValueDouble:
+		dst = avro.AppendLong(dst, 1)
+		dst = avro.AppendDouble(dst, b.Value)
+	case *UnionsValuesValueDouble:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsValuesValueDouble")
+		}
+		return appendUnionsValuesValue(dst, *b)
+	case UnionsValuesValueLong:
+		dst = avro.AppendLong(dst, 2)
+		dst = avro.AppendLong(dst, b.Value)
+	case *UnionsValuesValueLong:
+		if b == nil {
+			return dst, avro.Invalid("a nil *UnionsValuesValueLong")
+		}
+		return appendUnionsValuesValue(dst, *b)
+	default:
+		return dst, avro.Invalid("no branch of UnionsValuesValue is set")
+	}
+	return dst, nil
+}
+
+// readUnionsValuesValue reads the branch that follows; nil is null, or a failure.
+func readUnionsValuesValue(r *avro.Reader) UnionsValuesValue {
+	switch r.Index(3) {
+	case 0:
+		var b UnionsValuesValueFloat
+		b.Value = r.Float()
+		return b
+	case 1:
+		var b UnionsValuesValueDouble
+		b.Value = r.Double()
+		return b
+	case 2:
+		var b UnionsValuesValueLong
+		b.Value = r.Long()
+		return b
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/tail"
+)
+
+// textOf is what a result looks like for people, without colours.
+func textOf(write func(*printer)) string {
+	var out bytes.Buffer
+	write(&printer{w: &out})
+	return out.String()
+}
+
+// A halt is told once: code, place, message, remedy.
+func TestStatusOfHalt(t *testing.T) {
+	now := time.Now()
+	r := statusResult{Pipeline: "shop", Daemon: doctor.Daemon{URL: "http://x", Status: &pipeline.Status{
+		Pipeline: "shop", Version: "v1", Started: now, State: pipeline.Halted, Since: now, Run: 3, InFlightEvents: 1, OldestSeconds: 2.5,
+		Code: "EVENT_TYPE_UNKNOWN", Message: "position 7: no type Eaten", Remedy: "Add it.",
+	}}}
+	text := textOf(r.text)
+	for _, want := range []string{
+		"daemon    halted for 0s, run 3; version v1, up for 0s\n",
+		"waiting   1 event read and not published yet; the oldest was committed 2.5 s ago\n",
+		"\nEVENT_TYPE_UNKNOWN position 7: no type Eaten\n→ Add it.\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestStampOf(t *testing.T) {
+	const stored = "00000001-0000000001bcc828-00000005"
+	if got, err := stampOf(stored, 20); err != nil || got != stored+"-0000000000000014" {
+		t.Errorf("%s, %v", got, err)
+	}
+	if got, err := stampOf("anything", 0); err != nil || got != "" {
+		t.Errorf("%s, %v", got, err)
+	}
+	if _, err := stampOf("anything", 1); err == nil {
+		t.Error("no error")
+	}
+}
+
+// The event is the same JSON for people and for programs.
+func TestTailShowsOneForm(t *testing.T) {
+	const event = `{"note":null,"by":"a<b","to":{"long":7}}`
+	e := tail.Event{Topic: "persistent://public/x/order", Partition: 2, Ordinal: 3, Type: "Moved", Key: "k", Event: json.RawMessage(event)}
+	if text := textOf(func(p *printer) { writeEvent(p, e) }); text != "- order/2#3 Moved k "+event+"\n" {
+		t.Error(text)
+	}
+	var line bytes.Buffer
+	if err := tail.WriteJSON(&line, e); err != nil || !strings.Contains(line.String(), `"event":`+event) {
+		t.Errorf("%v, %s", err, line.String())
+	}
+}
+
+// Servers that run come with the line that makes a shell use them; only their
+// addresses are for export.
+func TestDevServers(t *testing.T) {
+	now := time.Now()
+	up := devServer{Name: "Pulsar", Version: "4", Running: true, PID: 7, Since: &now, URL: "pulsar://a", AdminURL: "http://a"}
+	down := devServer{Name: "Postgres", Version: "17", URL: "postgres://a"}
+	usual, err := devstack.DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		r    devResult
+		want string
+	}{
+		{devResult{Folder: "/s", Servers: []devServer{up}}, "to use them in this shell: eval \"$(runnel dev env --dir /s)\"\n"},
+		{devResult{Folder: usual, Servers: []devServer{up}}, "to use them in this shell: eval \"$(runnel dev env)\"\n"},
+		{devResult{Folder: usual, Servers: []devServer{up, down}}, "start what is down with `runnel dev up`\n"},
+	} {
+		if text := textOf(tc.r.text); !strings.HasSuffix(text, tc.want) {
+			t.Errorf("want %q:\n%s", tc.want, text)
+		}
+	}
+	r := devResult{Servers: []devServer{up, down}}
+	if !r.runs("pulsar://a") || !r.runs("http://a") || r.runs("postgres://a") || r.runs("") {
+		t.Error("only the addresses of servers that run")
+	}
+}
+
+// An error that was wrapped on its way tells code and place once.
+func TestWrappedFault(t *testing.T) {
+	code := fault.Define("SOME_FAULT", fault.Environment, "A cause.", "A remedy.")
+	r := describe(fmt.Errorf("partition 3: %w", code.Wrap(fault.Define("OTHER", fault.Runtime, "", "").New("gone"), "no answer").At("here")))
+	if r.Code != "SOME_FAULT" || r.Path != "here" || r.Message != "partition 3: no answer: OTHER gone" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// emptyNamespace is a broker that is asked for topics and has none.
+type emptyNamespace struct {
+	tailClient
+	url string
+}
+
+func (e emptyNamespace) AdminURL() string   { return e.url }
+func (e emptyNamespace) HTTP() *http.Client { return http.DefaultClient }
+func (e emptyNamespace) Close()             {}
+
+func TestTailOfNoTopics(t *testing.T) {
+	t.Chdir(t.TempDir())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("[]")) }))
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	d := deps{dial: func(context.Context, *config.Config) (tailClient, error) { return emptyNamespace{url: server.URL}, nil }}
+	code, _, stderr := run(t, d, "tail", "--pulsar", "pulsar://x", "--pulsar-admin", server.URL)
+	if code != 3 || !strings.HasPrefix(stderr, "TOPIC_UNKNOWN the namespace public/runnel has no topics\n→ ") {
+		t.Errorf("%d, %s", code, stderr)
+	}
+}
