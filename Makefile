@@ -2,6 +2,10 @@
 
 # PG picks Postgres' major version for test and demo: make test PG=17
 PG ?=
+# The versions that Runnel supports, and the packages that depend on which one it
+# is: what they have in common with every other is tested with one version.
+POSTGRES_VERSIONS = 15 16 17 18
+POSTGRES_PACKAGES = ./capture ./outbox ./internal/pipeline
 # What to test, and further flags of go test.
 PACKAGES ?= ./...
 TESTFLAGS ?=
@@ -13,7 +17,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check-format vet lint generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -21,6 +25,9 @@ help: ## list the targets
 
 setup: ## install or fetch what is missing: Java, Pulsar, Postgres (PG=17)
 	@PG="$(PG)" ./setup
+
+readers: ## fetch what examples/readers needs: libraries of Java and Python
+	@examples/readers/setup >/dev/null
 
 build: bin/runnel ## build bin/runnel
 
@@ -37,8 +44,17 @@ FORCE:
 demo: setup build ## the whole way on real servers, checked (KEEP=1 leaves it running, PG=17)
 	@exec bin/runnel demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PG),--pg $(PG))
 
-test: setup bin/withstack ## every test on real servers (PG=17, PACKAGES=./outbox, TESTFLAGS=-v)
+test: setup $(if $(filter ./... ./internal/readers%,$(PACKAGES)),readers) bin/withstack ## every test on real servers (PG=17, PACKAGES=./outbox, TESTFLAGS=-v)
 	@exec bin/withstack $(if $(PG),-pg $(PG)) go test -timeout 10m $(TESTFLAGS) $(PACKAGES)
+
+# One Pulsar beside all of them.
+test-postgres: bin/withstack ## capture, outbox and pipeline with each of Postgres 15 to 18 (EXCEPT=17)
+	@for version in $(test_versions); do PG=$$version ./setup || exit; done
+	@exec bin/withstack -pg $(subst $(blank),$(comma),$(test_versions)) go test -timeout 10m $(TESTFLAGS) $(POSTGRES_PACKAGES)
+
+test_versions = $(filter-out $(EXCEPT),$(POSTGRES_VERSIONS))
+comma = ,
+blank = $(subst ,, )
 
 check-format: ## fail if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l .); \
