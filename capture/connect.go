@@ -66,7 +66,7 @@ func (s settings) address() string {
 func (s settings) connectFault(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		if fault := pgfault.TLS(err); fault != nil {
+		if fault := pgfault.TLS(err, s.conn.TLSConfig); fault != nil {
 			return fault.At("%s", s.address())
 		}
 		return ErrUnreachable.Wrap(pgfault.Root(err), "cannot connect").At("%s", s.address())

@@ -34,7 +34,11 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	db := pgtest.New(t)
+	return newFixtureIn(t, pgtest.New(t))
+}
+
+func newFixtureIn(t testing.TB, db *pgtest.DB) *fixture {
+	t.Helper()
 	u := db.CreateRole(t, "daemon", "replication")
 	roles := outbox.Roles{Owner: db.Role("owner"), Writer: db.Role("writer"), Daemon: db.Role("daemon")}
 	if _, err := outbox.Init(t.Context(), db.Conn(t), outbox.InitOptions{Roles: roles}); err != nil {

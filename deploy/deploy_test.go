@@ -70,9 +70,36 @@ func TestPostgreSQL(t *testing.T) {
 	}
 }
 
+// TestSecure: TLS alone, everybody says who they are, and what each may is judged.
+func TestSecure(t *testing.T) {
+	for name, tc := range map[string]struct {
+		got  map[string]string
+		want map[string]string
+	}{
+		"Pulsar": {settings(t, PulsarSecure), map[string]string{
+			"authenticationEnabled": "true", "authorizationEnabled": "true", "brokerClientTlsEnabled": "true",
+			"authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
+		}},
+		"Postgres": {settings(t, PostgreSQLSecure), map[string]string{"ssl": "on", "ssl_min_protocol_version": "TLSv1.2"}},
+	} {
+		for key, want := range tc.want {
+			if tc.got[key] != want {
+				t.Errorf("%s: %s is %q, want %q", name, key, tc.got[key], want)
+			}
+		}
+	}
+	for line := range strings.Lines(PostgreSQLAccess) {
+		if fields := strings.Fields(line); len(fields) > 0 && !strings.HasPrefix(line, "#") && fields[0] != "hostssl" {
+			t.Errorf("a way in without TLS: %s", line)
+		}
+	}
+}
+
 // TestEveryFileExplainsItself: settings without a reason are not kept.
 func TestEveryFileExplainsItself(t *testing.T) {
-	for name, text := range map[string]string{"standalone.conf": PulsarStandalone, "postgresql.conf": PostgreSQL, "runnel.service": Unit} {
+	for name, text := range map[string]string{
+		"standalone.conf": PulsarStandalone, "postgresql.conf": PostgreSQL, "runnel.service": Unit, "secure.conf": PulsarSecure, "pg_hba.conf": PostgreSQLAccess,
+	} {
 		if !strings.HasPrefix(text, "# ") || strings.Count(text, "\n#") < 10 {
 			t.Errorf("%s has hardly any comments", name)
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/runnel-cdc/runnel/internal/tlsfault"
 )
 
+const fixCA = "Give pulsar.ca_file a file with the certificates, in PEM, of the authorities to trust; without it the system's are."
+
 // minTLS is the oldest version of TLS that is spoken.
 const minTLS = tls.VersionTLS12
 
@@ -24,11 +26,11 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
-		return nil, ErrConfig.Wrap(err, "reading pulsar.ca_file")
+		return nil, ErrConfig.Wrap(err, "reading pulsar.ca_file").Fix("%s", fixCA)
 	}
 	t.RootCAs = x509.NewCertPool()
 	if !t.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, ErrConfig.New("pulsar.ca_file %s holds no PEM certificate", c.CAFile)
+		return nil, ErrConfig.New("pulsar.ca_file %s holds no PEM certificate", c.CAFile).Fix("%s", fixCA)
 	}
 	return t, nil
 }

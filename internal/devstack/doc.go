@@ -11,7 +11,8 @@
 // started it; any other one stays until Down, called by whoever opens the same
 // folder. A process is known by its id and start time, so that nobody else's
 // is ever ended. URLs given in Options are used, and nothing is started for
-// them. The servers' settings are the files of package deploy.
+// them. The servers' settings are the files of package deploy. With Secure they
+// speak TLS alone: secure.go, for package securestack.
 //
 // Start with Options and Up in stack.go; then process.go and guard.go for how
 // nothing is left behind.

@@ -1,8 +1,13 @@
 package pgfault
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -16,8 +21,8 @@ var server = tlsfault.Server{
 }
 
 // TLS returns the fault of a connection that failed at TLS, or nil when err is
-// not about that.
-func TLS(err error) *fault.Error {
+// not about that. c is what was connected with, nil for no TLS.
+func TLS(err error, c *tls.Config) *fault.Error {
 	err = Root(err)
 	if strings.Contains(err.Error(), "server refused TLS connection") { // pgconn gives it no type
 		return ErrTLS.Wrap(err, "cannot connect").
@@ -26,7 +31,31 @@ func TLS(err error) *fault.Error {
 	if remedy, ok := server.Remedy(err); ok {
 		return ErrTLS.Wrap(err, "cannot connect").Fix("%s", remedy)
 	}
+	// A server that refuses a certificate may hang up before what it says of
+	// that is read.
+	if expired := expiredAt(c, time.Now()); hungUp(err) && !expired.IsZero() {
+		return ErrTLS.Wrap(err, "cannot connect; the certificate of sslcert expired at %s", expired.UTC().Format(time.RFC3339)).
+			Fix("Renew the certificate that sslcert names; no restart is needed.")
+	}
 	return nil
+}
+
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// expiredAt returns when the client's certificate expired, zero if it is good or
+// there is none.
+func expiredAt(c *tls.Config, now time.Time) time.Time {
+	if c == nil {
+		return time.Time{}
+	}
+	for _, pair := range c.Certificates {
+		if leaf, err := x509.ParseCertificate(pair.Certificate[0]); err == nil && leaf.NotAfter.Before(now) {
+			return leaf.NotAfter
+		}
+	}
+	return time.Time{}
 }
 
 // Root strips the layers of an error to connect whose texts repeat the address.

@@ -2,11 +2,19 @@ package pgfault
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -31,11 +39,39 @@ func TestNoTLS(t *testing.T) {
 	}()
 	defer func() { _ = l.Close(); <-done }()
 	_, err = pgconn.Connect(context.Background(), "postgres://u:hunter2@"+l.Addr().String()+"/d?sslmode=require")
-	if f := TLS(err); f == nil || !errors.Is(f, ErrTLS) || !strings.Contains(f.WhatToDo(), "ssl = on") || strings.Contains(f.Error(), "hunter2") {
+	if f := TLS(err, nil); f == nil || !errors.Is(f, ErrTLS) || !strings.Contains(f.WhatToDo(), "ssl = on") || strings.Contains(f.Error(), "hunter2") {
 		t.Errorf("%v", err)
 	}
-	if f := TLS(errors.New("connection refused")); f != nil {
+	if f := TLS(errors.New("connection refused"), nil); f != nil {
 		t.Errorf("%v", f)
+	}
+}
+
+// A server that refuses an expired certificate may hang up before it can say so.
+func TestExpiredCertificate(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func(expires time.Time) *tls.Config {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: expires}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	}
+	reset := &net.OpError{Op: "write", Err: syscall.ECONNRESET}
+	if f := TLS(reset, shown(time.Now().Add(-time.Minute))); f == nil || !strings.Contains(f.WhatToDo(), "sslcert") {
+		t.Errorf("%v", f)
+	}
+	if f := TLS(reset, shown(time.Now().Add(time.Minute))); f != nil {
+		t.Errorf("%v", f)
+	}
+	for _, other := range []error{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, &pgconn.PgError{Code: "28P01"}, context.DeadlineExceeded} {
+		if f := TLS(other, shown(time.Now().Add(-time.Minute))); f != nil {
+			t.Errorf("%v", f)
+		}
 	}
 }
 

@@ -482,3 +482,39 @@ func TestGrantIsTakenAway(t *testing.T) {
 		return tail.Stamp.Ordinal == 1
 	})
 }
+
+// Narrower: produce on the topics alone is enough for the daemon, and for nothing
+// else in the namespace.
+func TestProduceOnTopicsAlone(t *testing.T) {
+	ns := namespace(t)
+	grant(t, ns, daemon, "consume")
+	name, schema := topic(t, ns, "order", 2)
+	other, _ := topic(t, ns, "invoice", 1)
+	admin(t, http.MethodPost, "/persistent/"+ns+"/order/permissions/"+daemon, []string{"produce"})
+	p := dial(t, as(t, daemon))
+	for i := range 2 {
+		var producer broker.Producer
+		var err error
+		eventually(t, "the grant on the topic", func() bool {
+			producer, _, err = acquire(t, p, broker.Partition{Topic: name, Index: i}, schema)
+			return err == nil || !errors.Is(err, broker.ErrForbidden)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := publish(t, producer, message(1, schema)); err != nil {
+			t.Error(err)
+		}
+		producer.Close()
+	}
+	for topic, want := range map[string]bool{name: true, other: false} {
+		if ok, err := p.May(t.Context(), broker.Publish, ns, []string{topic}); err != nil || ok != want {
+			t.Errorf("%s: %v, %v", topic, ok, err)
+		}
+		if ok, err := p.May(t.Context(), broker.Consume, ns, []string{topic}); err != nil || !ok {
+			t.Errorf("%s: %v, %v", topic, ok, err)
+		}
+	}
+	_, _, err := acquire(t, p, broker.Partition{Topic: other}, schema)
+	must(t, "another topic", err, broker.ErrForbidden, "doctor --check broker-grants")
+}

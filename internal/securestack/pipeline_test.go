@@ -129,7 +129,9 @@ func (w *world) write(n int) {
 // applied waits until the projection holds all that was written.
 func (w *world) applied() {
 	w.t.Helper()
+	begin := time.Now()
 	eventually(w.t, fmt.Sprintf("%d events in the copy", w.written), func() bool { return w.count() == w.written })
+	w.t.Logf("applied after %v", time.Since(begin).Round(10*time.Millisecond))
 }
 
 func (w *world) count() int {

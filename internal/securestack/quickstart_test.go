@@ -22,6 +22,22 @@ import (
 	"github.com/runnel-cdc/runnel/internal/securestack"
 )
 
+// folder is for what tests share; it goes with the servers.
+var folder string
+
+// binary builds the program, once.
+func binary(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(folder, "runnel")
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	if out, err := exec.Command("go", "build", "-o", name, "../../cmd/runnel").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return name
+}
+
 // program is the binary, run as a person or systemd would: in a folder with a
 // runnel.yaml for each duty, and with no RUNNEL_ variable.
 type program struct {
@@ -33,11 +49,7 @@ type program struct {
 
 func newProgram(t *testing.T) *program {
 	t.Helper()
-	p := &program{t: t, dir: t.TempDir()}
-	p.binary = filepath.Join(p.dir, "runnel")
-	if out, err := exec.Command("go", "build", "-o", p.binary, "../../cmd/runnel").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	p := &program{t: t, dir: t.TempDir(), binary: binary(t)}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "RUNNEL_") && !strings.HasPrefix(entry, "PG") {
 			p.env = append(p.env, entry)
@@ -287,7 +299,7 @@ func TestDemo(t *testing.T) {
 	secrets.add(superuserPassword())
 	out := &lines{}
 	err := demo.Run(t.Context(), demo.Options{
-		Out: io.MultiWriter(out, &written), Duration: 2 * time.Second, Binary: newProgram(t).binary,
+		Out: io.MultiWriter(out, &written), Duration: 2 * time.Second, Binary: binary(t),
 		Servers: demo.Servers{PostgresURL: stack.PostgresURL, PulsarURL: stack.PulsarURL, PulsarAdminURL: stack.PulsarAdminURL},
 	})
 	if err != nil || !strings.Contains(out.String(), "It adds up") {

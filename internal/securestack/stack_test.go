@@ -48,7 +48,11 @@ func run(m *testing.M) int {
 		fmt.Println("skipped:", err)
 		return 0
 	}
-	err := up(ctx, o)
+	var err error
+	if folder, err = os.MkdirTemp("", "runnel-secure-"); err == nil {
+		defer func() { _ = os.RemoveAll(folder) }()
+		err = up(ctx, o)
+	}
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -56,8 +60,14 @@ func run(m *testing.M) int {
 	code := m.Run()
 	fail := func(v any) { fmt.Println(v); code = 1 }
 	// All that was logged at level debug, printed and reported.
-	if leak := secrets.leaked(written.String()); leak != "" {
+	text := written.String()
+	if leak := secrets.leaked(text); leak != "" {
 		fail("a secret was written: " + leak)
+	}
+	for _, secret := range secrets.all { // the search itself finds what is there
+		if secrets.leaked(text+secret) == "" {
+			fail("a secret that was written was not found")
+		}
 	}
 	if err := stack.Down(ctx); err != nil {
 		fail(err)
@@ -213,7 +223,7 @@ func must(t *testing.T, what string, err error, code *fault.Code, remedy string)
 // eventually waits for cond.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	pgtest.Eventually(t, 40*time.Second, cond, what)
+	pgtest.Eventually(t, 90*time.Second, cond, what)
 }
 
 // written is all that was logged or reported. No secret is in it: see run.

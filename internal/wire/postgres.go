@@ -62,7 +62,7 @@ func Postgres(ctx context.Context, cfg *config.Config, purpose string) (*pgx.Con
 func connectFault(conn *pgx.ConnConfig, err error) error {
 	address := fmt.Sprintf("%s@%s/%s", conn.User, net.JoinHostPort(conn.Host, strconv.Itoa(int(conn.Port))), conn.Database)
 	err = pgfault.Root(err)
-	if tls := pgfault.TLS(err); tls != nil {
+	if tls := pgfault.TLS(err, conn.TLSConfig); tls != nil {
 		return tls.At("%s", address)
 	}
 	code := capture.ErrUnreachable

@@ -1,0 +1,61 @@
+package capture
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/devstack/stacktest"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+)
+
+// TestSlotLost has servers invalidate a slot, in each way that a setting of
+// theirs can bring about, and looks at what Open says then. It takes a server of
+// its own: the settings are the whole server's.
+func TestSlotLost(t *testing.T) {
+	shared := pgtest.New(t)
+	major := pgtest.Value[int](t, shared, "select current_setting('server_version_num')::int") / 10000
+	options := devstack.Options{Postgres: true, PGVersion: strconv.Itoa(major)}
+	if err := devstack.Installed(t.Context(), options); err != nil {
+		t.Skip(err) // the shared server is another machine's
+	}
+	stack := stacktest.Up(t, options)
+
+	for _, c := range []struct {
+		name, setting, value string
+		since                int // Postgres' major version
+		says                 map[bool]string
+	}{
+		{"too much WAL", "max_slot_wal_keep_size", "1MB", 15, map[bool]string{true: "wal_removed", false: "wal_status is lost"}},
+		{"idle too long", "idle_replication_slot_timeout", "1s", 18, map[bool]string{true: "idle_replication_slot_timeout"}},
+	} {
+		if major < c.since {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixtureIn(t, pgtest.NewOn(t, stack.PostgresURL))
+			f.insert(t, 1, 3, "kept")
+			f.open(t).Close()
+			f.Exec(t, "alter system set "+c.setting+" = '"+c.value+"'")
+			t.Cleanup(func() { f.Exec(t, "alter system reset "+c.setting) })
+			f.Exec(t, "select pg_reload_conf()")
+
+			conn := f.Conn(t)
+			pgtest.Eventually(t, patience, func() bool {
+				for _, sql := range []string{"select pg_switch_wal() from pg_logical_emit_message(false, 'test', 'a record, or nothing is switched')", "checkpoint"} {
+					if _, err := conn.Exec(t.Context(), sql); err != nil {
+						t.Fatal(err)
+					}
+				}
+				slot, err := ReadSlot(t.Context(), conn, f.config.Slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return slot.WALStatus == "lost"
+			}, "the slot is lost")
+			if err := openFails(t, f.config, ErrSlotLost, c.says[major >= 17]); !Halts(err) {
+				t.Error("does not halt")
+			}
+		})
+	}
+}
