@@ -2,13 +2,13 @@ package config
 
 // Setting describes one key of the configuration, for the reference.
 type Setting struct {
-	Key      string
-	Form     string // what to write
-	Default  string // "" if there is none
-	Env      string
-	Flag     string // with --; "" if there is none
-	Secret   bool   // refused in the file
-	About    string // sentences
+	Key     string
+	Form    string // what to write
+	Default string // "" if there is none
+	Env     string
+	Flag    string // with --; "" if there is none
+	Secret  bool   // refused in the file
+	About   string // sentences
 }
 
 // Reference describes all keys in the order of `config show`.
