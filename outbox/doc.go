@@ -14,6 +14,11 @@
 //	    v
 //	 package capture
 //
+// A table that a service writes as it always did can be watched: a trigger then
+// writes an event for every row that changes (`select runnel.watch(...)`, see
+// docs/watched-tables.md). WatchedTables, TableSchemas and Explain are Go's side
+// of it; the rest is SQL, migrations 0005 to 0010.
+//
 // The package owns the schema: its migrations (migrations/*.sql), its roles and
 // what each may do (grants.go), and its retention. It does not read the outbox
 // and knows nothing of Pulsar.
@@ -27,6 +32,9 @@
 //  3. An INSERT never lacks a partition, so a stopped daemon stops nobody.
 //  4. A row is never moved: a move would be an INSERT, published again.
 //  5. Once event types are registered, no other type gets in.
+//  6. A watched table's events, in commit order, give the table; what an event
+//     cannot hold is refused in the writer's transaction.
 //
-// Start with Publish; then Init, and migrations/0001_tables.sql.
+// Start with Publish; then Init, and migrations/0001_tables.sql; for watched tables
+// migrations/0007_watch.sql.
 package outbox

@@ -110,3 +110,11 @@ func ExampleWithCorrelation() {
 	// insert into runnel.outbox
 	// <nil>
 }
+
+// What a service's own statement on a watched table was refused for.
+func ExampleExplain() {
+	// _, err := tx.Exec(ctx, `update customers set born = 'infinity'`)
+	var err error = &pgconn.PgError{Code: "RN008", Message: "table public.customers is watched, and its column born holds what its events cannot"}
+	fmt.Println(errors.Is(err, outbox.ErrRowRefused), errors.Is(outbox.Explain(err), outbox.ErrRowRefused))
+	// Output: false true
+}

@@ -12,6 +12,10 @@ const (
 	stateInvalid       = "RN004"
 	stateStraddle      = "RN005"
 	stateWrongOwner    = "RN006"
+	stateUnfit         = "RN007"
+	stateRefused       = "RN008"
+	stateAltered       = "RN009"
+	stateOtherwise     = "RN010"
 )
 
 // Errors of this package. Match them with errors.Is.
@@ -53,6 +57,25 @@ var (
 		"The names of Runnel's roles are not usable.",
 		"Give three different names of at most 63 bytes that do not begin with pg_.")
 
+	// ErrNotWatchable is returned for a table whose rows cannot be events.
+	ErrNotWatchable = fault.Define("TABLE_NOT_WATCHABLE", fault.Input,
+		"The rows of this table cannot be published: it is no table, has no key, or a column has no Avro type.",
+		"The message names the reason. Leave a column out with exclude, or name a key.")
+	// ErrRowRefused comes from a service's own statement on a watched table.
+	ErrRowRefused = fault.Define("ROW_NOT_PUBLISHABLE", fault.Input,
+		"A watched table was to hold a row that its events cannot: a value that Avro does not have, an event too large, a key that is NULL.",
+		"Write another value; or leave the column out of the events with exclude of runnel.watch.")
+	// ErrTableAltered is what doctor reports, and a service's own statement when
+	// the events cannot be filled any more.
+	ErrTableAltered = fault.Define("WATCHED_TABLE_ALTERED", fault.Environment,
+		"A watched table is not as it was when runnel.watch was called: an ALTER TABLE changed it, or its triggers are gone.",
+		"Make the new schema known, then call runnel.watch again; `runnel doctor --check watched-tables` prints the commands.")
+	// ErrWatchedOtherwise is returned when a table is watched in another way than
+	// asked for, or not at all.
+	ErrWatchedOtherwise = fault.Define("TABLE_WATCHED_OTHERWISE", fault.Input,
+		"The table is watched with another aggregate or key, the aggregate is another table's, or the table is not watched.",
+		"See `select * from runnel.watched`; runnel.unwatch first, to begin anew.")
+
 	// ErrStraddle is reported by housekeeping; nothing is lost.
 	ErrStraddle = fault.Define("DEFAULT_PARTITION_STRADDLES", fault.Runtime,
 		"The default partition holds rows on both sides of an existing partition, so it cannot become one itself.",
@@ -67,6 +90,7 @@ var (
 var Faults = []*fault.Code{
 	ErrInvalid, ErrTooLarge, ErrSchemaNotApplied, ErrNotMigrated, ErrForbidden,
 	ErrPostgresTooOld, ErrNeedsAdmin, ErrWrongOwner, ErrInvalidRoles, ErrStraddle, ErrTokenTooLarge,
+	ErrNotWatchable, ErrRowRefused, ErrTableAltered, ErrWatchedOtherwise,
 }
 
 // AdminError is an ErrNeedsAdmin with the SQL script for the administrator.

@@ -9,7 +9,7 @@ import (
 // and the check whether it has run are both made from it.
 type grant struct {
 	privilege string   // SELECT, INSERT, USAGE, EXECUTE
-	kind      string   // schema, table, sequence, function
+	kind      string   // schema, table, sequence, function, procedure
 	object    string   // qualified; a function with its argument types
 	columns   []string // for INSERT on some columns only
 }
@@ -29,6 +29,36 @@ var writerGrants = []grant{
 	{privilege: "EXECUTE", kind: "function", object: "runnel.uuid7()"},  // the default of id
 	{privilege: "EXECUTE", kind: "function", object: "runnel.publish(text, text, text, jsonb, jsonb)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.wal_position()"}, // Receipt.Token
+
+	// Watched tables. Whose table it is, is checked on each row of these.
+	{privilege: "SELECT, DELETE", kind: "table", object: "runnel.watched"},
+	{privilege: "INSERT", kind: "table", object: "runnel.watched", columns: []string{"relation", "aggregate_type", "key", "before", "exclude", "max_bytes"}},
+	{privilege: "UPDATE", kind: "table", object: "runnel.watched", columns: []string{"before", "exclude", "max_bytes"}},
+	{privilege: "SELECT, INSERT, UPDATE, DELETE", kind: "table", object: "runnel.first_state"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.watch(regclass, text, text, boolean, text[], integer, boolean)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.watch(regclass, text, text[], boolean, text[], integer, boolean)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.unwatch(regclass)"},
+	{privilege: "EXECUTE", kind: "procedure", object: "runnel.publish_rows(regclass, integer)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.table_schemas(regclass, text, text[], boolean, text[])"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.watch_problems(regclass)"},
+	// What these call as their caller.
+	{privilege: "EXECUTE", kind: "function", object: "runnel.require_watchable(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.require_registered(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.leaves(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.primary_key(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.pascal(text)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.key_fields(jsonb, text[])"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.grant_reading(runnel.watched)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.put_triggers(runnel.watched)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.close_watch(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.first_state_sql(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.publish_begin(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.publish_chunk(regclass, integer)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.event_payload(text, text, text, bigint, integer)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.refuse_value(anyelement, text, text, text)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.refuse_id(text, text)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.require_all_rows(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.check_size(text, text, bigint, integer)"},
 }
 
 var daemonGrants = []grant{
@@ -47,12 +77,17 @@ var daemonGrants = []grant{
 	{privilege: "EXECUTE", kind: "function", object: "runnel.drop_confirmed(interval)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.register_event_types(text[], text[], bytea[])"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.wal_position()"},
+	{privilege: "SELECT", kind: "table", object: "runnel.watched"}, // doctor
+	{privilege: "SELECT", kind: "table", object: "runnel.first_state"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.watch_problems(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.table_schemas(regclass, text, text[], boolean, text[])"},
 }
 
 func writeGrants(b *strings.Builder, r Roles) {
 	b.WriteString("revoke all on schema runnel from public;\n" +
 		"revoke all on all tables in schema runnel from public;\n" +
-		"revoke all on all functions in schema runnel from public;\n\n")
+		"revoke all on all functions in schema runnel from public;\n" +
+		"revoke all on all procedures in schema runnel from public;\n\n")
 	for _, to := range r.grants() {
 		for _, g := range to.grants {
 			columns := ""
@@ -82,6 +117,9 @@ func grantsCheck(r Roles) string {
 	for _, to := range r.grants() {
 		role := quoteLiteral(to.role)
 		for _, g := range to.grants {
+			if g.kind == "procedure" {
+				g.kind = "function" // as the catalog has it
+			}
 			for _, privilege := range strings.Split(g.privilege, ", ") {
 				if len(g.columns) == 0 {
 					terms = append(terms, fmt.Sprintf("pg_catalog.has_%s_privilege(%s, '%s', '%s')", g.kind, role, g.object, privilege))

@@ -125,6 +125,14 @@ func databaseError(err error) error {
 		return ErrSchemaNotApplied.Wrap(err, "the database refused an event")
 	case stateInvalid, "23514": // check_violation
 		return ErrInvalid.Wrap(err, "the database refused an event")
+	case stateUnfit:
+		return hinted(ErrNotWatchable.Wrap(err, "the database refused"))
+	case stateRefused:
+		return hinted(ErrRowRefused.Wrap(err, "the database refused a row"))
+	case stateAltered:
+		return hinted(ErrTableAltered.Wrap(err, "the database refused a row"))
+	case stateOtherwise:
+		return hinted(ErrWatchedOtherwise.Wrap(err, "the database refused"))
 	case "42P01", "42703", "42883", "3F000": // undefined table, column, function, schema
 		return ErrNotMigrated.Wrap(err, "the outbox is missing or too old")
 	case "42501": // insufficient_privilege

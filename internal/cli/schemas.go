@@ -35,10 +35,11 @@ func schemasSpec() *spec {
 		long:    "Commands on the catalog: the folder of .avsc files.",
 		example: "  runnel schemas gen go --schemas ./schemas --out ./events",
 		sub: []*spec{{
-			use:     "gen",
-			short:   "Generate code from the catalog",
-			long:    "Generates code from the catalog.",
-			example: "  runnel schemas gen go --schemas ./schemas --out ./events",
+			use:   "gen",
+			short: "Generate code from the catalog, or schemas from a table",
+			long:  "Generates code from the catalog, or the catalog's files from a table.",
+			example: `  runnel schemas gen go --schemas ./schemas --out ./events
+  runnel schemas gen avsc --from-table public.customers --aggregate customer --out ./schemas`,
 			sub: []*spec{{
 				use:   "go",
 				short: "Generate Go types",
@@ -56,7 +57,7 @@ that have no type any more are removed; other files are left alone.
 					_ = cmd.MarkFlagDirname("out") // fails for unknown flags only
 				},
 				run: func(_ context.Context, c *call) (any, error) { return genGo(c, out, pkg, check) },
-			}},
+			}, avscSpec()},
 		}},
 	}
 }

@@ -28,8 +28,8 @@ Every error that a person can meet has a stable code. Messages may be reworded; 
 On the command line an error says where, what, and what to do; ` + "`-o json`" + ` gives the same as fields:
 
 ` + "```text" + `
-schemas/Order.avsc:7:12: SCHEMA_UNRESOLVED_REFERENCE type Addres is not defined
-→ Correct the name: Address is defined in schemas/Address.avsc.
+schemas/Order.avsc:7:12: SCHEMA_UNRESOLVED_REFERENCE no type is named "Street"
+→ Add the .avsc file that defines the type, or correct the name.
 ` + "```" + `
 
 The exit code tells whose matter it is:
