@@ -201,12 +201,12 @@ func TestCorruptedHistories(t *testing.T) {
 			s.LSN++
 			h.Topic[30].Position = s.String()
 		}, []string{CheckPositions}},
-		"other key": {func(_ *testing.T, h *History) { h.Topic[30].Key = "k9" }, []string{CheckPayload}},
+		"other key":      {func(_ *testing.T, h *History) { h.Topic[30].Key = "k9" }, []string{CheckPayload}},
 		"unknown schema": {func(_ *testing.T, h *History) { h.Topic[30].Version = 9 }, []string{CheckSchema}},
 		"lost by the broker's restart": {func(_ *testing.T, h *History) {
 			h.Again = slices.Delete(slices.Clone(h.Again), 30, 31)
 		}, []string{CheckReread}},
-		"confirmed too early": {func(_ *testing.T, h *History) { h.Samples[20].Confirmed = h.Commits[30].LSN }, []string{CheckConfirmed}},
+		"confirmed too early":    {func(_ *testing.T, h *History) { h.Samples[20].Confirmed = h.Commits[30].LSN }, []string{CheckConfirmed}},
 		"a truth row is missing": {func(_ *testing.T, h *History) { h.Truth = slices.Delete(h.Truth, 9, 10) }, []string{CheckTruth, CheckPhantom}},
 		"a commit is missing": {func(_ *testing.T, h *History) {
 			h.Commits = slices.Delete(h.Commits, 9, 10)

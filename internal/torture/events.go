@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -28,14 +29,14 @@ const namespace = "public/torture"
 // eventFields are those of every event.
 const eventFields = `[{"name":"n","type":"long"},{"name":"writer","type":"string"},{"name":"note","type":"string"}]`
 
-// events are the event types.
-func events() []*schemas.EventType {
+// events are the event types, made once.
+var events = sync.OnceValue(func() []*schemas.EventType {
 	var all []*schemas.EventType
 	for _, e := range [][2]string{{opened, "account"}, {moved, "account"}, {closed, "account"}, {sent, "parcel"}} {
 		all = append(all, schemas.MustEventType(fmt.Sprintf(`{"type":"record","name":%q,"aggregate":%q,"fields":%s}`, e[0], e[1], eventFields)))
 	}
 	return all
-}
+})
 
 // routes send closed accounts elsewhere.
 func routes() []router.RouteRule { return []router.RouteRule{{Type: closed, Topic: "closings"}} }
@@ -56,7 +57,7 @@ func topics() map[string]bool {
 
 // eventsOf are the event types of a topic.
 func eventsOf(topic string) []*schemas.EventType {
-	return slices.DeleteFunc(events(), func(e *schemas.EventType) bool { return topicOf()[e.Name] != topic })
+	return slices.DeleteFunc(slices.Clone(events()), func(e *schemas.EventType) bool { return topicOf()[e.Name] != topic })
 }
 
 // writeSchemas writes the catalog as files.

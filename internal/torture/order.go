@@ -86,6 +86,9 @@ func (j *judge) confirmed() {
 	}
 	const clock = 1000 // the producer's clock counts milliseconds
 	for _, s := range j.Samples {
+		if s.Confirmed <= j.Run.ConsistentPoint {
+			continue // where the slot began: the rows before it are kept by the pipeline's record
+		}
 		below := sort.Search(len(byCommit), func(i int) bool { return byCommit[i].lsn >= s.Confirmed })
 		if at := latest[below]; at > s.At+clock {
 			j.v.add(CheckConfirmed, "the slot stood at %s, %d ms before an event that committed below it was sent",
@@ -150,7 +153,8 @@ func (j *judge) run() {
 		}
 		open := 0
 		for _, c := range j.Commits {
-			if c.LSN >= f.Confirmed && c.LSN < f.WAL {
+			// In the initial snapshot everything from before the slot is open.
+			if (c.LSN >= f.Confirmed || f.Confirmed <= j.Run.ConsistentPoint) && c.LSN < f.WAL {
 				open++
 			}
 		}
