@@ -104,7 +104,15 @@ func (r *runner) starve(ctx context.Context, rec *FaultRecord) error {
 		return err
 	}
 	defer burner.kill()
-	if err := r.passing(ctx, 60); err != nil {
+	// Feedback goes on: so many status messages, and events besides.
+	const feedback = "capture.confirmed:5:note"
+	if err := r.daemon.arm(feedback); err != nil {
+		return err
+	}
+	if _, err := r.daemon.awaitRule(ctx, feedback, patience); err != nil {
+		return err
+	}
+	if err := r.passing(ctx, 10); err != nil {
 		return fmt.Errorf("starved: %w", err)
 	}
 	after, err := r.look(ctx)

@@ -2,13 +2,16 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // workload is the writers. Whether a transaction whose outcome they did not learn
@@ -80,7 +83,6 @@ func (w *writer) run(ctx context.Context) {
 	defer func() { w.hangUp(ctx) }()
 	tick := time.NewTicker(w.pace)
 	defer tick.Stop()
-	var told string
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,15 +91,20 @@ func (w *writer) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		// A server that is down is part of the run; anything else is told once.
 		if err := w.once(ctx); err != nil && ctx.Err() == nil {
 			w.hangUp(ctx)
-			if text := err.Error(); text != told {
-				told = text
+			if !expectedOf(err) {
 				w.report("writer %s: %v", w.name, err)
 			}
 		}
 	}
+}
+
+// expectedOf reports whether an error is part of the run: a server that is down
+// or shuts down (57), a broken connection, a deadlock or a timeout.
+func expectedOf(err error) bool {
+	var pg *pgconn.PgError
+	return !errors.As(err, &pg) || strings.HasPrefix(pg.Code, "57") || strings.HasPrefix(pg.Code, "40")
 }
 
 func (w *writer) hangUp(ctx context.Context) {

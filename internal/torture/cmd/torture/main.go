@@ -67,6 +67,8 @@ func run(args []string) (int, error) {
 	flags.Uint64Var(&o.Seed, "seed", 0, "draws workload and faults; 0: one of the clock's")
 	flags.StringVar(&o.Faults, "faults", "", "how many faults, or which: kind,kind*3; of "+strings.Join(torture.FaultNames(), " "))
 	flags.DurationVar(&o.Duration, "duration", 0, "how long faults are drawn when their number is not given; default 3m")
+	flags.DurationVar(&o.Pace, "pace", 0, "pause between the transactions of each of four writers; default 40ms")
+	flags.IntVar(&o.Before, "before", 0, "events in the outbox before the first start; default 3000")
 	flags.StringVar(&o.Dir, "dir", "", "folder of the history; default: a new one for temporary files")
 	flags.StringVar(&o.PGVersion, "pg", "", "Postgres' major version; default: the newest here")
 	if err := flags.Parse(args); err != nil {
