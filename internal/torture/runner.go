@@ -275,12 +275,17 @@ func (r *runner) drain(ctx context.Context) error {
 	var slot view
 	var folded int
 	err = await(ctx, 2*patience, func(ctx context.Context) bool {
-		var err error
-		if slot, err = r.look(ctx); err != nil || slot.Confirmed < end.WAL {
+		now, err := r.look(ctx)
+		if err != nil {
 			return false
 		}
-		folded, err = value[int](ctx, r.target, `select coalesce(sum(applied), 0)::int from `+projectionName+`.fold`)
-		return err == nil && folded >= committed
+		slot = now
+		sum, err := value[int](ctx, r.target, `select coalesce(sum(applied), 0)::int from `+projectionName+`.fold`)
+		if err != nil {
+			return false
+		}
+		folded = sum
+		return slot.Confirmed >= end.WAL && folded >= committed
 	})
 	r.history.Run.Drained, r.history.Run.DrainMillis = err == nil, time.Since(began).Milliseconds()
 	if err != nil {
