@@ -123,6 +123,10 @@ func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, e
 			r.fail(ErrLost.New("%s: the client's producer closed: %v", r.partition, x))
 		}
 	}()
+	if err := failpoint.Error("broker.send"); err != nil { // a failed add: never stored
+		r.fail(ErrLost.Wrap(err, "%s: sending", r.partition))
+		return
+	}
 	r.client.SendAsync(context.Background(), &s.message, r.onAck)
 	if r.waiting.CompareAndSwap(false, true) {
 		select {

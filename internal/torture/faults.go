@@ -38,7 +38,8 @@ func kindsOfFaults() []fault {
 		killAt("broker.settled", 6, true),
 		killAt("broker.tail", 6, true),
 		killAt("broker.probe", 6, true),
-		{name: "error@broker.ack", expect: resumes, carryOut: (*runner).failedAdd},
+		failedAdd("broker.ack"),
+		failedAdd("broker.send"),
 		{name: "pause", expect: resumes, carryOut: (*runner).pausedPublisher},
 		{name: "kill", expect: resumes, carryOut: (*runner).killOutside},
 		{name: "terminate", expect: resumes, carryOut: (*runner).terminate},
@@ -101,17 +102,20 @@ func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
 	return r.fired(ctx, rec, report.Hits)
 }
 
-// failedAdd makes an acknowledgement an error: nothing is sent again by itself.
-func (r *runner) failedAdd(ctx context.Context, rec *FaultRecord) error {
-	rec.Rule = fmt.Sprintf("broker.ack:%d:error", 1+r.rand.IntN(800))
-	if err := r.daemon.arm(rec.Rule); err != nil {
-		return err
-	}
-	report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
-	if err != nil {
-		return err
-	}
-	return r.fired(ctx, rec, report.Hits)
+// failedAdd makes a send fail, before the message is on its way or although it
+// is stored: nothing is sent again by itself.
+func failedAdd(point string) fault {
+	return fault{name: "error@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
+		rec.Rule = fmt.Sprintf("%s:%d:error", point, 1+r.rand.IntN(800))
+		if err := r.daemon.arm(rec.Rule); err != nil {
+			return err
+		}
+		report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+		if err != nil {
+			return err
+		}
+		return r.fired(ctx, rec, report.Hits)
+	}}
 }
 
 // pausedPublisher stops the daemon until its connections were dropped, lets a

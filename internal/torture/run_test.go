@@ -30,7 +30,9 @@ func TestTorture(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "run", "-seed", "16381", "-faults", "12", "-pace", "100ms", "-before", "1000", "-dir", filepath.Join(dir, "run"))
+	const faults = "kill@capture.snapshot,topic.unload,postgres.crash,kill@pipeline.sent,terminate,kill@pipeline.acked," +
+		"kill@broker.tail,kill@broker.settled,two,pause,error@broker.send,copy.kill"
+	cmd := exec.CommandContext(ctx, binary, "run", "-seed", "12", "-faults", faults, "-pace", "100ms", "-before", "1000", "-dir", filepath.Join(dir, "run"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends its servers
