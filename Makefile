@@ -16,7 +16,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup readers build demo test test-postgres check-format vet lint generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short judge generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -37,6 +37,10 @@ bin/runnel: FORCE
 bin/withstack: FORCE
 	@go build -o $@ ./internal/devstack/cmd/withstack
 
+# Failpoints are in this binary alone.
+bin/torture: FORCE
+	@go build -tags failpoints -o $@ ./internal/torture/cmd/torture
+
 FORCE:
 
 # exec: a signal reaches the demo itself.
@@ -56,12 +60,24 @@ test_versions = $(filter-out $(EXCEPT),$(POSTGRES_VERSIONS))
 comma = ,
 blank = $(subst ,, )
 
+TORTURE = bin/torture run $(if $(DURATION),-duration $(DURATION)) $(if $(PG),-pg $(PG))
+
+torture: setup bin/torture ## kill everything, and judge what is left (SEED=1, FAULTS=12 or FAULTS=pause*3,two, DURATION=3m, RUN=dir)
+	@exec $(TORTURE) $(if $(SEED),-seed $(SEED)) $(if $(FAULTS),-faults '$(FAULTS)') $(if $(RUN),-dir '$(RUN)')
+
+torture-short: setup bin/torture ## the same with three seeds, 60 faults each
+	@for seed in 1 2 3; do $(TORTURE) -seed $$seed -faults 60 || exit; done
+
+judge: bin/torture ## judge the history of a run again (RUN=dir)
+	@exec bin/torture judge '$(RUN)'
+
 check-format: ## fail if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
 
 vet: ## go vet
 	@go vet ./...
+	@go vet -tags failpoints ./internal/failpoint ./internal/torture/...
 
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the rules for imports
 	@$(GOLANGCI_LINT) run

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
 )
@@ -141,6 +142,7 @@ func (d *decoder) insert(m []byte, b *batcher) error {
 	in.Event.Position = position.Position{Epoch: d.epoch, LSN: d.lsn, Index: d.index}
 	d.index++
 	b.bytes += len(m)
+	failpoint.Hit("capture.row") // mid-transaction
 	if d.audit != nil {
 		d.audit.strike(in.Event.ID)
 	}

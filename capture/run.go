@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -338,5 +339,6 @@ func (r *run) status(wantReply bool) error {
 		r.broken = true
 		return err
 	}
+	failpoint.Hit("capture.confirmed") // the server was told
 	return nil
 }

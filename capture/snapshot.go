@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
 )
@@ -139,5 +140,6 @@ func (c *snapshotCopier) row(values [][]byte) error {
 		c.chunk = c.chunk[n:]
 	}
 	c.batch.bytes += size
+	failpoint.Hit("capture.snapshot") // amid the rows from before the slot
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/apache/pulsar-client-go/pulsar/backoff"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 )
 
 // Acquire implements Client. The order of its steps is the proof:
@@ -31,6 +33,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 	if err := p.exclusive(ctx, r, q, waiting); err != nil {
 		return nil, Tail{}, err
 	}
+	failpoint.Hit("broker.exclusive")
 
 	var settled ledgerStats
 	checks, checking := errgroup.WithContext(ctx)
@@ -40,6 +43,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 		return err
 	})
 	err := checks.Wait()
+	failpoint.Hit("broker.settled")
 	var tail Tail
 	if err == nil {
 		tail, err = p.readTail(ctx, r.Partition, settled, r.Replayed)
@@ -53,6 +57,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 	}
 	tail.MaxMessageSize = size
 	q.verify = p.probeCheck(r.Partition, settled)
+	failpoint.Hit("broker.tail") // known, and nothing sent yet
 	return q, tail, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
@@ -122,6 +123,10 @@ func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, e
 			r.fail(ErrLost.New("%s: the client's producer closed: %v", r.partition, x))
 		}
 	}()
+	if err := failpoint.Error("broker.send"); err != nil { // a failed add: never stored
+		r.fail(ErrLost.Wrap(err, "%s: sending", r.partition))
+		return
+	}
 	r.client.SendAsync(context.Background(), &s.message, r.onAck)
 	if r.waiting.CompareAndSwap(false, true) {
 		select {
@@ -198,6 +203,9 @@ func (r *producer) deliverLate() {
 // acknowledged is the client's callback, from its connection's goroutine, or
 // from within SendAsync when the client refuses a message at once.
 func (r *producer) acknowledged(id pulsar.MessageID, m *pulsar.ProducerMessage, err error) {
+	if err == nil {
+		err = failpoint.Error("broker.ack") // a failed add, although it is stored
+	}
 	if err != nil {
 		r.fail(clientFault(err, "%s: sending", r.partition))
 		return
@@ -261,6 +269,7 @@ func (r *producer) settle(at MessageID) func(MessageID, error) {
 func (r *producer) probed(at MessageID) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.owner.cfg.OperationTimeout)
 	defer cancel()
+	failpoint.Hit("broker.probe") // stored, its place not verified
 	if err := r.verify(ctx, entryID{at.Ledger, at.Entry}); err != nil {
 		r.fail(err)
 		return

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -88,6 +89,7 @@ func newLane(m *mailbox, id router.Lane, topic int, p broker.Partition) *lane {
 // send hands a message to the broker's client. It may block while the client's
 // queue is full, until ctx ends.
 func (l *lane) send(ctx context.Context, m *router.Send, schema *broker.Schema) {
+	failpoint.Hit("pipeline.send")
 	l.producer.Send(ctx, &broker.Outgoing{
 		Key:        m.Key,
 		Payload:    m.Payload,
@@ -95,4 +97,5 @@ func (l *lane) send(ctx context.Context, m *router.Send, schema *broker.Schema) 
 		EventTime:  time.UnixMicro(m.OccurredAt),
 		Schema:     schema,
 	}, l.done)
+	failpoint.Hit("pipeline.sent") // and not acknowledged
 }

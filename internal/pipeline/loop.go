@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -129,6 +130,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 			if err := l.takeAcks(); err != nil {
 				return err
 			}
+			failpoint.Hit("pipeline.acked") // and not confirmed
 		case a := <-l.acquired:
 			if err := l.take(hard, a); err != nil {
 				return err

@@ -56,7 +56,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		p.report.starting(attempt)
 		started := time.Now()
-		err := p.runOnce(ctx)
+		published, err := p.runOnce(ctx)
 		if ctx.Err() != nil {
 			p.report.stopped()
 			if err != nil {
@@ -67,7 +67,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		if attempt == 1 && class(err) == fault.Input {
 			return err
 		}
-		if time.Since(started) > time.Minute {
+		// A run that published is no sign of a fault that stays: what ended it
+		// may have passed already.
+		if published || time.Since(started) > time.Minute {
 			pause = firstPause
 		}
 		wait := pause
@@ -103,13 +105,14 @@ func (p *Pipeline) newRun() *run {
 	return &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report}
 }
 
-// runOnce makes one run.
-func (p *Pipeline) runOnce(ctx context.Context) error {
-	err := p.newRun().run(ctx)
+// runOnce makes one run, and tells whether anything was published in it.
+func (p *Pipeline) runOnce(ctx context.Context) (published bool, err error) {
+	r := p.newRun()
+	err = r.run(ctx)
 	if err == nil && ctx.Err() == nil {
 		err = errors.New("the run ended without an error")
 	}
-	return err
+	return r.published(), err
 }
 
 func logHalt(log *slog.Logger, err error, again time.Duration) {

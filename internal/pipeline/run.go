@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,11 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	return r.stream(ctx)
+}
+
+// published reports, after the run, whether anything was acknowledged in it.
+func (r *run) published() bool {
+	return slices.ContainsFunc(r.topics, func(t topic) bool { return t.published > 0 })
 }
 
 func (r *run) close() {

@@ -1,0 +1,130 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// collect gathers the history from the servers, the topic twice.
+func (r *runner) collect(ctx context.Context) (err error) {
+	h := &r.history
+	h.Samples = r.sampler.samples()
+	h.Run.MinEvents = r.o.MinEvents
+	if h.Run.MinEvents == 0 {
+		h.Run.MinEvents = r.o.Before + 50*len(h.Faults)
+	}
+	if err := r.collectSource(ctx); err != nil {
+		return err
+	}
+	if h.Copies, err = collectRows[CopyAggregate](ctx, r.target, `select topic, key, h, applied from `+projectionName+`.fold order by topic, key`); err != nil {
+		return err
+	}
+	if h.Topic, err = r.readTopics(ctx); err != nil {
+		return err
+	}
+	r.say("read %d messages; the broker is restarted and they are read again", len(h.Topic))
+	if err := r.stack.RestartBroker(ctx); err != nil {
+		return err
+	}
+	h.Again, err = r.readTopics(ctx)
+	h.Run.Ended = now()
+	return err
+}
+
+func (r *runner) collectSource(ctx context.Context) (err error) {
+	h := &r.history
+	if h.Truth, err = collectRows[TruthRow](ctx, r.source, `select id::text, tx, type, key, n, hash from truth.event order by id`); err != nil {
+		return err
+	}
+	point, err := value[int64](ctx, r.source, `select (consistent_point - '0/0'::pg_lsn)::bigint from runnel.pipeline where name = $1`, pipelineName)
+	if err != nil {
+		return err
+	}
+	h.Run.ConsistentPoint = uint64(point)
+	if h.Run.Epoch, err = value[uint32](ctx, r.source, `select max(epoch) from runnel.epoch`); err != nil {
+		return err
+	}
+	h.Commits, err = readCommits(ctx, r.source)
+	return err
+}
+
+func collectRows[T any](ctx context.Context, address, sql string) ([]T, error) {
+	db, err := pgx.Connect(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	rows, err := db.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+}
+
+// readTopics reads every topic raw, from its start, and the schemas.
+func (r *runner) readTopics(ctx context.Context) (all []TopicMessage, err error) {
+	client, err := broker.Dial(ctx, broker.Config{URL: r.stack.PulsarURL, AdminURL: r.stack.PulsarAdminURL, Name: "torture"})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	registry := schemas.NewRegistry(client.AdminURL(), client.HTTP())
+	r.history.Run.Schemas = make(map[string]map[int64]string)
+	for _, local := range sortedTopics() {
+		full := wire.TopicName(namespace, local)
+		versions, err := registry.Versions(ctx, full)
+		if err != nil {
+			return nil, err
+		}
+		r.history.Run.Schemas[local] = make(map[int64]string)
+		for _, v := range versions {
+			r.history.Run.Schemas[local][v.Version] = v.JSON
+		}
+		for i := range partitions {
+			if all, err = readPartition(ctx, client, local, broker.Partition{Topic: full, Index: i}, all); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return all, nil
+}
+
+func readPartition(ctx context.Context, client *broker.Pulsar, local string, p broker.Partition, all []TopicMessage) ([]TopicMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	reader, err := client.Read(ctx, p, broker.Start{})
+	if err != nil {
+		return all, err
+	}
+	defer reader.Close()
+	for {
+		more, err := reader.HasNext(ctx)
+		if err != nil || !more {
+			return all, err
+		}
+		m, err := reader.Next(ctx)
+		if err != nil {
+			return all, fmt.Errorf("%s after %d messages of all: %w", p, len(all), err)
+		}
+		all = append(all, TopicMessage{Topic: local, Partition: p.Index, At: fmt.Sprintf("%d:%d:%d", m.ID.Ledger, m.ID.Entry, m.ID.Batch),
+			Key: m.Key, ID: m.Properties["id"], Type: m.Properties["type"], Position: m.Properties[position.Property],
+			Version: m.SchemaVersion, Published: m.PublishTime.UnixMicro(), Payload: m.Payload})
+	}
+}
+
+// endDaemon asks the daemon to end in order, so that nothing is written while the
+// topics are read.
+func (r *runner) endDaemon(ctx context.Context) error {
+	r.daemon.signal(syscall.SIGTERM)
+	r.copy.signal(syscall.SIGTERM)
+	return errors.Join(r.daemon.gone(ctx, patience), r.copy.gone(ctx, patience))
+}

@@ -1,0 +1,215 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+)
+
+// What a fault is expected to end in.
+const (
+	resumes      = "resume"
+	backPressure = "back-pressure, then drain"
+)
+
+// fault is a kind of fault. carryOut makes it happen, and mends what a person
+// would have to mend; it returns an error when something went otherwise than
+// expected. That events pass again afterwards is required of every fault.
+type fault struct {
+	name     string
+	expect   string
+	first    bool // only during the initial snapshot
+	carryOut func(*runner, context.Context, *FaultRecord) error
+}
+
+// kindsOfFaults are all of them.
+func kindsOfFaults() []fault {
+	all := []fault{
+		{name: "kill@capture.snapshot", expect: resumes, first: true, carryOut: (*runner).killInSnapshot},
+		killAt("capture.row", 1500, false),
+		killAt("pipeline.send", 1500, false),
+		killAt("pipeline.sent", 1500, false),
+		killAt("pipeline.acked", 60, false),
+		killAt("capture.confirmed", 3, false),
+		killAt("broker.exclusive", 6, true),
+		killAt("broker.settled", 6, true),
+		killAt("broker.tail", 6, true),
+		killAt("broker.probe", 6, true),
+		failedAdd("broker.ack"),
+		failedAdd("broker.send"),
+		{name: "pause", expect: resumes, carryOut: (*runner).pausedPublisher},
+		{name: "kill", expect: resumes, carryOut: (*runner).killOutside},
+		{name: "terminate", expect: resumes, carryOut: (*runner).terminate},
+		{name: "two", expect: resumes, carryOut: (*runner).twoDaemons},
+		{name: "starve", expect: resumes, carryOut: (*runner).starve},
+		{name: "broker.kill", expect: resumes, carryOut: (*runner).killBroker},
+		{name: "broker.pause", expect: resumes, carryOut: (*runner).pauseBroker},
+		{name: "topic.unload", expect: resumes, carryOut: (*runner).unload},
+		{name: "topic.size", expect: "halt EVENT_TOO_LARGE", carryOut: (*runner).smallMessages},
+		{name: "topic.quota", expect: backPressure, carryOut: (*runner).quota},
+		{name: "topic.deduplication", expect: "halt NAMESPACE_POLICY or DEDUPLICATION_OFF", carryOut: (*runner).deduplicationOff},
+		{name: "postgres.crash", expect: resumes, carryOut: (*runner).crashPostgres},
+		{name: "walsender", expect: resumes, carryOut: (*runner).killWalsender},
+		{name: "copy.kill", expect: resumes, carryOut: (*runner).killCopy},
+	}
+	return all
+}
+
+// killAt kills the daemon at a failpoint. Points that are passed at the start of
+// a run alone need one: its walsender is ended.
+func killAt(point string, most int64, restart bool) fault {
+	return fault{name: "kill@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
+		rule := fmt.Sprintf("%s:%d:kill", point, 1+r.rand.Int64N(most))
+		rec.Rule = rule
+		if err := r.daemon.arm(rule); err != nil {
+			return err
+		}
+		if restart {
+			if err := r.endWalsender(ctx); err != nil {
+				return err
+			}
+		}
+		report, err := r.daemon.awaitRule(ctx, rule, patience)
+		if err != nil {
+			return err
+		}
+		if err := r.daemon.gone(ctx, patience); err != nil {
+			return err
+		}
+		if err := r.fired(ctx, rec, report.Hits); err != nil {
+			return err
+		}
+		return r.startDaemon(ctx, "")
+	}}
+}
+
+// killInSnapshot is killAt for the rows from before the slot.
+func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
+	rec.Rule = fmt.Sprintf("capture.snapshot:%d:kill", 1+r.rand.IntN(r.o.Before))
+	if err := r.startDaemon(ctx, rec.Rule); err != nil {
+		return err
+	}
+	report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+	if err != nil {
+		return err
+	}
+	if err := r.daemon.gone(ctx, patience); err != nil {
+		return err
+	}
+	return r.fired(ctx, rec, report.Hits)
+}
+
+// failedAdd makes a send fail, before the message is on its way or although it
+// is stored: nothing is sent again by itself.
+func failedAdd(point string) fault {
+	return fault{name: "error@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
+		rec.Rule = fmt.Sprintf("%s:%d:error", point, 1+r.rand.IntN(800))
+		if err := r.daemon.arm(rec.Rule); err != nil {
+			return err
+		}
+		report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+		if err != nil {
+			return err
+		}
+		return r.fired(ctx, rec, report.Hits)
+	}}
+}
+
+// pausedPublisher stops the daemon until its connections were dropped, lets a
+// successor publish and die, and lets the first one go on.
+func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
+	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
+	paused := r.daemon
+	if err := paused.arm(rec.Rule); err != nil {
+		return err
+	}
+	report, err := paused.awaitRule(ctx, rec.Rule, patience)
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, patience, func(context.Context) bool { return paused.stopped() }); err != nil {
+		return fmt.Errorf("stopping the daemon: %w", err)
+	}
+	if err := r.fired(ctx, rec, report.Hits); err != nil {
+		return err
+	}
+	began := time.Now()
+	dies := fmt.Sprintf("pipeline.acked:%d:kill", 5+r.rand.IntN(40))
+	successor, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), dies)
+	if err != nil {
+		return err
+	}
+	if _, err = successor.awaitRule(ctx, dies, patience); err != nil {
+		successor.kill()
+		paused.signal(syscall.SIGCONT)
+		return fmt.Errorf("the successor did not publish: %w", err)
+	}
+	err = successor.gone(ctx, patience)
+	rec.Note = fmt.Sprintf("the successor published and died within %d ms", time.Since(began).Milliseconds())
+	paused.signal(syscall.SIGCONT)
+	return err
+}
+
+// killOutside kills the daemon as an operator's machine would: at no step in
+// particular.
+func (r *runner) killOutside(ctx context.Context, rec *FaultRecord) error {
+	if err := r.trigger(ctx, rec, func() error { r.daemon.kill(); return nil }); err != nil {
+		return err
+	}
+	return r.startDaemon(ctx, "")
+}
+
+// terminate is a shutdown in order.
+func (r *runner) terminate(ctx context.Context, rec *FaultRecord) error {
+	err := r.trigger(ctx, rec, func() error {
+		r.daemon.signal(syscall.SIGTERM)
+		return r.daemon.gone(ctx, patience)
+	})
+	if err != nil {
+		return err
+	}
+	return r.startDaemon(ctx, "")
+}
+
+// takeover is how long a successor that stands by may take.
+const takeover = 15 * time.Second
+
+// twoDaemons starts a second one beside the first: it waits. Then the first dies,
+// and the second takes over.
+func (r *runner) twoDaemons(ctx context.Context, rec *FaultRecord) error {
+	second, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), "pipeline.acked:1:note")
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
+		second.kill()
+		return fmt.Errorf("the second daemon does not say that it waits: %w", err)
+	}
+	if err := r.trigger(ctx, rec, func() error { r.daemon.kill(); return nil }); err != nil {
+		second.kill()
+		return err
+	}
+	began := time.Now()
+	r.daemon = second
+	_, err = second.awaitRule(ctx, "pipeline.acked:1:note", takeover)
+	rec.Note = fmt.Sprintf("taken over within %d ms", time.Since(began).Milliseconds())
+	return err
+}
+
+// killCopy kills the projection; its successor is there already, or not yet.
+func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
+	old := r.copy
+	overlap := r.rand.IntN(2) == 0
+	if overlap {
+		if err := r.startCopy(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.trigger(ctx, rec, func() error { old.kill(); return nil }); err != nil || overlap {
+		return err
+	}
+	return r.startCopy(ctx)
+}

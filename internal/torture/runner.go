@@ -1,0 +1,310 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+)
+
+// The roles of children, which are the program's hidden subcommands.
+const (
+	roleDaemon = "daemon"
+	roleCopy   = "copy"
+	roleBurn   = "burn"
+)
+
+// patience bounds every single wait: for a fault to fire, for a server, for
+// events to pass again. Two cores that are shared with others need it.
+const patience = 60 * time.Second
+
+// runner is a run. It belongs to one goroutine; workload and sampler have their own.
+type runner struct {
+	o     Options
+	rand  *rand.Rand
+	stack *devstack.Stack
+
+	source string // the source database, as a superuser
+	asRole string // the same, as the daemon's role
+	target string // the copy's database
+
+	load    *workload
+	sampler *sampler
+	daemon  *process
+	copy    *process
+	spawned int
+	applied bool // the first daemon has made namespace, topics and schemas
+	history History
+}
+
+// Run makes a run, saves its history in Options.Dir and judges it. The error is
+// of the run itself: one without an error may still have findings.
+func Run(ctx context.Context, o Options) (v *Verdict, err error) {
+	o = o.withDefaults()
+	r := &runner{o: o, rand: rand.New(rand.NewPCG(o.Seed, 1))}
+	faults, endless, err := plan(r.rand, o.Faults)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := writeSchemas(filepath.Join(o.Dir, "schemas")); err != nil {
+		return nil, err
+	}
+	r.history.Run = RunRecord{Seed: o.Seed, Began: now(), Partitions: partitions, Planned: len(faults), Topics: topicOf()}
+	if r.stack, err = devstack.Up(ctx, devstack.Options{Postgres: true, Pulsar: true, PGVersion: o.PGVersion, Ephemeral: true,
+		Progress: func(text string) { r.say("%s", text) }}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx))) }()
+	if err := r.torture(ctx, faults, endless); err != nil {
+		return nil, err
+	}
+	if err := r.collect(ctx); err != nil {
+		return nil, fmt.Errorf("collect the history: %w", err)
+	}
+	if err := r.history.Save(o.Dir); err != nil {
+		return nil, err
+	}
+	return Judge(&r.history), nil
+}
+
+// partitions of each topic.
+const partitions = 3
+
+func now() int64 { return time.Now().UnixMicro() }
+
+// some draws a length.
+func (r *runner) some(below time.Duration) time.Duration {
+	return time.Duration(r.rand.Int64N(int64(below)))
+}
+
+func (r *runner) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.o.Out, time.Now().Format("15:04:05.000 ")+format+"\n", args...) // nobody to tell
+}
+
+// torture lets the workload write while fault after fault is carried out, then
+// waits for everything to arrive.
+func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err error) {
+	if err := r.prepare(ctx); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	defer func() {
+		for _, p := range []*process{r.daemon, r.copy} {
+			if p != nil {
+				p.kill()
+			}
+		}
+	}()
+	r.sampler = newSampler(r.source)
+	stopSampler := r.sampler.start(ctx)
+	defer stopSampler()
+	r.load = newWorkload(r.source, r.o.Seed, r.o.Pace, r.say)
+	r.load.start(ctx, r.o.Writers)
+	stopped := false
+	defer func() {
+		if !stopped {
+			err = errors.Join(err, r.load.stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	for len(faults) > 0 && faults[0].first {
+		r.one(ctx, faults[0], false)
+		faults = faults[1:]
+	}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	over := time.Now().Add(r.o.Duration)
+	for i := 0; ; i++ {
+		if i == len(faults) {
+			if !endless {
+				break
+			}
+			faults = append(faults, bag(r.rand, 1)...)
+			if faults[i].first {
+				faults[i] = killAt("pipeline.sent", 1500, false)
+			}
+		}
+		if endless && time.Now().After(over) {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		r.one(ctx, faults[i], true)
+	}
+	if endless {
+		r.history.Run.Planned = len(r.history.Faults)
+	}
+	stopped = true
+	if err := r.load.stop(ctx); err != nil {
+		return fmt.Errorf("stop the writers: %w", err)
+	}
+	if err := r.drain(ctx); err != nil {
+		return err
+	}
+	return r.endDaemon(ctx)
+}
+
+// begin starts daemon and copy, and waits until events pass.
+func (r *runner) begin(ctx context.Context) error {
+	if err := r.startDaemon(ctx, ""); err != nil {
+		return err
+	}
+	if err := r.passing(ctx, 1); err != nil {
+		return fmt.Errorf("the daemon does not publish: %w", err)
+	}
+	if err := r.snapshotDone(ctx); err != nil {
+		return err
+	}
+	r.applied = true
+	r.load.unhurt.Store(true)
+	// A subscription that nobody reads: what a quota on the backlog counts.
+	if err := r.admin(ctx, "PUT", topicPath("parcel")+"/subscription/laggard", nil); err != nil {
+		return err
+	}
+	return r.startCopy(ctx)
+}
+
+// one carries a fault out and records it. What goes wrong is a finding, and the
+// run goes on with a fresh daemon.
+func (r *runner) one(ctx context.Context, f fault, passes bool) {
+	rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: f.name, Expect: f.expect}
+	err := f.carryOut(r, ctx, &rec)
+	began := time.Now()
+	if err == nil && passes {
+		err = r.passing(ctx, 3)
+	}
+	rec.Millis = time.Since(began).Milliseconds()
+	if rec.OK = err == nil; rec.OK {
+		rec.Outcome = f.expect
+	} else {
+		rec.Outcome = err.Error()
+		r.rescue(ctx)
+	}
+	r.say("fault %d %s %s: %s %s (%d ms)", rec.N, rec.Fault, rec.Rule, rec.Outcome, rec.Note, rec.Millis)
+	r.history.Faults = append(r.history.Faults, rec)
+}
+
+// rescue brings a daemon back after a fault that ended otherwise than expected.
+func (r *runner) rescue(ctx context.Context) {
+	if r.daemon != nil {
+		r.daemon.kill()
+	}
+	if err := r.startDaemon(ctx, ""); err != nil {
+		r.say("start a daemon after that: %v", err)
+	}
+}
+
+// trigger carries a fault out at an acknowledgement that is drawn.
+func (r *runner) trigger(ctx context.Context, rec *FaultRecord, do func() error) error {
+	rec.Rule = fmt.Sprintf("pipeline.acked:%d:note", 3+r.rand.IntN(50))
+	if err := r.daemon.arm(rec.Rule); err != nil {
+		return err
+	}
+	report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+	if err != nil {
+		return err
+	}
+	if err := r.fired(ctx, rec, report.Hits); err != nil {
+		return err
+	}
+	return do()
+}
+
+// fired notes what was under way.
+func (r *runner) fired(ctx context.Context, rec *FaultRecord, hits map[string]int64) error {
+	now, err := r.look(ctx)
+	rec.Fired, rec.At, rec.Hits, rec.Confirmed, rec.WAL = true, now.At, hits, now.Confirmed, now.WAL
+	return err
+}
+
+// passing waits until the daemon has taken n more handfuls of acknowledgements.
+func (r *runner) passing(ctx context.Context, n int) error {
+	rule := fmt.Sprintf("pipeline.acked:%d:note", n)
+	err := r.daemon.arm(rule)
+	if err == nil {
+		_, err = r.daemon.awaitRule(ctx, rule, patience)
+	}
+	if err != nil {
+		st := r.daemon.status(ctx)
+		return fmt.Errorf("events do not pass (alive %t, state %s %s %s): %w", r.daemon.alive(), st.State, st.Code, st.Message, err)
+	}
+	return nil
+}
+
+func (r *runner) daemonSettings() settings {
+	return settings{Postgres: r.asRole, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL,
+		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.applied}
+}
+
+// startDaemon starts a daemon in the place of one that is gone.
+func (r *runner) startDaemon(ctx context.Context, rules string) (err error) {
+	if r.daemon != nil {
+		r.daemon.kill() // it is gone, unless a fault ended otherwise than expected
+	}
+	r.daemon, err = r.spawn(ctx, roleDaemon, r.daemonSettings(), rules)
+	return err
+}
+
+func (r *runner) startCopy(ctx context.Context) (err error) {
+	r.copy, err = r.spawn(ctx, roleCopy, settings{Postgres: r.target, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL}, "")
+	return err
+}
+
+// drain waits until the slot has passed everything and the copy holds it.
+func (r *runner) drain(ctx context.Context) error {
+	began := time.Now()
+	end, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	committed, err := value[int](ctx, r.source, `select count(*)::int from truth.event`)
+	if err != nil {
+		return err
+	}
+	var slot view
+	var folded int
+	err = await(ctx, 2*patience, func(ctx context.Context) bool {
+		now, err := r.look(ctx)
+		if err != nil {
+			return false
+		}
+		slot = now
+		sum, err := value[int](ctx, r.target, `select coalesce(sum(applied), 0)::int from `+projectionName+`.fold`)
+		if err != nil {
+			return false
+		}
+		folded = sum
+		return slot.Confirmed >= end.WAL && folded >= committed
+	})
+	r.history.Run.Drained, r.history.Run.DrainMillis = err == nil, time.Since(began).Milliseconds()
+	if err != nil {
+		st := r.daemon.status(ctx)
+		r.say("not drained: slot at %x of %x, %d of %d events in the copy; daemon %s %s %s", slot.Confirmed, end.WAL, folded, committed, st.State, st.Code, st.Message)
+		if st.State == pipeline.Halted {
+			r.say("halted: %s", st.Remedy)
+		}
+	}
+	return nil
+}
+
+// value reads one value on a connection of its own.
+func value[T any](ctx context.Context, address, sql string, args ...any) (v T, err error) {
+	db, err := pgx.Connect(ctx, address)
+	if err != nil {
+		return v, err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	err = db.QueryRow(ctx, sql, args...).Scan(&v)
+	return v, err
+}
