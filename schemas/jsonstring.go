@@ -54,7 +54,7 @@ func (t *tape) escape() *jsonError {
 	return t.fail("unknown escape \\%c", t.src[t.off+1])
 }
 
-// unescapeRune reads \uXXXX or a pair of surrogates; n is 0 when it is neither.
+// unescapeRune reads \u and four hexadecimal digits, or a pair of surrogates so written; n is 0 when it is neither.
 func unescapeRune(b []byte) (r rune, n int) {
 	r, ok := hex4(b)
 	if !ok {
