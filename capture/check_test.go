@@ -292,7 +292,7 @@ func TestSlotCases(t *testing.T) {
 	f.Exec(t, "create table epochs as select * from runnel.epoch; delete from runnel.epoch")
 	openFails(t, f.config, ErrEpochChanged, "no history")
 	f.Exec(t, "insert into runnel.epoch select * from epochs")
-	mustCode(t, Slot{Name: "s", Exists: true, WALStatus: "lost"}.usable(), ErrSlotLost)
+	mustCode(t, Slot{Name: "s", Exists: true, WALStatus: "lost"}.CheckUsable(), ErrSlotLost)
 	f.Exec(t, "select pg_drop_replication_slot($1)", slot)
 	if err := openFails(t, f.config, ErrSlotMissing, slot); !Halts(err) {
 		t.Fatal("does not halt")

@@ -70,7 +70,7 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 		return ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s",
 			s.cfg.Pipeline, rec.slot, s.cfg.Slot)
 	}
-	if err := st.foreign(s.database); err != nil {
+	if err := st.CheckOwner(s.database); err != nil {
 		return err
 	}
 	if rec != nil {
@@ -81,7 +81,7 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 		if err := s.knownEpoch(ctx); err != nil {
 			return err
 		}
-		if err := st.usable(); err != nil {
+		if err := st.CheckUsable(); err != nil {
 			return err
 		}
 		s.rec, s.start, s.flushed = rec, st.ConfirmedFlush, st.ConfirmedFlush

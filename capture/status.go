@@ -73,8 +73,9 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	return s, nil
 }
 
-// foreign says what makes an existing slot another's.
-func (s Slot) foreign(database string) error {
+// CheckOwner says what makes an existing slot another's than that of a pipeline
+// in database: ErrSlotForeign, else nil.
+func (s Slot) CheckOwner(database string) error {
 	switch {
 	case !s.Exists:
 		return nil
@@ -88,7 +89,9 @@ func (s Slot) foreign(database string) error {
 	return nil
 }
 
-func (s Slot) usable() error {
+// CheckUsable says why the server can't serve the slot any more: ErrSlotLost,
+// with the server's reason where it gives one, else nil.
+func (s Slot) CheckUsable() error {
 	if s.WALStatus != "lost" {
 		return nil
 	}

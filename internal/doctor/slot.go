@@ -49,10 +49,14 @@ func judgeSlot(slot capture.Slot, recorded, name, database string, daemon *pipel
 		return "", capture.ErrSlotMissing.New("slot %s was recorded, but is not on the server", slot.Name)
 	case !slot.Exists:
 		return "slot " + slot.Name + " is not there yet; the first `runnel run` creates it", nil
-	case !slot.Logical || slot.Plugin != "pgoutput" || slot.Database != database:
-		return "", capture.ErrSlotForeign.New("slot %s belongs to %s (plugin %q)", slot.Name, slot.Database, slot.Plugin)
-	case slot.WALStatus == "lost":
-		return "", capture.ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", slot.Name)
+	}
+	if err := slot.CheckOwner(database); err != nil {
+		return "", err
+	}
+	if err := slot.CheckUsable(); err != nil {
+		return "", err
+	}
+	switch {
 	case slot.WALStatus == "unreserved":
 		return "", warning{ErrSlotAtRisk.New("slot %s needs WAL beyond max_slot_wal_keep_size (wal_status is unreserved)", slot.Name)}
 	case !slot.Active:

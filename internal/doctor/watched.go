@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
 
@@ -16,7 +15,7 @@ var watchedChecks = []Check{
 func checkWatchedTables(ctx context.Context, s *Session) (string, error) {
 	tables, err := outbox.WatchedTables(ctx, s.pg)
 	if err != nil {
-		return "", wire.QueryFault(err, "look at the watched tables")
+		return "", queryFault(err, "look at the watched tables")
 	}
 	return judgeWatchedTables(tables)
 }
