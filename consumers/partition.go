@@ -60,9 +60,9 @@ func (w *worker) run(ctx context.Context) error {
 
 // process applies a batch as it was received.
 func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
-	for {
+	for tried := false; ; tried = true {
 		done, err := w.applyBatch(ctx, batch, link)
-		if !errors.Is(err, ErrGap) {
+		if !errors.Is(err, ErrGap) || tried && done == 0 { // the topic, read to its end, did not close it
 			return err
 		}
 		batch = batch[done:]
