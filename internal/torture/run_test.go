@@ -32,14 +32,22 @@ func TestTorture(t *testing.T) {
 	defer cancel()
 	const faults = "kill@capture.snapshot,topic.unload,postgres.crash,kill@pipeline.sent,terminate,kill@pipeline.acked," +
 		"kill@broker.tail,kill@broker.settled,two,pause,error@broker.send,copy.kill"
-	cmd := exec.CommandContext(ctx, binary, "run", "-seed", "12", "-faults", faults, "-pace", "100ms", "-before", "1000", "-dir", filepath.Join(dir, "run"))
+	// Kept when the run fails: it is what tells why.
+	history, err := os.MkdirTemp("", "runnel-torture-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, binary, "run", "-seed", "12", "-faults", faults, "-pace", "100ms", "-before", "1000", "-dir", history)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends its servers
 	cmd.WaitDelay = 30 * time.Second
-	err := cmd.Run()
+	err = cmd.Run()
 	t.Logf("%s", out.String())
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; the history is in %s", err, history)
+	}
+	if err := os.RemoveAll(history); err != nil {
+		t.Error(err)
 	}
 }
