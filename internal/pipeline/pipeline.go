@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/router"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // The pauses between runs.
@@ -64,7 +65,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			}
 			return nil
 		}
-		if attempt == 1 && class(err) == fault.Input {
+		if attempt == 1 && wrongInput(err) {
 			return err
 		}
 		// A run that published is no sign of a fault that stays: what ended it
@@ -123,11 +124,9 @@ func logHalt(log *slog.Logger, err error, again time.Duration) {
 	log.Error("halted", "error", err)
 }
 
-func class(err error) fault.Class {
-	if f := fault.Find(err); f != nil {
-		return f.Code.Class
-	}
-	return 0
+func wrongInput(err error) bool {
+	f := fault.Find(err)
+	return f != nil && (f.Code.Class == fault.Input || f.Code == schemas.ErrCatalogUnreadable)
 }
 
 func notApplied(err error, topic string) error {

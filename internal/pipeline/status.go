@@ -39,14 +39,14 @@ type Status struct {
 	OldestSeconds  float64       `json:"oldest_unpublished_seconds"`
 	InFlightEvents int           `json:"in_flight_events"`
 	InFlightBytes  int           `json:"in_flight_bytes"`
-	Published      uint64        `json:"published"`
+	Published      uint64        `json:"published"` // events, in this run
 	Topics         []TopicStatus `json:"topics,omitempty"`
 }
 
 // TopicStatus is one topic's part of a Status.
 type TopicStatus struct {
 	Topic      string            `json:"topic"`
-	Published  uint64            `json:"published"`
+	Published  uint64            `json:"published"` // events, in this run
 	Partitions []PartitionStatus `json:"partitions"`
 }
 
