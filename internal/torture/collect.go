@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -99,7 +100,7 @@ func (r *runner) readTopics(ctx context.Context) (all []TopicMessage, err error)
 }
 
 func readPartition(ctx context.Context, client *broker.Pulsar, local string, p broker.Partition, all []TopicMessage) ([]TopicMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	reader, err := client.Read(ctx, p, broker.Start{})
 	if err != nil {
@@ -126,5 +127,5 @@ func readPartition(ctx context.Context, client *broker.Pulsar, local string, p b
 func (r *runner) endDaemon(ctx context.Context) error {
 	r.daemon.signal(syscall.SIGTERM)
 	r.copy.signal(syscall.SIGTERM)
-	return errors.Join(r.daemon.gone(ctx, patience), r.copy.gone(ctx, patience))
+	return errors.Join(r.daemon.gone(ctx, r.o.Patience), r.copy.gone(ctx, r.o.Patience))
 }

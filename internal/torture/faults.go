@@ -41,12 +41,14 @@ func kindsOfFaults() []fault {
 		failedAdd("broker.ack"),
 		failedAdd("broker.send"),
 		{name: "pause", expect: resumes, carryOut: (*runner).pausedPublisher},
+		{name: "pause.connected", expect: resumes, carryOut: (*runner).pausedConnected},
 		{name: "kill", expect: resumes, carryOut: (*runner).killOutside},
 		{name: "terminate", expect: resumes, carryOut: (*runner).terminate},
 		{name: "two", expect: resumes, carryOut: (*runner).twoDaemons},
 		{name: "starve", expect: resumes, carryOut: (*runner).starve},
 		{name: "broker.kill", expect: resumes, carryOut: (*runner).killBroker},
 		{name: "broker.pause", expect: resumes, carryOut: (*runner).pauseBroker},
+		{name: "broker.freeze", expect: resumes, carryOut: (*runner).freezeBroker},
 		{name: "topic.unload", expect: resumes, carryOut: (*runner).unload},
 		{name: "topic.size", expect: "halt EVENT_TOO_LARGE", carryOut: (*runner).smallMessages},
 		{name: "topic.quota", expect: backPressure, carryOut: (*runner).quota},
@@ -72,11 +74,11 @@ func killAt(point string, most int64, restart bool) fault {
 				return err
 			}
 		}
-		report, err := r.daemon.awaitRule(ctx, rule, patience)
+		report, err := r.daemon.awaitRule(ctx, rule, r.o.Patience)
 		if err != nil {
 			return err
 		}
-		if err := r.daemon.gone(ctx, patience); err != nil {
+		if err := r.daemon.gone(ctx, r.o.Patience); err != nil {
 			return err
 		}
 		if err := r.fired(ctx, rec, report.Hits); err != nil {
@@ -92,11 +94,11 @@ func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
 	if err := r.startDaemon(ctx, rec.Rule); err != nil {
 		return err
 	}
-	report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+	report, err := r.daemon.awaitRule(ctx, rec.Rule, r.o.Patience)
 	if err != nil {
 		return err
 	}
-	if err := r.daemon.gone(ctx, patience); err != nil {
+	if err := r.daemon.gone(ctx, r.o.Patience); err != nil {
 		return err
 	}
 	return r.fired(ctx, rec, report.Hits)
@@ -110,7 +112,7 @@ func failedAdd(point string) fault {
 		if err := r.daemon.arm(rec.Rule); err != nil {
 			return err
 		}
-		report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+		report, err := r.daemon.awaitRule(ctx, rec.Rule, r.o.Patience)
 		if err != nil {
 			return err
 		}
@@ -126,11 +128,11 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if err := paused.arm(rec.Rule); err != nil {
 		return err
 	}
-	report, err := paused.awaitRule(ctx, rec.Rule, patience)
+	report, err := paused.awaitRule(ctx, rec.Rule, r.o.Patience)
 	if err != nil {
 		return err
 	}
-	if err := await(ctx, patience, func(context.Context) bool { return paused.stopped() }); err != nil {
+	if err := await(ctx, r.o.Patience, func(context.Context) bool { return paused.stopped() }); err != nil {
 		return fmt.Errorf("stopping the daemon: %w", err)
 	}
 	if err := r.fired(ctx, rec, report.Hits); err != nil {
@@ -142,15 +144,57 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if err != nil {
 		return err
 	}
-	if _, err = successor.awaitRule(ctx, dies, patience); err != nil {
+	if _, err = successor.awaitRule(ctx, dies, r.o.Patience); err != nil {
 		successor.kill()
 		paused.signal(syscall.SIGCONT)
 		return fmt.Errorf("the successor did not publish: %w", err)
 	}
-	err = successor.gone(ctx, patience)
+	err = successor.gone(ctx, r.o.Patience)
 	rec.Note = fmt.Sprintf("the successor published and died within %d ms", time.Since(began).Milliseconds())
 	paused.signal(syscall.SIGCONT)
 	return err
+}
+
+// pausedConnected stops the daemon with messages still to be sent, and ends its
+// replication session, but not its connections to the broker: a successor has
+// the slot while the first one holds the partitions. Then the first one goes on.
+func (r *runner) pausedConnected(ctx context.Context, rec *FaultRecord) error {
+	const published = "pipeline.acked:2:note"
+	second, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), published)
+	if err != nil {
+		return err
+	}
+	paused := r.daemon
+	r.daemon = second
+	defer paused.kill()
+	if err := await(ctx, r.o.Patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
+		return fmt.Errorf("the second daemon does not say that it waits: %w", err)
+	}
+	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
+	if err := paused.arm(rec.Rule); err != nil {
+		return err
+	}
+	report, err := paused.awaitRule(ctx, rec.Rule, r.o.Patience)
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, r.o.Patience, func(context.Context) bool { return paused.stopped() }); err != nil {
+		return fmt.Errorf("stopping the daemon: %w", err)
+	}
+	if err := r.endWalsender(ctx); err != nil {
+		return err
+	}
+	if err := r.fired(ctx, rec, report.Hits); err != nil {
+		return err
+	}
+	// Less than the broker needs to notice. Rightly, the second one waits.
+	rec.Note = "the second daemon waited"
+	if _, err := second.awaitRule(ctx, published, 3*time.Second); err == nil {
+		rec.Note = "the second daemon published"
+	}
+	paused.signal(syscall.SIGCONT)
+	// It is to send what it still has, if anybody lets it, before it is killed.
+	return await(ctx, r.o.Patience, func(ctx context.Context) bool { return paused.status(ctx).State == pipeline.Waiting })
 }
 
 // killOutside kills the daemon as an operator's machine would: at no step in
@@ -166,7 +210,7 @@ func (r *runner) killOutside(ctx context.Context, rec *FaultRecord) error {
 func (r *runner) terminate(ctx context.Context, rec *FaultRecord) error {
 	err := r.trigger(ctx, rec, func() error {
 		r.daemon.signal(syscall.SIGTERM)
-		return r.daemon.gone(ctx, patience)
+		return r.daemon.gone(ctx, r.o.Patience)
 	})
 	if err != nil {
 		return err
@@ -184,7 +228,7 @@ func (r *runner) twoDaemons(ctx context.Context, rec *FaultRecord) error {
 	if err != nil {
 		return err
 	}
-	if err := await(ctx, patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
+	if err := await(ctx, r.o.Patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
 		second.kill()
 		return fmt.Errorf("the second daemon does not say that it waits: %w", err)
 	}

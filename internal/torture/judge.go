@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -29,6 +30,12 @@ const (
 	CheckFaults    = "faults"    // a fault ended as it should
 	CheckVacuous   = "vacuous"   // the run proves something at all
 )
+
+// IsCheck reports whether a finding can have that name.
+func IsCheck(name string) bool {
+	return slices.Contains([]string{CheckTruth, CheckLost, CheckDoubled, CheckPhantom, CheckPartition, CheckOrder, CheckPositions, CheckOrdinals,
+		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckVacuous}, name)
+}
 
 // Finding is something that must not be.
 type Finding struct {

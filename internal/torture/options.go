@@ -33,6 +33,10 @@ type Options struct {
 	Before int
 	// MinEvents is the least that a run must have committed. Default: Before + 50 a fault.
 	MinEvents int
+	// Patience bounds every single wait: for a fault to fire, for a server, for
+	// events to pass again. Default: a minute, which two cores that are shared with
+	// others need.
+	Patience time.Duration
 	// Out is told what happens. Default: nobody.
 	Out io.Writer
 }
@@ -49,6 +53,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Before <= 0 {
 		o.Before = 3000
+	}
+	if o.Patience <= 0 {
+		o.Patience = time.Minute
 	}
 	if o.Out == nil {
 		o.Out = io.Discard
@@ -118,6 +125,12 @@ func listed(spec string) (all []fault, err error) {
 		return nil, errors.New("no faults")
 	}
 	return all, nil
+}
+
+// ValidFaults returns what is wrong with Options.Faults.
+func ValidFaults(spec string) error {
+	_, _, err := plan(rand.New(rand.NewPCG(0, 0)), spec)
+	return err
 }
 
 // FaultNames lists the kinds of faults.

@@ -22,10 +22,6 @@ const (
 	roleBurn   = "burn"
 )
 
-// patience bounds every single wait: for a fault to fire, for a server, for
-// events to pass again. Two cores that are shared with others need it.
-const patience = 60 * time.Second
-
 // runner is a run. It belongs to one goroutine; workload and sampler have their own.
 type runner struct {
 	o     Options
@@ -211,7 +207,7 @@ func (r *runner) trigger(ctx context.Context, rec *FaultRecord, do func() error)
 	if err := r.daemon.arm(rec.Rule); err != nil {
 		return err
 	}
-	report, err := r.daemon.awaitRule(ctx, rec.Rule, patience)
+	report, err := r.daemon.awaitRule(ctx, rec.Rule, r.o.Patience)
 	if err != nil {
 		return err
 	}
@@ -233,7 +229,7 @@ func (r *runner) passing(ctx context.Context, n int) error {
 	rule := fmt.Sprintf("pipeline.acked:%d:note", n)
 	err := r.daemon.arm(rule)
 	if err == nil {
-		_, err = r.daemon.awaitRule(ctx, rule, patience)
+		_, err = r.daemon.awaitRule(ctx, rule, r.o.Patience)
 	}
 	if err != nil {
 		st := r.daemon.status(ctx)
@@ -274,7 +270,7 @@ func (r *runner) drain(ctx context.Context) error {
 	}
 	var slot view
 	var folded int
-	err = await(ctx, 2*patience, func(ctx context.Context) bool {
+	err = await(ctx, 2*r.o.Patience, func(ctx context.Context) bool {
 		now, err := r.look(ctx)
 		if err != nil {
 			return false

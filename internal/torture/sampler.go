@@ -26,7 +26,7 @@ func readView(ctx context.Context, db *pgx.Conn) (v view, err error) {
 
 // look reads the slot; the server may just be starting.
 func (r *runner) look(ctx context.Context) (v view, err error) {
-	waited := await(ctx, patience, func(ctx context.Context) bool {
+	waited := await(ctx, r.o.Patience, func(ctx context.Context) bool {
 		var db *pgx.Conn
 		if db, err = pgx.Connect(ctx, r.source); err != nil {
 			return false
@@ -43,7 +43,7 @@ func (r *runner) look(ctx context.Context) (v view, err error) {
 
 // endWalsender ends the daemon's replication session, once there is one.
 func (r *runner) endWalsender(ctx context.Context) error {
-	return await(ctx, patience, func(ctx context.Context) bool {
+	return await(ctx, r.o.Patience, func(ctx context.Context) bool {
 		ended, err := value[bool](ctx, r.source, `select coalesce((select pg_terminate_backend(active_pid)
 			from pg_replication_slots where slot_name = $1 and active_pid is not null), false)`, slotName)
 		return err == nil && ended
@@ -52,7 +52,7 @@ func (r *runner) endWalsender(ctx context.Context) error {
 
 // snapshotDone waits until the rows from before the slot are confirmed.
 func (r *runner) snapshotDone(ctx context.Context) error {
-	return await(ctx, patience, func(ctx context.Context) bool {
+	return await(ctx, r.o.Patience, func(ctx context.Context) bool {
 		done, err := value[bool](ctx, r.source, `select coalesce((select snapshot_done from runnel.pipeline where name = $1), false)`, pipelineName)
 		return err == nil && done
 	})

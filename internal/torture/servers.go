@@ -32,6 +32,17 @@ func (r *runner) pauseBroker(ctx context.Context, rec *FaultRecord) error {
 	return errors.Join(hold(ctx, length), r.stack.ResumeBroker())
 }
 
+// freezeBroker stops Pulsar while events go on, and kills it: what was sent
+// meanwhile was never stored.
+func (r *runner) freezeBroker(ctx context.Context, rec *FaultRecord) error {
+	if err := r.trigger(ctx, rec, r.stack.PauseBroker); err != nil {
+		return err
+	}
+	length := time.Second + r.some(3*time.Second)
+	rec.Note = "killed after " + length.Round(time.Millisecond).String()
+	return errors.Join(hold(ctx, length), r.stack.KillBroker(), r.stack.StartBroker(ctx))
+}
+
 // crashPostgres ends it at once, and starts it again.
 func (r *runner) crashPostgres(ctx context.Context, rec *FaultRecord) error {
 	return r.trigger(ctx, rec, func() error { return r.stack.RestartPostgres(ctx) })
@@ -109,7 +120,7 @@ func (r *runner) starve(ctx context.Context, rec *FaultRecord) error {
 	if err := r.daemon.arm(feedback); err != nil {
 		return err
 	}
-	if _, err := r.daemon.awaitRule(ctx, feedback, patience); err != nil {
+	if _, err := r.daemon.awaitRule(ctx, feedback, r.o.Patience); err != nil {
 		return err
 	}
 	if err := r.passing(ctx, 10); err != nil {
@@ -126,7 +137,7 @@ func (r *runner) starve(ctx context.Context, rec *FaultRecord) error {
 // awaitState waits until the daemon says that it is in a state with one of codes.
 func (r *runner) awaitState(ctx context.Context, rec *FaultRecord, state string, codes ...string) error {
 	var st pipeline.Status
-	err := await(ctx, patience, func(ctx context.Context) bool {
+	err := await(ctx, r.o.Patience, func(ctx context.Context) bool {
 		st = r.daemon.status(ctx)
 		return st.State == state && slices.Contains(codes, st.Code)
 	})
@@ -153,7 +164,7 @@ func topicPath(local string) string { return "/admin/v2/persistent/" + namespace
 
 // admin asks Pulsar's admin interface; it may be slow just after a start.
 func (r *runner) admin(ctx context.Context, method, path string, body any) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, r.o.Patience)
 	defer cancel()
 	var content io.Reader
 	if body != nil {

@@ -3,9 +3,10 @@
 //
 //	torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR]
 //	torture judge DIR
+//	torture mutants [-seed N] [-only NAME,NAME]
 //
 // It must be built with the tag failpoints to run. It exits with 1 when
-// there are findings, with 2 when the run itself failed.
+// there are findings, or a mutant escaped, with 2 when the run itself failed.
 package main
 
 import (
@@ -35,7 +36,7 @@ func main() {
 
 func command(args []string) (int, error) {
 	if len(args) == 0 {
-		return 2, errors.New("usage: torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR], or torture judge DIR")
+		return 2, errors.New("usage: torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR], torture judge DIR, or torture mutants [-only NAMES]")
 	}
 	switch args[0] {
 	case "run":
@@ -49,6 +50,8 @@ func command(args []string) (int, error) {
 			return 2, err
 		}
 		return tell(torture.Judge(h)), nil
+	case "mutants":
+		return playMutants(args[1:])
 	// What a run starts.
 	case "daemon":
 		return 0, torture.Daemon()
@@ -58,7 +61,7 @@ func command(args []string) (int, error) {
 		torture.Burn()
 		return 0, nil
 	}
-	return 2, fmt.Errorf("unknown command %q: run or judge", args[0])
+	return 2, fmt.Errorf("unknown command %q: run, judge or mutants", args[0])
 }
 
 func run(args []string) (int, error) {
