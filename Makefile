@@ -16,7 +16,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants judge generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge judge generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -70,6 +70,9 @@ torture-short: setup bin/torture ## the same with three seeds, 60 faults each
 
 mutants: setup bin/torture ## show that every known bug is caught (ONLY=name,name, SEED=1)
 	@exec bin/torture mutants $(if $(ONLY),-only $(ONLY)) $(if $(SEED),-seed $(SEED)) $(if $(PG),-pg $(PG))
+
+huge: setup bin/torture ## one transaction larger than memory (ROWS=5000000, BYTES=100 of each row, KILL=1)
+	@exec bin/torture huge $(if $(ROWS),-rows $(ROWS)) $(if $(BYTES),-bytes $(BYTES)) $(if $(KILL),-kill) $(if $(PG),-pg $(PG))
 
 judge: bin/torture ## judge the history of a run again (RUN=dir)
 	@exec bin/torture judge '$(RUN)'

@@ -16,11 +16,12 @@ import (
 
 func TestSecretFiles(t *testing.T) {
 	t.Setenv("PGSSLKEY", "")
-	file := filepath.Join(t.TempDir(), "secret")
+	dir := t.TempDir()
 	for _, tc := range []struct {
 		mode os.FileMode
 		open bool
 	}{{0o600, false}, {0o400, false}, {0o640, false}, {0o660, false}, {0o644, true}, {0o444, true}, {0o602, true}} {
+		file := filepath.Join(dir, tc.mode.String())
 		if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +39,7 @@ func TestSecretFiles(t *testing.T) {
 			}
 		}
 	}
-	absent := config.Config{Pulsar: config.Pulsar{TokenFile: file + "x"}}
+	absent := config.Config{Pulsar: config.Pulsar{TokenFile: filepath.Join(dir, "absent")}}
 	if _, err := checkSecretFiles(t.Context(), &Session{cfg: &absent}); !errors.Is(err, config.ErrSecretFile) {
 		t.Errorf("absent: %v", err)
 	}

@@ -25,8 +25,10 @@ import (
 // batchesAhead is how many batches may be read before the loop takes them.
 const batchesAhead = 8
 
-// maxPending is more than the router ever lets out at once.
-const maxPending = 1 << 20
+// maxPending is how many messages one partition's producer may hold. The client
+// sets 24 bytes aside for each, for every partition, whether it is used or not;
+// and more would not be faster: it is 80 ms of 100,000 events a second.
+const maxPending = 8192
 
 // run is one attempt.
 type run struct {
@@ -85,8 +87,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	settings := r.cfg.Broker
-	// The router bounds what is in flight; the client must not do so before it,
-	// or handing over would block.
+	// The router bounds the bytes in flight, over all partitions.
 	settings.MaxPending, settings.MaxPendingBytes = maxPending, math.MaxInt64
 	if r.client, err = broker.Dial(ctx, settings); err != nil {
 		return err

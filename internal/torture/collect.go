@@ -125,6 +125,7 @@ func readPartition(ctx context.Context, client *broker.Pulsar, local string, p b
 // endDaemon asks the daemon to end in order, so that nothing is written while the
 // topics are read.
 func (r *runner) endDaemon(ctx context.Context) error {
+	r.history.Run.PeakMemory = peakMemory(r.daemon.cmd.Process.Pid)
 	r.daemon.signal(syscall.SIGTERM)
 	r.copy.signal(syscall.SIGTERM)
 	return errors.Join(r.daemon.gone(ctx, r.o.Patience), r.copy.gone(ctx, r.o.Patience))

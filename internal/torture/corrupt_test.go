@@ -196,6 +196,9 @@ func TestCorruptedHistories(t *testing.T) {
 			slices.SortStableFunc(h.Topic, func(a, b TopicMessage) int { return a.Partition - b.Partition })
 			renumber(h.Topic)
 		}, []string{CheckPartition}},
+		"too much memory": {func(_ *testing.T, h *History) {
+			h.Run.PeakMemory = memoryBound + 1
+		}, []string{CheckMemory}},
 		"other position": {func(_ *testing.T, h *History) {
 			s, _ := position.ParseStamp(h.Topic[30].Position)
 			s.LSN++

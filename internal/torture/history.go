@@ -35,8 +35,9 @@ type RunRecord struct {
 	Planned         int                         `json:"planned"` // faults
 	Drained         bool                        `json:"drained"` // slot and copy caught up in time after the last fault
 	DrainMillis     int64                       `json:"drain_ms"`
-	Topics          map[string]string           `json:"topics"`  // of an event type
-	Schemas         map[string]map[int64]string `json:"schemas"` // of a topic, by version
+	PeakMemory      int64                       `json:"peak_memory"` // of the last daemon, resident, bytes
+	Topics          map[string]string           `json:"topics"`      // of an event type
+	Schemas         map[string]map[int64]string `json:"schemas"`     // of a topic, by version
 }
 
 // TruthRow is an event as its own transaction recorded it.

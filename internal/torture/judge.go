@@ -28,13 +28,14 @@ const (
 	CheckCopy      = "copy"      // the copy's folds and counters
 	CheckLiveness  = "liveness"  // everything drained in time
 	CheckFaults    = "faults"    // a fault ended as it should
+	CheckMemory    = "memory"    // the daemon's memory stayed within its bound
 	CheckVacuous   = "vacuous"   // the run proves something at all
 )
 
 // IsCheck reports whether a finding can have that name.
 func IsCheck(name string) bool {
 	return slices.Contains([]string{CheckTruth, CheckLost, CheckDoubled, CheckPhantom, CheckPartition, CheckOrder, CheckPositions, CheckOrdinals,
-		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckVacuous}, name)
+		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckMemory, CheckVacuous}, name)
 }
 
 // Finding is something that must not be.

@@ -37,6 +37,8 @@ type Options struct {
 	// events to pass again. Default: a minute, which two cores that are shared with
 	// others need.
 	Patience time.Duration
+	// GiveUp ends the run at the first fault that ended otherwise than expected.
+	GiveUp bool
 	// Out is told what happens. Default: nobody.
 	Out io.Writer
 }

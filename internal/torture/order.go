@@ -138,6 +138,9 @@ func (j *judge) run() {
 	if !j.Run.Drained {
 		j.v.add(CheckLiveness, "the lag was not zero %d ms after the last fault", j.Run.DrainMillis)
 	}
+	if j.Run.PeakMemory > memoryBound {
+		j.v.add(CheckMemory, "the daemon used %d MiB, the bound is %d MiB", j.Run.PeakMemory>>20, memoryBound>>20)
+	}
 	if len(j.Truth) < j.Run.MinEvents {
 		j.v.add(CheckVacuous, "%d events, the minimum is %d", len(j.Truth), j.Run.MinEvents)
 	}

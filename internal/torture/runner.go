@@ -136,7 +136,9 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		r.one(ctx, faults[i], true)
+		if ok := r.one(ctx, faults[i], true); !ok && r.o.GiveUp {
+			break
+		}
 	}
 	if endless {
 		r.history.Run.Planned = len(r.history.Faults)
@@ -173,7 +175,7 @@ func (r *runner) begin(ctx context.Context) error {
 
 // one carries a fault out and records it. What goes wrong is a finding, and the
 // run goes on with a fresh daemon.
-func (r *runner) one(ctx context.Context, f fault, passes bool) {
+func (r *runner) one(ctx context.Context, f fault, passes bool) bool {
 	rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: f.name, Expect: f.expect}
 	err := f.carryOut(r, ctx, &rec)
 	began := time.Now()
@@ -189,6 +191,7 @@ func (r *runner) one(ctx context.Context, f fault, passes bool) {
 	}
 	r.say("fault %d %s %s: %s %s (%d ms)", rec.N, rec.Fault, rec.Rule, rec.Outcome, rec.Note, rec.Millis)
 	r.history.Faults = append(r.history.Faults, rec)
+	return rec.OK
 }
 
 // rescue brings a daemon back after a fault that ended otherwise than expected.

@@ -133,7 +133,7 @@ func (r *Runner) torture(ctx context.Context, m *Mutant) (string, error) {
 	}
 	defer func() { _ = log.Close() }()
 	verdict, err := torture.Run(ctx, torture.Options{Seed: r.Seed, Faults: m.Faults, Binary: binary, Dir: dir,
-		PGVersion: r.PG, Before: 1000, Patience: 30 * time.Second, Out: log})
+		PGVersion: r.PG, Before: 1000, Patience: 30 * time.Second, GiveUp: true, Out: log})
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@
 //	torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR]
 //	torture judge DIR
 //	torture mutants [-seed N] [-only NAME,NAME]
+//	torture huge [-rows N] [-bytes N] [-kill]
 //
 // It must be built with the tag failpoints to run. It exits with 1 when
 // there are findings, or a mutant escaped, with 2 when the run itself failed.
@@ -36,7 +37,7 @@ func main() {
 
 func command(args []string) (int, error) {
 	if len(args) == 0 {
-		return 2, errors.New("usage: torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR], torture judge DIR, or torture mutants [-only NAMES]")
+		return 2, errors.New("usage: torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR], torture judge DIR, torture mutants [-only NAMES], or torture huge [-rows N] [-bytes N] [-kill]")
 	}
 	switch args[0] {
 	case "run":
@@ -50,6 +51,8 @@ func command(args []string) (int, error) {
 			return 2, err
 		}
 		return tell(torture.Judge(h)), nil
+	case "huge":
+		return playHuge(args[1:])
 	case "mutants":
 		return playMutants(args[1:])
 	// What a run starts.
@@ -61,7 +64,7 @@ func command(args []string) (int, error) {
 		torture.Burn()
 		return 0, nil
 	}
-	return 2, fmt.Errorf("unknown command %q: run, judge or mutants", args[0])
+	return 2, fmt.Errorf("unknown command %q: run, judge, mutants or huge", args[0])
 }
 
 func run(args []string) (int, error) {
