@@ -45,7 +45,7 @@ var about = map[string]string{
 	"capture.poison":    "What to do with an event that cannot be published: stop halts the pipeline at it.",
 	"capture.in_flight": "How many bytes of events may be on their way to the broker, each event counted with 4 KiB besides " +
 		"its payload. It bounds the daemon's memory: about 100 MiB with the default.",
-	"capture.stall":     "If the broker acknowledges nothing for so long while something is in flight, the run starts over.",
+	"capture.stall": "If the broker acknowledges nothing for so long while something is in flight, the run starts over.",
 	"outbox.retention": "Partitions of the outbox are dropped when they are older, and wholly published. " +
 		"Rows that are still there are what a lost slot is repaired from.",
 	"roles.owner":      "The role that owns the schema runnel. `runnel init` makes it.",
