@@ -151,7 +151,7 @@ func (r *run) stream(ctx context.Context) error {
 		sourceErr = r.source.Run(hard, batches)
 	}()
 	for _, helper := range []func(context.Context) error{
-		r.auditAndSave, func(ctx context.Context) error { return r.watchLimits(ctx, l) }, r.watchLag, r.keepHouse,
+		r.auditAndSave, func(ctx context.Context) error { return r.pollLimits(ctx, l) }, r.pollLag, r.keepHouse,
 	} {
 		helpers.Go(func() error {
 			err := helper(helperCtx)
