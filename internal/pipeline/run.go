@@ -34,6 +34,7 @@ type run struct {
 	routes *router.Routes
 	log    *slog.Logger
 	report *reporter
+	holder string // who streamed from the slot when this run provisioned; "": nobody
 
 	client   *broker.Pulsar
 	registry *schemas.Registry
