@@ -326,8 +326,21 @@ func TestRolePerDuty(t *testing.T) {
 // The daemon's role may not ask for a topic's policies, and still knows the one
 // that would make messages vanish.
 func TestSizeLimitWithoutRightToPolicies(t *testing.T) {
+	t.Run("log of one partition", func(t *testing.T) { testSizeLimit(t, namespace(t)) })
+	// As a cluster makes it whose automatic topics are partitioned.
+	t.Run("partitioned log", func(t *testing.T) {
+		ns := namespace(t)
+		admin(t, http.MethodPut, "/persistent/"+ns+"/__change_events/partitions", 3)
+		testSizeLimit(t, ns)
+		if n, err := dial(t, as(t, provisioner)).Partitions(t.Context(), "persistent://"+ns+"/__change_events"); n != 3 || err != nil {
+			t.Errorf("the log has %d partitions, %v", n, err)
+		}
+	})
+}
+
+func testSizeLimit(t *testing.T, ns string) {
+	t.Helper()
 	ctx := t.Context()
-	ns := namespace(t)
 	name, _ := topic(t, ns, "order", 1)
 	other, _ := topic(t, ns, "invoice", 1)
 	p, boss := dial(t, as(t, daemon)), dial(t, as(t, provisioner))
