@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,50 +10,69 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
-// minVersion is the oldest server_version_num.
-const minVersion = 150000
+// Server is what of the source's server decides whether it can be captured.
+type Server struct {
+	Version    int    // server_version_num
+	VersionIs  string // as people write it
+	WALLevel   string
+	Standby    bool
+	Role       string // ours
+	Replicates bool   // the role may
+	Superuser  bool   // the role is one
 
-// server is what the checks look at.
-type server struct {
-	version    int
-	versionStr string
-	walLevel   string
-	standby    bool
-	role       string
-	replicates bool          // the role may
-	timeout    time.Duration // wal_sender_timeout; 0 is none
+	timeout time.Duration // wal_sender_timeout; 0 is none
 }
 
-func readServer(ctx context.Context, conn *pgx.Conn) (server, error) {
-	var sv server
+// ReadServer looks at the server, with any role.
+func ReadServer(ctx context.Context, conn *pgx.Conn) (Server, error) {
+	var sv Server
 	var milliseconds int64
 	err := conn.QueryRow(ctx, `
 		select current_setting('server_version_num')::int, current_setting('server_version'),
-			current_setting('wal_level'), pg_is_in_recovery(), current_user::text,
-			(select rolreplication or rolsuper from pg_roles where rolname = current_user),
-			(select setting::bigint from pg_settings where name = 'wal_sender_timeout')`).
-		Scan(&sv.version, &sv.versionStr, &sv.walLevel, &sv.standby, &sv.role, &sv.replicates, &milliseconds)
+			current_setting('wal_level'), pg_is_in_recovery(), current_user::text, r.rolreplication or r.rolsuper, r.rolsuper,
+			(select setting::bigint from pg_settings where name = 'wal_sender_timeout')
+		from pg_roles r where r.rolname = current_user`).
+		Scan(&sv.Version, &sv.VersionIs, &sv.WALLevel, &sv.Standby, &sv.Role, &sv.Replicates, &sv.Superuser, &milliseconds)
 	if err != nil {
-		return server{}, queryFault(err, "read the server's settings")
+		return Server{}, queryFault(err, "read the server's settings")
 	}
 	sv.timeout = time.Duration(milliseconds) * time.Millisecond
 	return sv, nil
 }
 
-// check says what keeps this server from being captured, the plainest first.
-func (sv server) check() error {
+// Check says what keeps this server from being captured, the plainest first.
+func (sv Server) Check() error {
+	return cmp.Or(sv.CheckVersion(), sv.CheckWALLevel(), sv.CheckReplication())
+}
+
+// CheckVersion refuses a server that is too old, and a standby.
+func (sv Server) CheckVersion() error {
 	switch {
-	case sv.version < minVersion:
-		return ErrTooOld.New("the server is Postgres %s", sv.versionStr)
-	case sv.standby:
+	case sv.Version < pgfault.MinVersion:
+		return ErrTooOld.New("the server is Postgres %s", sv.VersionIs)
+	case sv.Standby:
 		return ErrStandby.New("the server is in recovery")
-	case sv.walLevel != "logical":
-		return ErrWALLevel.New("wal_level is %s", sv.walLevel)
-	case !sv.replicates:
-		return ErrNoReplication.New("role %s may not replicate", sv.role).
-			Fix("As a superuser:\n  ALTER ROLE %s REPLICATION;", pgx.Identifier{sv.role}.Sanitize())
+	}
+	return nil
+}
+
+// CheckWALLevel refuses a server whose WAL cannot be decoded.
+func (sv Server) CheckWALLevel() error {
+	if sv.WALLevel != "logical" {
+		return ErrWALLevel.New("wal_level is %s", sv.WALLevel)
+	}
+	return nil
+}
+
+// CheckReplication refuses a role that may not replicate.
+func (sv Server) CheckReplication() error {
+	if !sv.Replicates {
+		return ErrNoReplication.New("role %s may not replicate", sv.Role).
+			Fix("As a superuser:\n  ALTER ROLE %s REPLICATION;", pgx.Identifier{sv.Role}.Sanitize())
 	}
 	return nil
 }

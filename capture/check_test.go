@@ -37,24 +37,24 @@ func openFails(t *testing.T, config Config, code *fault.Code, want string) error
 }
 
 func TestRefusesServers(t *testing.T) {
-	good := server{version: 150000, versionStr: "15.0", walLevel: "logical", role: "the daemon", replicates: true}
-	if err := good.check(); err != nil {
+	good := Server{Version: 150000, VersionIs: "15.0", WALLevel: "logical", Role: "the daemon", Replicates: true}
+	if err := good.Check(); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		change func(*server)
+		change func(*Server)
 		code   *fault.Code
 		remedy string
 	}{
-		"old":            {func(s *server) { s.version, s.versionStr = 140011, "14.11" }, ErrTooOld, "Postgres 15"},
-		"standby":        {func(s *server) { s.standby = true }, ErrStandby, "primary"},
-		"wal_level":      {func(s *server) { s.walLevel = "replica" }, ErrWALLevel, "ALTER SYSTEM SET wal_level = 'logical';"},
-		"no replication": {func(s *server) { s.replicates = false }, ErrNoReplication, `ALTER ROLE "the daemon" REPLICATION;`},
+		"old":            {func(s *Server) { s.Version, s.VersionIs = 140011, "14.11" }, ErrTooOld, "Postgres 15"},
+		"standby":        {func(s *Server) { s.Standby = true }, ErrStandby, "primary"},
+		"wal_level":      {func(s *Server) { s.WALLevel = "replica" }, ErrWALLevel, "ALTER SYSTEM SET wal_level = 'logical';"},
+		"no replication": {func(s *Server) { s.Replicates = false }, ErrNoReplication, `ALTER ROLE "the daemon" REPLICATION;`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good
 			c.change(&s)
-			err := s.check()
+			err := s.Check()
 			mustCode(t, err, c.code)
 			if got := fault.Find(err).WhatToDo(); !strings.Contains(got, c.remedy) {
 				t.Fatalf("remedy %q", got)

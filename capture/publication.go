@@ -13,7 +13,9 @@ import (
 // published are the tables that the publication must hold, and no other.
 var published = []string{"runnel.control", "runnel.outbox"}
 
-func checkPublication(ctx context.Context, conn *pgx.Conn, name string) error {
+// CheckPublication refuses a publication that is missing, or that publishes
+// anything else than the inserts of the tables in full.
+func CheckPublication(ctx context.Context, conn *pgx.Conn, name string) error {
 	var all, insert, update, del, truncate, root bool
 	err := conn.QueryRow(ctx, `select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
 		from pg_publication where pubname = $1`, name).Scan(&all, &insert, &update, &del, &truncate, &root)

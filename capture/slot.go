@@ -296,28 +296,16 @@ func readAwaited(ctx context.Context, conn *pgx.Conn, pid uint32) (waits string,
 
 // busy names who holds the slot.
 func (s *Source) busy(ctx context.Context, cause error) error {
-	var pid int32
-	var user, application, address *string
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	err := s.sql.QueryRow(ctx, `select a.pid, a.usename::text, a.application_name, host(a.client_addr)
-		from pg_replication_slots r join pg_stat_activity a on a.pid = r.active_pid where r.slot_name = $1`,
-		s.cfg.Slot).Scan(&pid, &user, &application, &address)
-	if err != nil { // it was given up in between, or nothing may be seen
+	slot, err := ReadSlot(ctx, s.sql, s.cfg.Slot)
+	if err != nil || !slot.Active { // it was given up in between
 		return ErrSlotBusy.Wrap(cause, "slot %s is in use", s.cfg.Slot)
 	}
-	return ErrSlotBusy.New("slot %s is in use by pid %d, application %q, user %s, address %s",
-		s.cfg.Slot, pid, deref(application), deref(user), deref(address)).
-		Fix("If it should not run, stop it, or as a superuser:\n  SELECT pg_terminate_backend(%d);", pid)
-}
-
-func deref(s *string) string {
-	if s == nil || *s == "" {
-		return "unknown"
-	}
-	return *s
+	return ErrSlotBusy.New("slot %s is in use by %s", s.cfg.Slot, slot.Holder(ctx, s.sql)).
+		Fix("If it should not run, stop it, or as a superuser:\n  SELECT pg_terminate_backend(%d);", slot.ActivePID)
 }
 
 // identify reads the server's history, and which database this is.

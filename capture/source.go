@@ -76,23 +76,23 @@ func (s *Source) open(ctx context.Context) (err error) {
 	if s.sql, err = s.cfg.connectSQL(ctx, "capture"); err != nil {
 		return err
 	}
-	sv, err := readServer(ctx, s.sql)
+	sv, err := ReadServer(ctx, s.sql)
 	if err != nil {
 		return err
 	}
-	if err := sv.check(); err != nil {
+	if err := sv.Check(); err != nil {
 		return err
 	}
 	if _, err := s.sql.Exec(ctx, `set statement_timeout = 0; set lock_timeout = 0; set idle_session_timeout = 0`); err != nil {
 		return queryFault(err, "prepare the session")
 	}
-	if err := checkTables(ctx, s.sql, sv.role); err != nil {
+	if err := checkTables(ctx, s.sql, sv.Role); err != nil {
 		return err
 	}
 	if s.publication, err = readPublication(ctx, s.sql, s.cfg.Publication); err != nil {
 		return err
 	}
-	if err := checkPublication(ctx, s.sql, s.cfg.Publication); err != nil {
+	if err := CheckPublication(ctx, s.sql, s.cfg.Publication); err != nil {
 		return err
 	}
 	if s.repl, err = s.cfg.connectReplication(ctx); err != nil {

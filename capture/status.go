@@ -73,6 +73,28 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	return s, nil
 }
 
+// Holder describes the session that streams from the slot, as far as our role may
+// see; "" when none does.
+func (s Slot) Holder(ctx context.Context, conn *pgx.Conn) string {
+	if !s.Active {
+		return ""
+	}
+	var user, application, address *string
+	err := conn.QueryRow(ctx, `select usename::text, application_name, host(client_addr) from pg_stat_activity where pid = $1`, s.ActivePID).
+		Scan(&user, &application, &address)
+	if err != nil { // it has just gone, or may not be seen
+		return fmt.Sprintf("pid %d", s.ActivePID)
+	}
+	return fmt.Sprintf("pid %d, application %q, user %s, address %s", s.ActivePID, deref(application), deref(user), deref(address))
+}
+
+func deref(s *string) string {
+	if s == nil || *s == "" {
+		return "unknown"
+	}
+	return *s
+}
+
 // CheckOwner says what makes an existing slot another's than that of a pipeline
 // in database: ErrSlotForeign, else nil.
 func (s Slot) CheckOwner(database string) error {

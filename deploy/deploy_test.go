@@ -113,6 +113,11 @@ func TestUnit(t *testing.T) {
 			t.Errorf("the unit lacks %s", line)
 		}
 	}
+	for line := range strings.Lines(Unit) { // newer than the systemd of Ubuntu 22.04
+		if !strings.HasPrefix(line, "#") && strings.Contains(line, "%d") {
+			t.Errorf("this needs systemd 250: %s", line)
+		}
+	}
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("no systemd-analyze here")

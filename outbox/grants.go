@@ -1,8 +1,11 @@
 package outbox
 
 import (
+	"context"
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // grant is one right. The list below is all that the roles may do; the script
@@ -108,6 +111,47 @@ type roleGrants struct {
 
 func (r Roles) grants() []roleGrants {
 	return []roleGrants{{r.Writer, writerGrants}, {r.Daemon, daemonGrants}}
+}
+
+// Right is one right on one object of the schema.
+type Right struct {
+	Privilege string // SELECT, USAGE, EXECUTE, ...
+	Kind      string // schema, table, function
+	Object    string // qualified; a function with its argument types
+}
+
+// String says it in words.
+func (r Right) String() string { return r.Privilege + " on " + r.Object }
+
+// MissingForDaemon returns what db's user lacks of what the daemon's role has.
+// The schema must be there in this version (see Migrations).
+func MissingForDaemon(ctx context.Context, db *pgx.Conn) ([]Right, error) {
+	var all []Right
+	var terms []string
+	for _, g := range daemonGrants {
+		for privilege := range strings.SplitSeq(g.privilege, ", ") {
+			all = append(all, Right{privilege, g.kind, g.object})
+			terms = append(terms, fmt.Sprintf("pg_catalog.has_%s_privilege('%s', '%s')", g.kind, g.object, privilege))
+		}
+	}
+	// Without the first, on the schema, the others cannot even be asked for.
+	var missing []Right
+	for _, part := range [][2]int{{0, 1}, {1, len(all)}} {
+		var has []bool
+		query := "select array[" + strings.Join(terms[part[0]:part[1]], ",\n ") + "]"
+		if err := db.QueryRow(ctx, query).Scan(&has); err != nil {
+			return nil, fmt.Errorf("look at grants: %w", err)
+		}
+		for i, ok := range has {
+			if !ok {
+				missing = append(missing, all[part[0]+i])
+			}
+		}
+		if len(missing) > 0 {
+			break
+		}
+	}
+	return missing, nil
 }
 
 // grantsCheck is a SQL expression: all grants are there. It must not be

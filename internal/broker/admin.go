@@ -69,6 +69,12 @@ type Deviation struct {
 	Fix    string // a pulsar-admin command
 }
 
+// missingNamespace is Policy of a deviation that is the lack of all.
+const missingNamespace = "namespace"
+
+// Missing reports whether there is no such namespace.
+func (d Deviation) Missing() bool { return d.Policy == missingNamespace }
+
 // TopicState describes a partitioned topic.
 type TopicState struct {
 	Topic          string

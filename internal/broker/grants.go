@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/apache/pulsar-client-go/pulsar"
+	"golang.org/x/sync/errgroup"
 )
 
 // Duty is what a role is there for.
@@ -31,6 +32,12 @@ type Grant struct {
 	REST  string // the same as a request: method, path below the admin address, body
 }
 
+// GrantOnTopic returns the pulsar-admin command that lets role publish to one
+// topic, which with consume on the namespace is enough for the daemon.
+func GrantOnTopic(topic, role string) string {
+	return fmt.Sprintf("pulsar-admin topics grant-permission %s --role %s --actions produce", topic, role)
+}
+
 // GrantFor returns what lets role do a duty in a namespace (tenant/name).
 func GrantFor(d Duty, namespace, role string) Grant {
 	tenant, _, _ := strings.Cut(namespace, "/")
@@ -50,38 +57,85 @@ func GrantFor(d Duty, namespace, role string) Grant {
 		fmt.Sprintf(`POST /admin/v2/tenants/%s {"adminRoles":[%q],"allowedClusters":["CLUSTER"]}`, tenant, role)}
 }
 
-// May reports whether the token's role may do a duty in a namespace. It changes
-// nothing. Consume and Publish are tried on the first of topics (none: of the
-// namespace's) that exists; without one the answer is ErrTopicMissing.
-func (p *Pulsar) May(ctx context.Context, d Duty, namespace string, topics []string) (bool, error) {
+// tryAtOnce bounds the topics that May tries at a time.
+const tryAtOnce = 8
+
+// Answer tells where a duty may be done, and where not: topics, or the namespace.
+type Answer struct{ May, MayNot []string }
+
+// May asks whether the token's role may do a duty in a namespace. It changes
+// nothing. Consume and Publish are tried on each of topics (none: of the
+// namespace's) that exists, for a grant may be on single topics; when none does
+// the error is ErrTopicMissing.
+func (p *Pulsar) May(ctx context.Context, d Duty, namespace string, topics []string) (Answer, error) {
 	if d == Provision {
 		_, _, err := p.namespace(ctx, namespace)
-		return allowed(err)
+		may, err := allowed(err)
+		var a Answer
+		a.add(namespace, may)
+		return a, err
 	}
 	if len(topics) == 0 {
 		_, err := p.rest.call(ctx, http.MethodGet, "/persistent/"+namespace+"/partitioned", nil, &topics)
+		if errors.Is(err, ErrForbidden) {
+			return Answer{MayNot: []string{namespace}}, nil
+		}
 		if err != nil && status(err) != http.StatusNotFound {
-			return allowed(err)
+			return Answer{}, err
 		}
 		topics = slices.DeleteFunc(topics, func(name string) bool { // the broker's own
 			_, local := splitTopic(name)
 			return strings.HasPrefix(local, "__")
 		})
 	}
-	for _, topic := range topics {
-		n, err := p.Partitions(ctx, topic)
-		if errors.Is(err, ErrTopicMissing) || (err == nil && n == 0) {
-			continue
-		}
-		if err != nil {
-			return allowed(err) // who may neither produce nor consume may not even ask
-		}
-		if d == Publish {
-			return p.mayProduce(ctx, Partition{Topic: topic})
-		}
-		return p.mayConsume(ctx, Partition{Topic: topic})
+	may, there := make([]bool, len(topics)), make([]bool, len(topics))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(tryAtOnce)
+	for i, topic := range topics {
+		g.Go(func() (err error) {
+			may[i], err = p.may(ctx, d, topic)
+			if errors.Is(err, ErrTopicMissing) {
+				return nil
+			}
+			there[i] = true
+			return err
+		})
 	}
-	return false, ErrTopicMissing.New("%s has no topic yet to try it on", namespace)
+	if err := g.Wait(); err != nil {
+		return Answer{}, err
+	}
+	var all Answer
+	for i, topic := range topics {
+		if there[i] {
+			all.add(topic, may[i])
+		}
+	}
+	if len(all.May)+len(all.MayNot) == 0 {
+		return Answer{}, ErrTopicMissing.New("%s has no topic yet to try it on", namespace)
+	}
+	return all, nil
+}
+
+func (a *Answer) add(place string, may bool) {
+	if may {
+		a.May = append(a.May, place)
+	} else {
+		a.MayNot = append(a.MayNot, place)
+	}
+}
+
+// may tries a duty on a topic.
+func (p *Pulsar) may(ctx context.Context, d Duty, topic string) (bool, error) {
+	n, err := p.Partitions(ctx, topic)
+	switch {
+	case err != nil:
+		return allowed(err) // who may neither produce nor consume may not even ask
+	case n == 0:
+		return false, ErrTopicMissing.New("%s is not partitioned", topic)
+	case d == Publish:
+		return p.mayProduce(ctx, Partition{Topic: topic})
+	}
+	return p.mayConsume(ctx, Partition{Topic: topic})
 }
 
 func (p *Pulsar) mayConsume(ctx context.Context, q Partition) (bool, error) {

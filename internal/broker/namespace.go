@@ -85,7 +85,7 @@ func (p *Pulsar) CheckNamespace(ctx context.Context, namespace string, want Name
 		return nil, err
 	}
 	if !found {
-		return []Deviation{{Policy: "namespace", Have: "missing", Want: "present", Fatal: true,
+		return []Deviation{{Policy: missingNamespace, Have: "missing", Want: "present", Fatal: true,
 			Fix: "pulsar-admin namespaces create " + namespace}}, nil
 	}
 	var all []Deviation

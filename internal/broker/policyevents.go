@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,9 +40,9 @@ func (e *policyEvents) instead(namespace string) bool {
 
 func (e *policyEvents) useInstead(namespace string) { e.forbidden.Store(namespace, true) }
 
-// policyState is one namespace's log, read up to an entry.
+// policyState is one namespace's log, read to its end.
 type policyState struct {
-	last   string // its last entry, as internalStats names it
+	ends   []string // the last entry of each partition, as internalStats names it
 	limits sizeLimits
 }
 
@@ -134,28 +135,34 @@ func (p *Pulsar) loggedLimit(ctx context.Context, topic string) (int, error) {
 		return 0, nil // no topic ever had a policy of its own
 	case err != nil:
 		return 0, err
-	case n != 0:
-		return 0, errors.New(log + " is partitioned")
 	}
-	path, err := topicPath(log)
+	// Partitioned where a cluster makes its automatic topics so. All events of a
+	// topic lie in one partition then, by their key.
+	parts := []string{log}
+	if n > 0 {
+		parts = parts[:0]
+	}
+	for i := range n {
+		parts = append(parts, Partition{log, i}.String())
+	}
+	ends, err := p.logEnds(ctx, parts, n > 0)
 	if err != nil {
-		return 0, err
-	}
-	var stats struct {
-		Last string `json:"lastConfirmedEntry"`
-	}
-	if _, err := p.rest.call(ctx, http.MethodGet, path+"/internalStats", nil, &stats); err != nil {
 		return 0, err
 	}
 	p.events.mu.Lock()
 	defer p.events.mu.Unlock()
 	state := p.events.namespaces[namespace]
-	if state == nil || state.last != stats.Last {
-		limits, err := p.readPolicyLog(ctx, namespace, log)
-		if err != nil {
-			return 0, err
+	if state == nil || !slices.Equal(state.ends, ends) {
+		limits := make(sizeLimits)
+		for i, part := range parts {
+			if ends[i] == "" {
+				continue
+			}
+			if err := p.readPolicyLog(ctx, namespace, part, limits); err != nil {
+				return 0, err
+			}
 		}
-		state = &policyState{stats.Last, limits}
+		state = &policyState{ends, limits}
 		if p.events.namespaces == nil {
 			p.events.namespaces = make(map[string]*policyState)
 		}
@@ -164,8 +171,29 @@ func (p *Pulsar) loggedLimit(ctx context.Context, topic string) (int, error) {
 	return state.limits.of(topic), nil
 }
 
-// readPolicyLog reads a log to its end.
-func (p *Pulsar) readPolicyLog(ctx context.Context, namespace, log string) (sizeLimits, error) {
+// logEnds returns the last entry of each part, "" of one that is not there:
+// partitions may be made when they are first written to.
+func (p *Pulsar) logEnds(ctx context.Context, parts []string, partitioned bool) ([]string, error) {
+	ends := make([]string, len(parts))
+	for i, part := range parts {
+		path, err := topicPath(part)
+		if err != nil {
+			return nil, err
+		}
+		var stats struct {
+			Last string `json:"lastConfirmedEntry"`
+		}
+		_, err = p.rest.call(ctx, http.MethodGet, path+"/internalStats", nil, &stats)
+		if err != nil && !(partitioned && status(err) == http.StatusNotFound) {
+			return nil, err
+		}
+		ends[i] = stats.Last
+	}
+	return ends, nil
+}
+
+// readPolicyLog reads a log, or a partition of one, to its end.
+func (p *Pulsar) readPolicyLog(ctx context.Context, namespace, log string, limits sizeLimits) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.OperationTimeout)
 	defer cancel()
 	r := &reader{owner: p, partition: Partition{Topic: log}, after: none(), end: none()}
@@ -179,21 +207,20 @@ func (p *Pulsar) readPolicyLog(ctx context.Context, namespace, log string) (size
 		return r, p.track(r)
 	}, (*reader).Close)
 	if err != nil {
-		return nil, clientFault(err, "opening %s", log)
+		return clientFault(err, "opening %s", log)
 	}
 	defer r.Close()
-	limits := make(sizeLimits)
 	for {
 		more, err := r.HasNext(ctx)
 		if err != nil || !more {
-			return limits, err
+			return err
 		}
 		m, err := r.Next(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := p.applyPolicy(ctx, namespace, limits, m); err != nil {
-			return nil, fmt.Errorf("%s: message %s: %w", log, m.ID, err)
+			return fmt.Errorf("%s: message %s: %w", log, m.ID, err)
 		}
 	}
 }

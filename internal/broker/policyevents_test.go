@@ -61,7 +61,7 @@ func TestUnknownLimit(t *testing.T) {
 		largest int
 	}{
 		"no topic has policies": {http.StatusNotFound, `{"reason":"not found"}`, nil, 1000},
-		"a log of another form": {http.StatusOK, `{"partitions":3}`, ErrForbidden, 0},
+		"a log of another form": {http.StatusOK, `{"partitions":3,"lastConfirmedEntry":7}`, ErrWrongServer, 0},
 		"nothing may be read":   {http.StatusForbidden, ``, ErrForbidden, 0},
 		"the broker is ill":     {http.StatusInternalServerError, ``, ErrAdmin, 0},
 	} {

@@ -22,10 +22,6 @@ func TestJudgements(t *testing.T) {
 		code *fault.Code
 		warn bool
 	}{
-		"version 14":          {judge(judgeVersion(140012, "14.12", false)), capture.ErrTooOld, false},
-		"standby":             {judge(judgeVersion(160001, "16.1", true)), capture.ErrStandby, false},
-		"version 15":          {judge(judgeVersion(150000, "15.0", false)), nil, false},
-		"replica":             {judge(judgeWALLevel("replica")), capture.ErrWALLevel, false},
 		"no slot free":        {judge(judgeSenders(1, 10, 10, 10, false)), capture.ErrNoSlot, false},
 		"no walsender free":   {judge(judgeSenders(10, 10, 1, 10, false)), capture.ErrNoWALSender, false},
 		"one walsender free":  {judge(judgeSenders(9, 10, 1, 10, false)), ErrSendersShort, true},

@@ -2,15 +2,12 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/capture"
-	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
@@ -37,58 +34,44 @@ func checkPostgres(ctx context.Context, s *Session) (string, error) {
 	return fmt.Sprintf("%s at %s:%d, database %s", c.User, c.Host, c.Port, c.Database), nil
 }
 
-func checkVersion(ctx context.Context, s *Session) (string, error) {
-	var number int
-	var text string
-	var standby bool
-	err := s.pg.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery()`).
-		Scan(&number, &text, &standby)
-	if err != nil {
-		return "", queryFault(err, "read the server's version")
+// server asks about the server once, as capture does.
+func (s *Session) server(ctx context.Context) (capture.Server, error) {
+	if s.seen == nil {
+		sv, err := capture.ReadServer(ctx, s.pg)
+		if err != nil {
+			return sv, queryFault(err, "read the server's settings")
+		}
+		s.seen = &sv
 	}
-	return judgeVersion(number, text, standby)
+	return *s.seen, nil
 }
 
-func judgeVersion(number int, text string, standby bool) (string, error) {
-	switch {
-	case number < pgfault.MinVersion:
-		return "", capture.ErrTooOld.New("the server is Postgres %s", text)
-	case standby:
-		return "", capture.ErrStandby.New("the server is in recovery")
+func checkVersion(ctx context.Context, s *Session) (string, error) {
+	sv, err := s.server(ctx)
+	if err != nil {
+		return "", err
 	}
-	return "Postgres " + text + ", primary", nil
+	return "Postgres " + sv.VersionIs + ", primary", sv.CheckVersion()
 }
 
 func checkWALLevel(ctx context.Context, s *Session) (string, error) {
-	var level string
-	if err := s.pg.QueryRow(ctx, `select current_setting('wal_level')`).Scan(&level); err != nil {
-		return "", queryFault(err, "read wal_level")
+	sv, err := s.server(ctx)
+	if err != nil {
+		return "", err
 	}
-	return judgeWALLevel(level)
-}
-
-func judgeWALLevel(level string) (string, error) {
-	if level != "logical" {
-		return "", capture.ErrWALLevel.New("wal_level is %s", level)
-	}
-	return "wal_level is logical", nil
+	return "wal_level is " + sv.WALLevel, sv.CheckWALLevel()
 }
 
 func checkReplication(ctx context.Context, s *Session) (string, error) {
-	var role string
-	var may, super bool
-	err := s.pg.QueryRow(ctx, `select rolname::text, rolreplication or rolsuper, rolsuper from pg_roles where rolname = current_user`).
-		Scan(&role, &may, &super)
-	switch {
-	case err != nil:
-		return "", queryFault(err, "read the role")
-	case !may:
-		return "", capture.ErrNoReplication.New("role %s may not replicate", role).
-			Fix("As a superuser:\n  ALTER ROLE %s REPLICATION;", pgx.Identifier{role}.Sanitize())
-	case super:
-		return "role " + role + " may replicate (as a superuser; runnel_daemon needs no such right)", nil
+	sv, err := s.server(ctx)
+	if err != nil {
+		return "", err
 	}
-	return "role " + role + " may replicate", nil
+	saw := "role " + sv.Role + " may replicate"
+	if sv.Superuser {
+		saw += " (as a superuser; runnel_daemon needs no such right)"
+	}
+	return saw, sv.CheckReplication()
 }
 
 func checkSenders(ctx context.Context, s *Session) (string, error) {
@@ -153,63 +136,29 @@ func outboxVersion(ctx context.Context, pg *pgx.Conn) (int, error) {
 	return version, queryFault(err, "read the outbox's version")
 }
 
-// daemonTables are the tables that the daemon uses, and how.
-var daemonTables = []struct{ table, rights string }{
-	{"outbox", "SELECT"}, {"event_type", "SELECT"}, {"pipeline", "SELECT,INSERT,UPDATE"}, {"epoch", "SELECT,INSERT"},
-	{"progress", "SELECT,INSERT,UPDATE"}, {"progress_partition", "SELECT,INSERT,UPDATE"},
-}
-
 func checkGrants(ctx context.Context, s *Session) (string, error) {
 	role := s.pg.Config().User
-	quoted := pgx.Identifier{role}.Sanitize()
-	var missing, fix []string
-	for _, t := range daemonTables {
-		for right := range strings.SplitSeq(t.rights, ",") {
-			var ok bool
-			if err := s.pg.QueryRow(ctx, `select has_table_privilege('runnel.' || $1, $2)`, t.table, right).Scan(&ok); err != nil {
-				return "", queryFault(err, "look at grants")
-			}
-			if !ok {
-				missing = append(missing, right+" on runnel."+t.table)
-				fix = append(fix, fmt.Sprintf("  GRANT %s ON runnel.%s TO %s;", right, t.table, quoted))
-			}
-		}
+	missing, err := outbox.MissingForDaemon(ctx, s.pg)
+	if err != nil {
+		return "", queryFault(err, "look at grants")
 	}
-	if len(missing) > 0 {
-		return "", capture.ErrGrant.New("role %s lacks %s", role, strings.Join(missing, ", ")).
-			Fix("As the owner:\n%s", strings.Join(fix, "\n"))
+	if len(missing) == 0 {
+		return "role " + role + " has the daemon's rights", nil
 	}
-	return "role " + role + " has the daemon's rights", nil
+	var lacks, fix []string
+	for _, r := range missing {
+		lacks = append(lacks, r.String())
+		fix = append(fix, fmt.Sprintf("  GRANT %s ON %s %s TO %s;", r.Privilege, strings.ToUpper(r.Kind), r.Object, pgx.Identifier{role}.Sanitize()))
+	}
+	return "", capture.ErrGrant.New("role %s lacks %s", role, strings.Join(lacks, ", ")).
+		Fix("Run `runnel init` again, or as the owner:\n%s", strings.Join(fix, "\n"))
 }
 
 func checkPublication(ctx context.Context, s *Session) (string, error) {
-	var all, insert, update, del, truncate, root bool
-	err := s.pg.QueryRow(ctx, `select puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
-		from pg_publication where pubname = $1`, outbox.Publication).Scan(&all, &insert, &update, &del, &truncate, &root)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", capture.ErrPublication.New("publication %s does not exist", outbox.Publication)
+	if err := capture.CheckPublication(ctx, s.pg, outbox.Publication); err != nil {
+		return "", queryFault(err, "look at the publication")
 	}
-	if err != nil {
-		return "", queryFault(err, "look for the publication")
-	}
-	rows, err := s.pg.Query(ctx, `select schemaname || '.' || tablename from pg_publication_tables where pubname = $1 order by 1`, outbox.Publication)
-	if err != nil {
-		return "", queryFault(err, "read the publication")
-	}
-	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return "", queryFault(err, "read the publication")
-	}
-	const name = outbox.Publication
-	switch want := []string{"runnel.control", "runnel.outbox"}; {
-	case !insert || update || del || truncate || !root:
-		return "", capture.ErrPublication.New("publication %s must publish inserts only, through the partition root", name).
-			Fix("As its owner:\n  ALTER PUBLICATION %s SET (publish = 'insert', publish_via_partition_root = true);", name)
-	case all || !slices.Equal(tables, want):
-		return "", capture.ErrPublication.New("publication %s holds %s", name, strings.Join(tables, ", ")).
-			Fix("As its owner:\n  ALTER PUBLICATION %s SET TABLE runnel.outbox, runnel.control;", name)
-	}
-	return "publication " + name + " holds " + strings.Join(tables, ", "), nil
+	return "publication " + outbox.Publication + " holds the inserts of the outbox, in full", nil
 }
 
 // checkDefaultPartition looks at the file's size: rows there are never deleted,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 var securityChecks = []Check{
@@ -60,56 +61,71 @@ func clientKey(address string) string {
 	return os.Getenv("PGSSLKEY")
 }
 
+// unprotected is one finding of the check encryption.
+type unprotected struct{ what, fix string }
+
 func checkEncryption(_ context.Context, s *Session) (string, error) {
 	c := s.pg.Config()
-	saw, err := judgeEncryption(c.Host, c.TLSConfig)
-	if err != nil {
-		return "", err
+	return judgeConnections(c.Host, c.TLSConfig, s.cfg.Pulsar)
+}
+
+// judgeConnections looks at all three, for one finding must not hide another.
+func judgeConnections(host string, c *tls.Config, p config.Pulsar) (string, error) {
+	saw, all := judgeEncryption(host, c)
+	all = slices.Concat(all, judgeAddress("pulsar.url", p.URL, p.TokenFile != ""), judgeAddress("pulsar.admin_url", p.AdminURL, p.TokenFile != ""))
+	if len(all) == 0 {
+		return saw, nil
 	}
-	for key, address := range map[string]string{"pulsar.url": s.cfg.Pulsar.URL, "pulsar.admin_url": s.cfg.Pulsar.AdminURL} {
-		if err := judgeAddress(key, address, s.cfg.Pulsar.TokenFile != ""); err != nil {
-			return "", err
+	var what, fix []string
+	for _, u := range all {
+		what = append(what, u.what)
+		if !slices.Contains(fix, u.fix) {
+			fix = append(fix, u.fix)
 		}
 	}
-	return saw, nil
+	return "", warning{ErrUnprotected.New("%s", strings.Join(what, "; ")).Fix("%s", strings.Join(fix, "\n"))}
 }
 
 // judgeEncryption looks at the connection to Postgres: the events' content and
 // the proof of the password pass over it.
-func judgeEncryption(host string, c *tls.Config) (string, error) {
-	fix := "Write ?sslmode=verify-full&sslrootcert=FILE into postgres.url, with the server's authority in FILE."
+func judgeEncryption(host string, c *tls.Config) (saw string, found []unprotected) {
+	var what string
 	switch {
 	case isLocal(host):
 		return "the database is on this machine", nil
 	case c == nil:
-		return "", warning{ErrUnprotected.New("the connection to the database at %s is not encrypted", host).Fix("%s", fix)}
+		what = fmt.Sprintf("the connection to the database at %s is not encrypted", host)
 	case c.InsecureSkipVerify && c.VerifyPeerCertificate == nil:
-		return "", warning{ErrUnprotected.New("whether the database at %s is the right one is not verified", host).Fix("%s", fix)}
+		what = fmt.Sprintf("whether the database at %s is the right one is not verified", host)
 	case c.InsecureSkipVerify: // verify-ca
-		return "", warning{ErrUnprotected.New("the database's certificate is verified, but not that it is that of %s", host).Fix("%s", fix)}
+		what = fmt.Sprintf("the database's certificate is verified, but not that it is that of %s", host)
+	default:
+		return "the database at " + host + " is verified", nil
 	}
-	return "the database at " + host + " is verified", nil
+	return "", []unprotected{{what, "Write ?sslmode=verify-full&sslrootcert=FILE into postgres.url, with the server's authority in FILE."}}
 }
 
-// judgeAddress looks at one of the broker's.
-func judgeAddress(key, address string, token bool) error {
+// judgeAddress looks at one of the broker's, which may name several hosts.
+func judgeAddress(key, address string, token bool) (found []unprotected) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	if strings.HasSuffix(scheme, "s") || strings.HasSuffix(scheme, "+ssl") {
 		return nil
+	}
+	what := "events pass"
+	if token {
+		what = "the token and events pass"
 	}
 	for host := range strings.SplitSeq(rest, ",") {
 		u, err := url.Parse("x://" + host)
 		if err != nil || isLocal(u.Hostname()) {
 			continue
 		}
-		what := "events"
-		if token {
-			what = "the token and events"
-		}
-		return warning{ErrUnprotected.New("%s: %s pass to %s unencrypted", key, what, u.Host).
-			Fix("Use the broker's ports with TLS: pulsar+ssl:// (6651) and https:// (8443), with pulsar.ca_file.")}
+		found = append(found, unprotected{
+			fmt.Sprintf("%s: %s to %s unencrypted", key, what, u.Host),
+			"Use the broker's ports with TLS: pulsar+ssl:// (6651) and https:// (8443), with pulsar.ca_file.",
+		})
 	}
-	return nil
+	return found
 }
 
 // isLocal reports whether a host is this machine; "" and paths are sockets.
@@ -126,56 +142,84 @@ func isLocal(host string) bool {
 func checkBrokerGrants(ctx context.Context, s *Session) (string, error) {
 	namespace := s.cfg.Topics.Namespace
 	var topics []string
+	if s.catalog == nil && s.cfg.Schemas != "" { // when only this check was asked for
+		s.catalog, _ = wire.Catalog(s.cfg.Schemas) // without one: the topics that are there
+	}
+	var err error
 	if s.catalog != nil {
-		var err error
 		if topics, _, err = topicsOf(s); err != nil {
 			return "", err
 		}
 	}
-	id, known := s.pulsar.Identity()
-	provision, err := s.pulsar.May(ctx, broker.Provision, namespace, nil)
-	if err != nil {
+	g := grants{namespace: namespace, may: map[broker.Duty]broker.Answer{}}
+	g.id, g.known = s.pulsar.Identity()
+	if g.may[broker.Provision], err = s.pulsar.May(ctx, broker.Provision, namespace, nil); err != nil {
 		return "", err
 	}
-	if provision { // may do everything in its tenant
-		return judgeGrants(namespace, id, known, broker.Duties)
+	if g.lacks(broker.Provision) == nil { // may do everything in its tenant
+		return g.judge()
 	}
-	var may []broker.Duty
 	for _, d := range []broker.Duty{broker.Consume, broker.Publish} {
-		ok, err := s.pulsar.May(ctx, d, namespace, topics)
+		g.may[d], err = s.pulsar.May(ctx, d, namespace, topics)
 		switch {
 		case errors.Is(err, broker.ErrTopicMissing):
 			return "", warning{broker.ErrTopicMissing.New("what the token's role may do shows once a topic is there").At("%s", namespace).
-				Fix("%s", grantText(namespace, id.Subject))}
+				Fix("%s", grantText(namespace, g.id.Subject))}
 		case err != nil:
 			return "", err
-		case ok:
-			may = append(may, d)
 		}
 	}
-	return judgeGrants(namespace, id, known, may)
+	return g.judge()
 }
 
-func judgeGrants(namespace string, id broker.Identity, known bool, may []broker.Duty) (string, error) {
+// grants is what the token's role may, as far as it was asked.
+type grants struct {
+	namespace string
+	id        broker.Identity
+	known     bool // there is a token
+	may       map[broker.Duty]broker.Answer
+}
+
+// lacks returns where the role may not do a duty.
+func (g grants) lacks(d broker.Duty) []string { return g.may[d].MayNot }
+
+func (g grants) judge() (string, error) {
 	who := "who shows no token"
-	if known {
-		who = fmt.Sprintf("role %q", id.Subject)
+	if g.known {
+		who = fmt.Sprintf("role %q", g.id.Subject)
 	}
-	if !id.Expires.IsZero() {
-		who += " (until " + id.Expires.UTC().Format(time.RFC3339) + ")"
+	if !g.id.Expires.IsZero() {
+		who += " (until " + g.id.Expires.UTC().Format(time.RFC3339) + ")"
 	}
-	missing := slices.DeleteFunc(slices.Clone(broker.Duties), func(d broker.Duty) bool { return slices.Contains(may, d) })
+	var may, not []string
+	for _, d := range broker.Duties {
+		switch a := g.may[d]; {
+		case len(a.MayNot) == 0:
+			may = append(may, string(d))
+		case len(a.May) > 0: // not everywhere
+			not = append(not, string(d)+" ("+strings.Join(a.MayNot, ", ")+")")
+		default:
+			not = append(not, string(d))
+		}
+	}
 	said := who + " may"
 	if len(may) > 0 {
-		said += " " + list(may)
+		said += " " + strings.Join(may, ", ")
 	}
-	if len(missing) > 0 {
-		said += " not " + list(missing)
+	if len(not) > 0 {
+		said += " not " + strings.Join(not, ", ")
 	}
-	if !slices.Contains(missing, broker.Consume) && !slices.Contains(missing, broker.Publish) {
+	if g.lacks(broker.Consume) == nil && g.lacks(broker.Publish) == nil {
 		return said, nil
 	}
-	return "", broker.ErrForbidden.New("%s", said).At("%s", namespace).Fix("%s", grantText(namespace, id.Subject))
+	fix := grantText(g.namespace, g.id.Subject)
+	if some := g.may[broker.Publish]; len(some.May) > 0 && len(some.MayNot) > 0 {
+		fix += "\n  # or, where publish is granted on topics, on those that lack it:"
+		for _, topic := range some.MayNot {
+			fix += "\n  " + broker.GrantOnTopic(topic, cmp.Or(g.id.Subject, "ROLE"))
+		}
+	}
+	return "", broker.ErrForbidden.New("%s", said).At("%s", g.namespace).Fix("%s", fix)
 }
 
 // grantText is what each duty takes, as commands to copy. The role is the
@@ -195,12 +239,4 @@ func grantText(namespace, role string) string {
 		fmt.Fprintf(&b, "\n  # %s: %s\n  %s\n  # or %s", duty.of, g.Needs, g.Admin, g.REST)
 	}
 	return b.String()
-}
-
-func list(duties []broker.Duty) string {
-	words := make([]string, len(duties))
-	for i, d := range duties {
-		words[i] = string(d)
-	}
-	return strings.Join(words, ", ")
 }

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
 func TestSecretFiles(t *testing.T) {
@@ -65,18 +67,33 @@ func TestEncryption(t *testing.T) {
 		"disable, a socket":    {"/run/postgresql", nil, true},
 		"disable, localhost":   {"localhost", nil, true},
 	} {
-		_, err := judgeEncryption(tc.host, tc.tls)
-		if (err == nil) != tc.ok || (err != nil && !errors.Is(err, ErrUnprotected)) {
-			t.Errorf("%s: %v", name, err)
+		if saw, found := judgeEncryption(tc.host, tc.tls); (found == nil) != tc.ok || (saw != "") != tc.ok {
+			t.Errorf("%s: %q %v", name, saw, found)
 		}
 	}
 	for address, ok := range map[string]bool{
 		"pulsar+ssl://pulsar:6651": true, "https://pulsar:8443": true, "pulsar://127.0.0.1:6650": true, "http://[::1]:8080": true,
 		"pulsar://pulsar:6650": false, "http://10.0.0.1:8080": false, "pulsar://localhost:6650,pulsar:6650": false,
 	} {
-		err := judgeAddress("pulsar.url", address, true)
-		if (err == nil) != ok || (err != nil && (!errors.Is(err, ErrUnprotected) || !strings.Contains(err.Error(), "the token"))) {
-			t.Errorf("%s: %v", address, err)
+		found := judgeAddress("pulsar.url", address, true)
+		if (found == nil) != ok || (found != nil && !strings.Contains(found[0].what, "the token")) {
+			t.Errorf("%s: %v", address, found)
+		}
+	}
+}
+
+// One finding does not hide another, and they always come in the same order.
+func TestEncryptionFindsAll(t *testing.T) {
+	pulsar := config.Pulsar{URL: "pulsar://a:6650,b:6650", AdminURL: "http://c:8080", TokenFile: "token"}
+	for range 20 {
+		_, err := judgeConnections("db.example", nil, pulsar)
+		if !errors.Is(err, ErrUnprotected) || !errors.As(err, new(warning)) {
+			t.Fatal(err)
+		}
+		const want = "the connection to the database at db.example is not encrypted; pulsar.url: the token and events pass to a:6650 unencrypted; " +
+			"pulsar.url: the token and events pass to b:6650 unencrypted; pulsar.admin_url: the token and events pass to c:8080 unencrypted"
+		if f := fault.Find(err); f.Message != want || strings.Count(f.Remedy, "\n") != 1 {
+			t.Fatalf("%s\n%s", f.Message, f.Remedy)
 		}
 	}
 }
@@ -94,7 +111,13 @@ func TestGrants(t *testing.T) {
 		{[]broker.Duty{broker.Publish}, false, "may publish not consume, provision"},
 		{nil, false, "may not consume, publish, provision"},
 	} {
-		said, err := judgeGrants("public/runnel", id, true, tc.may)
+		g := grants{namespace: "public/runnel", id: id, known: true, may: map[broker.Duty]broker.Answer{}}
+		for _, d := range broker.Duties {
+			if !slices.Contains(tc.may, d) {
+				g.may[d] = broker.Answer{MayNot: []string{"somewhere"}}
+			}
+		}
+		said, err := g.judge()
 		if err != nil {
 			said = err.Error()
 		}

@@ -94,10 +94,18 @@ func TestPostgresChecks(t *testing.T) {
 	plain := configure(t, db.CreateRole(t, "plain"), "", dir)
 	db.Exec(t, "grant usage on schema runnel to "+db.Role("plain")+"; grant select on runnel.schema_version to "+db.Role("plain"))
 	expect(plain, "replication-right", Fail, "PG_NO_REPLICATION", `ALTER ROLE "`+db.Role("plain")+`" REPLICATION;`)
-	expect(plain, "grants", Fail, "PG_GRANT", `GRANT SELECT ON runnel.outbox TO "`+db.Role("plain")+`";`)
+	expect(plain, "grants", Fail, "PG_GRANT", `GRANT SELECT ON TABLE runnel.outbox TO "`+db.Role("plain")+`";`)
 	db.Exec(t, `alter role "`+db.Role("daemon")+`" password 'of-a-test'`)
 	daemon := configure(t, db.URLAs(db.Role("daemon"), "of-a-test"), "", dir)
 	expect(daemon, "grants", Pass, "", "daemon's rights")
+	for _, right := range []string{ // of what runs only now and then, too
+		"select on table runnel.control", "select on table runnel.watched", "execute on function runnel.adopt_default()",
+		"execute on function runnel.register_event_types(text[], text[], bytea[])",
+	} {
+		db.Exec(t, "revoke "+right+" from "+db.Role("daemon"))
+		expect(daemon, "grants", Fail, "PG_GRANT", right[strings.Index(right, "runnel."):]+` TO "`+db.Role("daemon")+`";`)
+		db.Exec(t, "grant "+right+" to "+db.Role("daemon"))
+	}
 	wrong := configure(t, strings.Replace(db.URL(), db.Name(), "no_such_database", 1), "", dir)
 	expect(wrong, "postgres", Fail, "PG_NO_DATABASE", "does not exist")
 
@@ -113,8 +121,14 @@ func TestPostgresChecks(t *testing.T) {
 
 	// The publication.
 	db.Exec(t, "alter publication runnel set (publish = 'insert, update')")
-	expect(cfg, "publication", Fail, "PG_PUBLICATION", "ALTER PUBLICATION runnel SET (publish = 'insert'")
-	db.Exec(t, "alter publication runnel set (publish = 'insert'); alter publication runnel drop table runnel.outbox")
+	expect(cfg, "publication", Fail, "PG_PUBLICATION", `ALTER PUBLICATION "runnel" SET (publish = 'insert'`)
+	for table, text := range map[string]string{
+		"runnel.outbox where (seq > 5), runnel.control": "row filter", "runnel.outbox (seq), runnel.control": "column list",
+	} {
+		db.Exec(t, "alter publication runnel set (publish = 'insert'); alter publication runnel set table "+table)
+		expect(cfg, "publication", Fail, "PG_PUBLICATION", text)
+	}
+	db.Exec(t, "alter publication runnel set table runnel.outbox, runnel.control; alter publication runnel drop table runnel.outbox")
 	expect(cfg, "publication", Fail, "PG_PUBLICATION", "SET TABLE runnel.outbox, runnel.control")
 	db.Exec(t, "drop publication runnel")
 	expect(cfg, "publication", Fail, "PG_PUBLICATION", "does not exist")

@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -17,6 +18,7 @@ import (
 type Session struct {
 	cfg     *config.Config
 	pg      *pgx.Conn        // after the check postgres
+	seen    *capture.Server  // after server
 	catalog *schemas.Catalog // after the check catalog
 	pulsar  *broker.Pulsar   // after the check pulsar
 	daemon  *Daemon          // after askDaemon

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,7 +33,7 @@ func checkSlot(ctx context.Context, s *Session) (string, error) {
 	}
 	saw, err := judgeSlot(slot, recorded, s.cfg.Name, s.pg.Config().Database, daemon)
 	if err == nil && slot.Active {
-		saw += ", streamed by " + describeHolder(ctx, s.pg, slot.ActivePID)
+		saw += ", streamed by " + slot.Holder(ctx, s.pg)
 	}
 	return saw, err
 }
@@ -68,17 +67,6 @@ func judgeSlot(slot capture.Slot, recorded, name, database string, daemon *pipel
 		return "", warning{e}
 	}
 	return fmt.Sprintf("slot %s is %s behind", slot.Name, FormatBytes(int64(slot.LagBytes()))), nil
-}
-
-// describeHolder names the session that streams, as far as our role may see.
-func describeHolder(ctx context.Context, pg *pgx.Conn, pid int32) string {
-	var application, address string
-	err := pg.QueryRow(ctx, `select coalesce(application_name, ''), coalesce(client_addr::text, 'a local socket')
-		from pg_stat_activity where pid = $1`, pid).Scan(&application, &address)
-	if err != nil || application == "" {
-		return fmt.Sprintf("process %d", pid)
-	}
-	return fmt.Sprintf("%s (process %d, from %s)", application, pid, strings.TrimSuffix(address, "/32"))
 }
 
 // manyBytes is what an unlimited slot may keep before the doctor warns.

@@ -12,7 +12,7 @@ var (
 		"The run starts over by itself, and waits while another daemon publishes.")
 	ErrNotApplied = fault.Define("SCHEMAS_NOT_APPLIED", fault.Environment,
 		"A topic, or the registered schema of an event of the catalog, is missing.",
-		"Run `runnel run --auto-apply` once, which creates what is missing.")
+		"Run `runnel run --auto-apply` once, which creates what is missing, also beside a daemon that streams.")
 	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
 		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
 		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")

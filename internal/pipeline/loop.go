@@ -82,14 +82,14 @@ type loop struct {
 // is in flight: what is published must be confirmed if it can be.
 func (l *loop) run(ctx context.Context) error {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	watched := make(chan struct{})
+	cutting := make(chan struct{})
 	go func() {
-		defer close(watched)
+		defer close(cutting)
 		l.unblock(ctx, hard, cancel)
 	}()
 	defer func() {
 		cancel()
-		<-watched
+		<-cutting
 	}()
 	defer l.close()
 	err := l.feed(ctx, hard)
@@ -138,7 +138,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 		case r := <-l.resized:
 			l.resize(r)
 		case <-tick.C:
-			if err := l.watch(); err != nil {
+			if err := l.checkStall(); err != nil {
 				return err
 			}
 			l.publish()
@@ -175,8 +175,8 @@ func (l *loop) step(hard context.Context, b *router.Batch) error {
 	return nil
 }
 
-// watch ends a run in which the broker does not answer.
-func (l *loop) watch() error {
+// checkStall ends a run in which the broker does not answer.
+func (l *loop) checkStall() error {
 	for _, ln := range l.lanes {
 		if ln.unacked > 0 && time.Since(ln.since) > l.stall {
 			return ErrStalled.New("%d messages were sent and none was acknowledged for %s", ln.unacked, l.stall).At("%s", ln.partition)
@@ -186,7 +186,7 @@ func (l *loop) watch() error {
 }
 
 // unblock cuts off a send that blocks for too long, so that a broker that does
-// not answer can hold up neither the watchdog nor the end of the run.
+// not answer can hold up neither checkStall nor the end of the run.
 func (l *loop) unblock(ctx, hard context.Context, cut func()) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -98,7 +98,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 func (p *Pipeline) pause(ctx context.Context, wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	_ = p.newRun().watchLag(ctx) // a server that does not answer is the run's to report
+	_ = p.newRun().pollLag(ctx) // a server that does not answer is the run's to report
 	<-ctx.Done()
 }
 

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -13,20 +17,77 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
+// provisionLock serialises those who provision, in the source database: the
+// registry would let two compose a topic's next schema from the same last one, of
+// which the second lacks what the first has added. (1 and 3 are the outbox's.)
+const provisionLock = "select pg_catalog.pg_advisory_lock(1381322316, 4)"
+
+// provisionWait is how long one waits for another, which may have been stopped
+// amid its work.
+const provisionWait = 5 * time.Second
+
 // provision creates what is missing, and changes nothing that is there: the
 // outbox (if the role may), the namespace with its policies, the topics, and
 // the schemas that the catalog has and the registry has not.
+//
+// While another daemon streams from the slot it only adds: a topic, or a
+// schema's next version, makes no difference to who does not use it. The outbox
+// is not upgraded under that daemon, nor is a policy changed, which may be set
+// otherwise here (a shorter retention would delete what was published).
 func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
-	busy, err := r.initOutbox(ctx)
-	if err != nil || busy {
-		return err // what another daemon works with is not changed under it
+	db, err := r.connect(ctx)
+	if err != nil {
+		// capture.Open says what is wrong with the server, and how to mend it.
+		r.log.Debug("no outbox set-up", "error", err)
+		return r.provisionTopics(ctx, catalog)
 	}
-	changed, err := r.client.EnsureNamespace(ctx, r.cfg.Namespace, r.policy())
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }() // which gives up the lock
+	if mine, err := lockProvision(ctx, db); err != nil || !mine {
+		if err == nil {
+			r.log.Warn("another process provisions, and has not ended; what is missing is not made", "waited", provisionWait)
+		}
+		return err
+	}
+	slot, err := capture.ReadSlot(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	if len(changed) > 0 {
-		r.log.Info("namespace set up", "namespace", r.cfg.Namespace, "changed", changed)
+	if slot.Active {
+		r.holder = slot.Holder(ctx, db)
+		return r.provisionTopics(ctx, catalog)
+	}
+	report, err := outbox.Init(ctx, db, outbox.InitOptions{Roles: r.cfg.Roles})
+	if err != nil {
+		return err
+	}
+	if report.Changed() {
+		r.log.Info("outbox set up")
+	}
+	return r.provisionTopics(ctx, catalog)
+}
+
+// lockProvision takes the lock until the session ends; false when another kept it.
+func lockProvision(ctx context.Context, db *pgx.Conn) (bool, error) {
+	_, err := db.Exec(ctx, fmt.Sprintf("set lock_timeout = %d", provisionWait.Milliseconds()))
+	if err == nil {
+		_, err = db.Exec(ctx, provisionLock)
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "55P03" {
+		return false, nil
+	}
+	if err == nil {
+		_, err = db.Exec(ctx, "reset lock_timeout")
+	}
+	if err != nil {
+		return false, fmt.Errorf("wait for others that provision: %w", err)
+	}
+	return true, nil
+}
+
+// provisionTopics does Pulsar's part of provision.
+func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) error {
+	if err := r.provisionNamespace(ctx); err != nil {
+		return err
 	}
 	names, events := plan(catalog, r.routes)
 	for _, name := range names {
@@ -48,28 +109,23 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 	return nil
 }
 
-// initOutbox runs init when the outbox is incomplete. busy says that another
-// daemon streams from the slot.
-func (r *run) initOutbox(ctx context.Context) (busy bool, err error) {
-	db, err := r.connect(ctx)
+// provisionNamespace makes the namespace, and sets the policies of one that
+// nobody publishes to.
+func (r *run) provisionNamespace(ctx context.Context) error {
+	if r.holder != "" {
+		deviations, err := r.client.CheckNamespace(ctx, r.cfg.Namespace, r.policy())
+		if err != nil || !slices.ContainsFunc(deviations, broker.Deviation.Missing) {
+			return err
+		}
+	}
+	changed, err := r.client.EnsureNamespace(ctx, r.cfg.Namespace, r.policy())
 	if err != nil {
-		// capture.Open says what is wrong with the server, and how to mend it.
-		r.log.Debug("no outbox set-up", "error", err)
-		return false, nil
+		return err
 	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	slot, err := capture.ReadSlot(ctx, db, r.cfg.Slot)
-	if err != nil || slot.Active {
-		return slot.Active, err
+	if len(changed) > 0 {
+		r.log.Info("namespace set up", "namespace", r.cfg.Namespace, "changed", changed)
 	}
-	report, err := outbox.Init(ctx, db, outbox.InitOptions{Roles: r.cfg.Roles})
-	if err != nil {
-		return false, err
-	}
-	if report.Changed() {
-		r.log.Info("outbox set up")
-	}
-	return false, nil
+	return nil
 }
 
 // register brings a topic's schema up to date with the catalog.
@@ -119,6 +175,9 @@ func (r *run) checkNamespace(ctx context.Context) error {
 		return nil
 	}
 	d := deviations[i]
-	return broker.ErrNamespacePolicy.New("%s is %s and must be %s", d.Policy, d.Have, d.Want).
-		At("namespace %s", r.cfg.Namespace).Fix("Run `runnel run --auto-apply`, or: %s", d.Fix)
+	e := broker.ErrNamespacePolicy.New("%s is %s and must be %s", d.Policy, d.Have, d.Want).At("namespace %s", r.cfg.Namespace)
+	if r.holder != "" {
+		return e.Fix("Run `%s`: while another daemon streams, %s, policies are not changed by --auto-apply.", d.Fix, r.holder)
+	}
+	return e.Fix("Run `runnel run --auto-apply`, or: %s", d.Fix)
 }

@@ -36,6 +36,7 @@ type run struct {
 	routes *router.Routes
 	log    *slog.Logger
 	report *reporter
+	holder string // who streamed from the slot when this run provisioned; "": nobody
 
 	client   *broker.Pulsar
 	registry *schemas.Registry
@@ -152,7 +153,7 @@ func (r *run) stream(ctx context.Context) error {
 		sourceErr = r.source.Run(hard, batches)
 	}()
 	for _, helper := range []func(context.Context) error{
-		r.auditAndSave, func(ctx context.Context) error { return r.watchLimits(ctx, l) }, r.watchLag, r.keepHouse,
+		r.auditAndSave, func(ctx context.Context) error { return r.pollLimits(ctx, l) }, r.pollLag, r.keepHouse,
 	} {
 		helpers.Go(func() error {
 			err := helper(helperCtx)

@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/doctor"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/securestack"
@@ -221,11 +224,11 @@ func TestRolePerDuty(t *testing.T) {
 	may := func(p *broker.Pulsar) (duties string) {
 		t.Helper()
 		for _, d := range broker.Duties {
-			ok, err := p.May(ctx, d, ns, []string{name})
+			a, err := p.May(ctx, d, ns, []string{name})
 			if err != nil {
 				t.Fatal(d, err)
 			}
-			if ok {
+			if len(a.MayNot) == 0 {
 				duties += string(d) + " "
 			}
 		}
@@ -323,8 +326,21 @@ func TestRolePerDuty(t *testing.T) {
 // The daemon's role may not ask for a topic's policies, and still knows the one
 // that would make messages vanish.
 func TestSizeLimitWithoutRightToPolicies(t *testing.T) {
+	t.Run("log of one partition", func(t *testing.T) { testSizeLimit(t, namespace(t)) })
+	// As a cluster makes it whose automatic topics are partitioned.
+	t.Run("partitioned log", func(t *testing.T) {
+		ns := namespace(t)
+		admin(t, http.MethodPut, "/persistent/"+ns+"/__change_events/partitions", 3)
+		testSizeLimit(t, ns)
+		if n, err := dial(t, as(t, provisioner)).Partitions(t.Context(), "persistent://"+ns+"/__change_events"); n != 3 || err != nil {
+			t.Errorf("the log has %d partitions, %v", n, err)
+		}
+	})
+}
+
+func testSizeLimit(t *testing.T, ns string) {
+	t.Helper()
 	ctx := t.Context()
-	ns := namespace(t)
 	name, _ := topic(t, ns, "order", 1)
 	other, _ := topic(t, ns, "invoice", 1)
 	p, boss := dial(t, as(t, daemon)), dial(t, as(t, provisioner))
@@ -467,8 +483,8 @@ func TestGrantIsTakenAway(t *testing.T) {
 	must(t, "the grant is gone", err, broker.ErrForbidden, "doctor --check broker-grants")
 	grant(t, ns, daemon, "consume")
 	eventually(t, "a producer's right alone to be missing", func() bool {
-		ok, err := p.May(t.Context(), broker.Consume, ns, []string{name})
-		return err == nil && ok
+		a, err := p.May(t.Context(), broker.Consume, ns, []string{name})
+		return err == nil && len(a.MayNot) == 0
 	})
 	_, _, err = acquire(t, p, part, schema)
 	must(t, "consume alone", err, broker.ErrForbidden, "doctor --check broker-grants")
@@ -507,14 +523,25 @@ func TestProduceOnTopicsAlone(t *testing.T) {
 		}
 		producer.Close()
 	}
-	for topic, want := range map[string]bool{name: true, other: false} {
-		if ok, err := p.May(t.Context(), broker.Publish, ns, []string{topic}); err != nil || ok != want {
-			t.Errorf("%s: %v, %v", topic, ok, err)
-		}
-		if ok, err := p.May(t.Context(), broker.Consume, ns, []string{topic}); err != nil || !ok {
-			t.Errorf("%s: %v, %v", topic, ok, err)
+	// Asked of both topics, the one that refuses shows, whichever is first.
+	for _, topics := range [][]string{{name, other}, {other, name}, nil} {
+		for duty, want := range map[broker.Duty][]string{broker.Publish: {other}, broker.Consume: nil} {
+			if a, err := p.May(t.Context(), duty, ns, topics); err != nil || !slices.Equal(a.MayNot, want) {
+				t.Errorf("%s on %v: %+v, %v", duty, topics, a, err)
+			}
 		}
 	}
-	_, _, err := acquire(t, p, broker.Partition{Topic: other}, schema)
+	cfg := &config.Config{Pulsar: config.Pulsar{URL: stack.PulsarURL, AdminURL: stack.PulsarAdminURL, CAFile: stack.CAFile(), TokenFile: token(t, daemon).path},
+		Topics: config.Topics{Namespace: ns}}
+	report, err := doctor.Run(t.Context(), cfg, "broker-grants")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report.Results[len(report.Results)-1]
+	if r.Code != broker.ErrForbidden.ID || !strings.Contains(r.Message, "not publish ("+other+")") ||
+		!strings.Contains(r.Remedy, "pulsar-admin topics grant-permission "+other+" --role "+daemon+" --actions produce") {
+		t.Errorf("%+v", r)
+	}
+	_, _, err = acquire(t, p, broker.Partition{Topic: other}, schema)
 	must(t, "another topic", err, broker.ErrForbidden, "doctor --check broker-grants")
 }

@@ -43,8 +43,8 @@ func every(ctx context.Context, interval time.Duration, ask func(context.Context
 	}
 }
 
-// watchLimits tells the loop when a topic accepts other sizes.
-func (r *run) watchLimits(ctx context.Context, l *loop) error {
+// pollLimits tells the loop when a topic accepts other sizes.
+func (r *run) pollLimits(ctx context.Context, l *loop) error {
 	return every(ctx, limitsInterval, func(ctx context.Context) error {
 		for i := range r.topics {
 			limit, err := r.client.MaxMessageSize(ctx, r.topics[i].full)
@@ -61,8 +61,8 @@ func (r *run) watchLimits(ctx context.Context, l *loop) error {
 	})
 }
 
-// watchLag measures how much WAL is not confirmed.
-func (r *run) watchLag(ctx context.Context) error {
+// pollLag measures how much WAL is not confirmed.
+func (r *run) pollLag(ctx context.Context) error {
 	var db *pgx.Conn
 	hangUp := func() {
 		if db != nil {
