@@ -87,6 +87,28 @@ func (p *Pulsar) untrack(c closer) {
 	delete(p.others, c)
 }
 
+// discard closes a link in the background: the client may ask a broker that is
+// gone.
+func (p *Pulsar) discard(l *readerLink) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed { // else Close's caller does not wait for more
+		p.pending.Add(1)
+		go func() {
+			defer p.pending.Done()
+			l.close()
+		}()
+		return
+	}
+	go l.close()
+}
+
+func (p *Pulsar) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
 // within runs a call of the client, which knows no context, and gives up
 // waiting when ctx ends; discard then gets the late result. What is to be
 // closed with the connection, call itself hands to track or producer.start.

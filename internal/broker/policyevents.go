@@ -196,18 +196,9 @@ func (p *Pulsar) logEnds(ctx context.Context, parts []string, partitioned bool) 
 func (p *Pulsar) readPolicyLog(ctx context.Context, namespace, log string, limits sizeLimits) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.OperationTimeout)
 	defer cancel()
-	r := &reader{owner: p, partition: Partition{Topic: log}, after: none(), end: none()}
-	_, err := within(ctx, p, func() (_ *reader, err error) {
-		r.client, err = p.client.CreateReader(pulsar.ReaderOptions{
-			Topic: log, StartMessageID: pulsar.EarliestMessageID(), ReadCompacted: true,
-		})
-		if err != nil {
-			return nil, err
-		}
-		return r, p.track(r)
-	}, (*reader).Close)
+	r, err := p.startReader(ctx, Partition{Topic: log}, Start{}, pulsar.ReaderOptions{Topic: log, ReadCompacted: true})
 	if err != nil {
-		return clientFault(err, "opening %s", log)
+		return err
 	}
 	defer r.Close()
 	for {

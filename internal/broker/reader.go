@@ -3,23 +3,29 @@ package broker
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 	"sync"
 
 	"github.com/apache/pulsar-client-go/pulsar"
 )
 
-// reader implements Reader.
+// reader implements Reader, over one readerLink after another.
+//
+// Invariant: what Next returns is what follows after in the partition. The
+// client's own reconnect does not keep it: after a broker's crash its reader may
+// go on hundreds of messages further. So the first sign of a reconnect gives the
+// link up, with all that it still holds, and a new one begins at after.
 type reader struct {
 	owner     *Pulsar
 	partition Partition
-	client    pulsar.Reader
-	after     MessageID // the last message returned, or where the reader began
-	inclusive bool      // the message at after counts as next
-	end       MessageID // the last message known to be in the partition
+	options   pulsar.ReaderOptions // of each link, but for where it begins
+	after     MessageID            // the last message returned, or where the reader began
+	inclusive bool                 // the message at after counts as next
+	end       MessageID            // the last message known to be in the partition
 
 	mu     sync.Mutex // guards the rest
-	asking bool       // a question is under way in the client
+	link   *readerLink
 	closed bool
 }
 
@@ -31,30 +37,25 @@ func (p *Pulsar) Read(ctx context.Context, q Partition, from Start) (Reader, err
 	return p.openReader(ctx, q, from, p.cfg.ReceiveQueue)
 }
 
+// openReader opens a reader whose client may hold as many messages as queue says.
 func (p *Pulsar) openReader(ctx context.Context, q Partition, from Start, queue int) (*reader, error) {
+	return p.startReader(ctx, q, from, pulsar.ReaderOptions{Topic: q.String(), ReceiverQueueSize: queue})
+}
+
+func (p *Pulsar) startReader(ctx context.Context, q Partition, from Start, options pulsar.ReaderOptions) (*reader, error) {
 	at, after, inclusive := from.place()
-	options := pulsar.ReaderOptions{
-		Topic:                   q.String(),
-		StartMessageID:          at,
-		StartMessageIDInclusive: inclusive && !from.Latest,
-		ReceiverQueueSize:       queue,
-	}
-	r := &reader{owner: p, partition: q, after: after, inclusive: inclusive, end: none()}
-	_, err := within(ctx, p, func() (_ *reader, err error) {
-		if r.client, err = p.client.CreateReader(options); err != nil {
-			return nil, err
-		}
-		return r, p.track(r)
-	}, (*reader).Close)
-	if err != nil {
-		return nil, clientFault(err, "%s: opening a reader", q)
+	r := &reader{owner: p, partition: q, options: options, after: after, inclusive: inclusive, end: none()}
+	if err := r.connect(ctx, at, inclusive); err != nil {
+		return nil, err
 	}
 	if from.Latest {
 		// What is last now is what the reader starts after.
-		if r.after, err = r.lastMessage(ctx); err != nil {
+		last, err := r.lastMessage(ctx, r.current())
+		if err != nil {
 			r.Close()
 			return nil, err
 		}
+		r.after = last
 	}
 	return r, nil
 }
@@ -83,29 +84,45 @@ func none() MessageID { return MessageID{Ledger: -1, Entry: -1, Batch: -1} }
 
 // Next implements Reader.
 func (r *reader) Next(ctx context.Context) (*Incoming, error) {
-	m, err := r.client.Next(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
+	for {
+		l := r.current()
+		m, err := l.next(ctx)
+		switch {
+		case err == nil:
+			in := toIncoming(r.partition, m)
+			r.after, r.inclusive = in.ID, false
+			return in, nil
+		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
+		case l.lost() == nil:
+			return nil, clientFault(err, "%s: reading", r.partition)
 		}
-		return nil, clientFault(err, "%s: reading", r.partition)
+		if err := r.reconnect(ctx, l); err != nil {
+			return nil, err
+		}
 	}
-	in := toIncoming(r.partition, m)
-	r.after, r.inclusive = in.ID, false
-	return in, nil
 }
 
 // HasNext implements Reader. The client's own answers no when it fails to ask.
 func (r *reader) HasNext(ctx context.Context) (bool, error) {
-	if r.behind() {
-		return true, nil
+	for !r.behind() {
+		l := r.current()
+		end, err := r.lastMessage(ctx, l)
+		switch {
+		case ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case l.lost() != nil:
+			if err := r.reconnect(ctx, l); err != nil {
+				return false, err
+			}
+			continue
+		case err != nil:
+			return false, err
+		}
+		r.end = end
+		return r.behind(), nil
 	}
-	end, err := r.lastMessage(ctx)
-	if err != nil {
-		return false, err
-	}
-	r.end = end
-	return r.behind(), nil
+	return true, nil
 }
 
 func (r *reader) behind() bool {
@@ -118,44 +135,89 @@ func (r *reader) behind() bool {
 
 // lastMessage asks for the id of the partition's last message; Entry is -1
 // when it holds none.
-func (r *reader) lastMessage(ctx context.Context) (MessageID, error) {
-	id, err := within(ctx, r.owner, r.ask, nil)
+func (r *reader) lastMessage(ctx context.Context, l *readerLink) (MessageID, error) {
+	id, err := within(ctx, r.owner, l.ask, nil)
 	if err != nil {
 		return none(), clientFault(err, "%s: asking for the last message", r.partition)
 	}
 	return fromClientID(id), nil
 }
 
-// ask is the client's GetLastMessageID. That one never returns when the client's
-// reader closes meanwhile, so a Close that comes in between is done afterwards.
-func (r *reader) ask() (pulsar.MessageID, error) {
+func (r *reader) current() *readerLink {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.link
+}
+
+func (r *reader) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
+// reconnect replaces a link that was lost, for as long as ctx allows. What is
+// other than an outage it returns.
+func (r *reader) reconnect(ctx context.Context, old *readerLink) error {
+	if r.isClosed() {
+		return errClosed()
+	}
+	r.owner.discard(old)
+	at, inclusive := pulsar.EarliestMessageID(), false
+	if r.after.Ledger >= 0 {
+		at, inclusive = pulsar.NewMessageID(r.after.Ledger, r.after.Entry, r.after.Batch, 0), r.inclusive
+	}
+	for pause := firstWait; ; pause = min(2*pause, longWait) {
+		err := r.connect(ctx, at, inclusive)
+		if err == nil || !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrLost) {
+			return err
+		}
+		if r.owner.isClosed() || !sleep(ctx, pause) {
+			return err
+		}
+	}
+}
+
+// connect makes a link that begins at a message.
+func (r *reader) connect(ctx context.Context, at pulsar.MessageID, inclusive bool) error {
+	options := r.options
+	l := &readerLink{topic: options.Topic}
+	options.StartMessageID, options.StartMessageIDInclusive = at, inclusive
+	options.BackoffPolicyFunc = l.reconnects
+	_, err := within(ctx, r.owner, func() (_ *readerLink, err error) {
+		if l.client, err = r.owner.client.CreateReader(options); err != nil {
+			return nil, err
+		}
+		return l, r.attach(l)
+	}, (*readerLink).giveUp)
+	if err != nil {
+		return clientFault(err, "%s: opening a reader", options.Topic)
+	}
+	return nil
+}
+
+// attach makes a link the reader's. Only for calls that within runs.
+func (r *reader) attach(l *readerLink) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return nil, ErrLost.New("%s: the reader is closed", r.partition)
+		l.close()
+		return errClosed()
 	}
-	r.asking = true
+	r.link = l
 	r.mu.Unlock()
-	id, err := r.client.GetLastMessageID()
-	r.mu.Lock()
-	r.asking = false
-	closed := r.closed
-	r.mu.Unlock()
-	if closed {
-		r.client.Close()
-	}
-	return id, err
+	return r.owner.track(r)
 }
 
 // Close implements Reader.
 func (r *reader) Close() {
 	r.owner.untrack(r)
 	r.mu.Lock()
-	now := !r.closed && !r.asking
+	l := r.link
 	r.closed = true
 	r.mu.Unlock()
-	if now {
-		r.client.Close()
+	if l != nil {
+		l.close()
+		l.lose(errClosed()) // wakes a Next
 	}
 }
 

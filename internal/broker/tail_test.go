@@ -19,7 +19,7 @@ func (emptyReader) Next(ctx context.Context) (pulsar.Message, error) {
 
 func TestUnreadable(t *testing.T) {
 	p := &Pulsar{cfg: Config{OperationTimeout: 10 * time.Millisecond}}
-	r := &reader{owner: p, client: emptyReader{}, after: none()}
+	r := &reader{owner: p, link: &readerLink{client: emptyReader{}}, after: none()}
 	if _, err := p.next(t.Context(), r, entryID{1, 5}); !errors.Is(err, ErrUnreadable) {
 		t.Error(err)
 	}

@@ -36,6 +36,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"an unloaded topic ends the run, and the next one is exact", unloaded},
 		{"closing reports what is in flight", closing},
 		{"readers begin where told", readers},
+		{"a reader goes on where it was when its topic was unloaded", readerUnloaded},
 		{"one consumer of a subscription is active", failover},
 		{"acknowledgements outlive the consumer", acknowledged},
 		{"topics are created once, with a fixed number of partitions", topics},

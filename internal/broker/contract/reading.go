@@ -52,6 +52,50 @@ func readers(s *scene) {
 	s.holds([]*broker.Incoming{m}, 51, 51)
 }
 
+// readerUnloaded unloads the topic while the reader is at its start, in the middle
+// of a batch, at the end of one, and waits.
+func readerUnloaded(s *scene) {
+	s.fill(1, 500)
+	r, err := s.client.Read(s.ctx, s.part, broker.Start{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer r.Close()
+	var all []*broker.Incoming
+	read := func(until int) {
+		s.Helper()
+		for len(all) < until {
+			m, err := r.Next(s.ctx)
+			if err != nil {
+				s.Fatalf("Next after %d messages: %v", len(all), err)
+			}
+			all = append(all, m)
+		}
+	}
+	for _, at := range []int{0, 1, 7, 100, 499} {
+		read(at)
+		s.Unload(s.T, s.topic)
+	}
+	read(500)
+	waits := make(chan error, 1)
+	go func() {
+		m, err := r.Next(s.ctx)
+		all = append(all, m)
+		waits <- err
+	}()
+	s.Unload(s.T, s.topic)
+	s.fill(501, 520)
+	if err := <-waits; err != nil {
+		s.Fatalf("Next that waited: %v", err)
+	}
+	s.Unload(s.T, s.topic)
+	read(520)
+	s.holds(all, 1, 520)
+	if more, err := r.HasNext(s.ctx); more || err != nil {
+		s.Fatalf("HasNext at the end: %v, %v", more, err)
+	}
+}
+
 // receive expects messages from..to.
 func (s *scene) receive(c broker.Consumer, from, to int) []*broker.Incoming {
 	s.Helper()
