@@ -277,9 +277,10 @@ func (s *State) route(e *Event) error {
 	return nil
 }
 
-// cost is the memory that an event is counted with until it is published.
+// cost is the memory that an event is counted with until it is published. Its
+// payload is there twice: the client copies it into a batch.
 func cost(e *Event) int {
-	return len(e.Payload) + len(e.Headers) + len(e.AggregateID) + eventOverhead
+	return 2*len(e.Payload) + len(e.Headers) + len(e.AggregateID) + eventOverhead
 }
 
 // target finds the topic of an event. Only types that the topic's codec knows

@@ -24,6 +24,7 @@ type daemonOptions struct {
 // runDaemon runs the pipeline until ctx ends.
 func runDaemon(ctx context.Context, o daemonOptions) error {
 	cfg := o.config
+	pipeline.LimitMemory(cfg.Capture.InFlight)
 	pulsar := wire.Broker(cfg)
 	pulsar.Logger = o.logger
 	p, err := pipeline.New(pipeline.Config{

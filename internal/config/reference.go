@@ -43,8 +43,8 @@ var about = map[string]string{
 	"pulsar.ca_file":    "The certificate authorities to trust for both addresses, in PEM. Default: the system's.",
 	"capture.slot":      "The replication slot. Default: runnel_ and the pipeline's name.",
 	"capture.poison":    "What to do with an event that cannot be published: stop halts the pipeline at it.",
-	"capture.in_flight": "How many bytes of events may be on their way to the broker, each event counted with 4 KiB besides " +
-		"its payload. It bounds the daemon's memory: about 100 MiB with the default.",
+	"capture.in_flight": "How many bytes of events may be on their way to the broker, each event counted with twice its " +
+		"payload and 4 KiB. It bounds the daemon's memory: less than 128 MiB with the default, or as GOMEMLIMIT says.",
 	"capture.stall": "If the broker acknowledges nothing for so long while something is in flight, the run starts over.",
 	"outbox.retention": "Partitions of the outbox are dropped when they are older, and wholly published. " +
 		"Rows that are still there are what a lost slot is repaired from.",

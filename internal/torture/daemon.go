@@ -52,6 +52,7 @@ func Daemon() error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	pipeline.LimitMemory(32 << 20) // as runnel run does, with the default
 	p, err := pipeline.New(pipeline.Config{
 		Name: pipelineName, Postgres: func() (string, error) { return s.Postgres, nil },
 		Broker:    broker.Config{URL: s.Pulsar, AdminURL: s.PulsarAdmin, Logger: log, KeepAlive: 2 * time.Second},
