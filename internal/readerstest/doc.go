@@ -1,4 +1,4 @@
-// Package readers holds the tests of examples/readers: the readers in Java and
+// Package readerstest holds the tests of examples/readers: the readers in Java and
 // Python run as a user would run them, against real servers, and their copies
 // are compared with the one that Go makes.
 //
@@ -8,4 +8,4 @@
 //
 // It also keeps docs/messages.md true to the readers. There is nothing to import
 // here. Start with TestCopiesAreEqual in copies_test.go.
-package readers
+package readerstest
