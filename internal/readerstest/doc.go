@@ -6,6 +6,7 @@
 //	                                    ├──▶ OrderReader.java (SQLite)
 //	                                    └──▶ reader.py (SQLite)
 //
-// It also keeps docs/messages.md true to the readers. There is nothing to import
+// It also keeps docs/messages.md true: to the readers, and to what psql and the
+// client of Pulsar's distribution show (tools_test.go). There is nothing to import
 // here. Start with TestCopiesAreEqual in copies_test.go.
 package readerstest
