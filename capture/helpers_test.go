@@ -3,9 +3,11 @@ package capture
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -16,11 +18,18 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/testserver"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv(testserver.Postgres) == "" && os.Getenv(testserver.Servers) != "required" {
+		_ = flag.Set("test.skip", "^Example$|^ExampleReadSlot$|^ExampleProgress$") // an Example can't skip itself
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait of the tests.
 const patience = 30 * time.Second

@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv("RUNNEL_POSTGRES_URL") == "" && os.Getenv("RUNNEL_TEST_SERVERS") != "required" {
-		_ = flag.Set("test.skip", "^Example$|^ExampleHandleBatch$|^ExamplePositions$") // an Example can't skip itself
+		_ = flag.Set("test.skip", "^Example($|HandleBatch|Positions|Observer|Projection_)") // an Example can't skip itself
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,109 +11,6 @@ import (
 	"github.com/apache/pulsar-client-go/pulsar"
 	"pgregory.net/rapid"
 )
-
-// scripted stands for the client's producer: it keeps what it was given, and
-// acknowledges as the test says.
-type scripted struct {
-	pulsar.Producer
-	mu     sync.Mutex
-	sent   []*pulsar.ProducerMessage
-	ack    func(pulsar.MessageID, *pulsar.ProducerMessage, error)
-	closed bool
-	panics bool
-
-	total, flushed, flushCalls int
-}
-
-func (c *scripted) held() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.total - c.flushed
-}
-
-func (c *scripted) flushes() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flushCalls
-}
-
-func (c *scripted) SendAsync(_ context.Context, m *pulsar.ProducerMessage, ack func(pulsar.MessageID, *pulsar.ProducerMessage, error)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.panics {
-		panic("send on closed channel")
-	}
-	c.sent, c.ack = append(c.sent, m), ack
-	c.total++
-}
-
-func (c *scripted) FlushWithCtx(ctx context.Context) error {
-	if ctx.Done() != nil {
-		return errors.New("the first question must not end the call")
-	}
-	<-ctx.Done()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.flushed = c.total
-	c.flushCalls++
-	return ctx.Err()
-}
-
-func (c *scripted) Close() { c.closed = true }
-
-// acknowledge the oldest message.
-func (c *scripted) acknowledge(ledger, entry int64, err error) {
-	c.mu.Lock()
-	m, ack := c.sent[0], c.ack
-	c.sent = c.sent[1:]
-	c.mu.Unlock()
-	if err != nil {
-		ack(nil, m, err)
-		return
-	}
-	ack(pulsar.NewMessageID(ledger, entry, 0, 0), m, nil)
-}
-
-func (c *scripted) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.sent)
-}
-
-func scriptedProducer(t testing.TB, maxPending int) (*producer, *scripted) {
-	cfg := Config{MaxPending: maxPending, MaxPendingBytes: 1000}.withDefaults()
-	p := &Pulsar{cfg: cfg, producers: make(map[*producer]struct{})}
-	q := newProducer(p, Partition{Topic: "persistent://a/b/c"}, "me", newLimits(1<<20, 2))
-	q.verify = func(context.Context, entryID) error { return nil }
-	c := &scripted{}
-	if err := q.start(c); err != nil {
-		t.Fatal(err)
-	}
-	return q, c
-}
-
-// outcome collects callbacks.
-type outcome struct {
-	mu   sync.Mutex
-	errs map[int]error
-	list []int
-}
-
-func (o *outcome) done(n int) func(MessageID, error) {
-	return func(_ MessageID, err error) {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if _, twice := o.errs[n]; twice {
-			panic(fmt.Sprintf("the callback of message %d ran twice", n))
-		}
-		if o.errs == nil {
-			o.errs = make(map[int]error)
-		}
-		o.errs[n], o.list = err, append(o.list, n)
-	}
-}
-
-func msg(n int) *Outgoing { return &Outgoing{Key: "k", Payload: make([]byte, n)} }
 
 func TestAcknowledgementsOutOfOrder(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -286,47 +182,6 @@ func TestClientPanics(t *testing.T) {
 		if !errors.Is(o.errs[0], ErrLost) || !errors.Is(q.Err(), ErrLost) {
 			t.Fatalf("callbacks: %v, Err: %v", o.errs, q.Err())
 		}
-	})
-}
-
-// Nothing stays behind: every message is flushed, at the latest BatchDelay
-// after it was sent, and an idle producer does not flush at all.
-func TestFlushes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, s := scriptedProducer(t, 1000)
-		defer q.Close()
-		var o outcome
-		q.Send(t.Context(), msg(1), o.done(0))
-		s.acknowledge(1, 0, nil)
-		for n := 1; n <= 100; n++ {
-			q.Send(t.Context(), msg(1), o.done(n))
-			<-time.After(time.Duration(n%4) * 300 * time.Microsecond) // the bubble's clock
-			if n%7 == 0 {
-				q.Flush()
-			}
-		}
-		<-time.After(time.Millisecond)
-		synctest.Wait()
-		if held := s.held(); held > 0 {
-			t.Fatalf("%d messages were not flushed", held)
-		}
-		before := s.flushes()
-		<-time.After(time.Hour)
-		if idle := s.flushes() - before; idle > 1 {
-			t.Fatalf("%d flushes of an idle producer", idle)
-		}
-	})
-}
-
-func TestFlushReturns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, _ := scriptedProducer(t, 10)
-		for range 5 {
-			q.Flush()
-			synctest.Wait()
-		}
-		q.Close()
-		q.Flush()
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +71,59 @@ func TestDemoAddsUpAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// What a demo that is kept prints leads to what it left running.
+func TestKeptDemo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	kept, keep := context.WithCancel(t.Context())
+	out := &cutter{text: "examples/readers/README.md", cancel: keep}
+	o := options(t, out, build(t, t.TempDir()))
+	o.Keep = true
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, o) }()
+	select {
+	case err := <-done:
+		t.Fatalf("%v\n%s", err, out)
+	case <-kept.Done():
+	}
+	var script strings.Builder
+	for line := range strings.Lines(out.String()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "export ") {
+			script.WriteString(line + "\n")
+		}
+	}
+	for _, command := range []string{"status", "tail --from earliest", "route explain OrderPlaced"} {
+		shell := exec.CommandContext(ctx, "sh", "-euc", script.String()+"'"+o.Binary+"' "+command)
+		shell.Dir = t.TempDir()
+		shell.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "RUNNEL_") })
+		text, err := shell.CombinedOutput()
+		t.Logf("%s:\n%.500s", command, text)
+		if err != nil || !strings.Contains(string(text), "order") {
+			t.Errorf("%s: %v\n%s", command, err, text)
+		}
+	}
+	statements := regexp.MustCompile(`psql '(.+)' -c "(select runnel.+)"`).FindStringSubmatch(out.String())
+	copied := regexp.MustCompile(`psql '(.+)' -c 'select .+'`).FindStringSubmatch(out.String())
+	if statements == nil || copied == nil {
+		t.Fatalf("no statements in\n%s", out)
+	}
+	if _, err := pgtest.Conn(t, statements[1]).Exec(ctx, strings.ReplaceAll(statements[2], `\"`, `"`)); err != nil {
+		t.Error(err)
+	}
+	pgtest.Eventually(t, 30*time.Second, func() bool {
+		n := 0
+		err := pgtest.Conn(t, copied[1]).QueryRow(ctx, `select count(*) from fulfilment.orders where id = '42'`).Scan(&n)
+		return err == nil && n == 1
+	}, "the order that was placed by psql is in the local copy")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if left := leftovers(t); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
 // cutter cancels when a text is written.
 type cutter struct {
 	mu     sync.Mutex
@@ -85,6 +140,12 @@ func (c *cutter) Write(b []byte) (int, error) {
 		c.cancel()
 	}
 	return len(b), nil
+}
+
+func (c *cutter) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all.String()
 }
 
 func TestInterruptedDemoLeavesNothing(t *testing.T) {

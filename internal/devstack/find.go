@@ -46,14 +46,15 @@ func Installed(ctx context.Context, o Options) error {
 		errs = append(errs, err)
 	}
 	if o.startsPulsar() {
-		_, err := findPulsar()
+		_, err := PulsarHome()
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// findPulsar returns the home of the Pulsar distribution.
-func findPulsar() (string, error) {
+// PulsarHome returns the home of the Pulsar distribution, if it and a Java are
+// there.
+func PulsarHome() (string, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return "", err

@@ -20,7 +20,7 @@ import (
 // preparePulsar finds the distribution and chooses ports for a new stack. The
 // ports stay with the data: the bookie's is its name in the ledgers.
 func (s *Stack) preparePulsar() (*pulsarState, error) {
-	home, err := findPulsar()
+	home, err := PulsarHome()
 	if err != nil {
 		return nil, err
 	}

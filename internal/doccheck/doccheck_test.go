@@ -113,6 +113,25 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// Files of this tree that a command names, as every one of the readers' does,
+// exist.
+func TestFilesInCommands(t *testing.T) {
+	file, found := regexp.MustCompile(`(?:^|[\s"'(])((?:examples|deploy)/[\w./-]+)`), 0
+	for _, d := range documents(t) {
+		for _, code := range d.code {
+			for _, m := range file.FindAllStringSubmatch(code, -1) {
+				found++
+				if _, err := fs.Stat(root, m[1]); err != nil {
+					t.Errorf("%s: `%s`: %v", d.name, code, err)
+				}
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("only %d files", found)
+	}
+}
+
 // helps is the help of each command, by its words.
 type helps map[string]string
 

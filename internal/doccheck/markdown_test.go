@@ -82,14 +82,14 @@ func joined(lines []string) []string {
 	return strings.Split(text, "\n")
 }
 
-// documents are README.md and what is in docs.
+// documents are README.md, those beside it, that of the readers, and what is in docs.
 func documents(t *testing.T) []document {
 	t.Helper()
 	var all []document
 	add := func(name string) {
 		all = append(all, parse(name, read(t, name)))
 	}
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/readers/README.md"} {
 		add(name)
 	}
 	err := fs.WalkDir(root, "docs", func(name string, _ fs.DirEntry, err error) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,8 +122,9 @@ func (w *world) copiesEqual(copies *pgtest.DB) {
 // Postgres' own program. The returned function waits for it.
 func pgbench(t *testing.T, url string, clients, n int) (wait func()) {
 	t.Helper()
-	program, err := exec.LookPath("pgbench")
-	if err != nil {
+	program := pgbenchProgram()
+	if program == "" {
+		t.Log("no pgbench here (Debian's package postgresql has it): PL/pgSQL writes the same instead")
 		return scripted(t, url, clients, n)
 	}
 	script := t.TempDir() + "/script.sql"
@@ -146,6 +149,22 @@ func pgbench(t *testing.T, url string, clients, n int) (wait func()) {
 		}
 		t.Log(out.String())
 	}
+}
+
+// pgbenchProgram finds pgbench where Debian has it, which is not in PATH, or in
+// PATH; "" where there is none, as with a Postgres from Maven. What Debian has in
+// PATH is a wrapper, which is there without the program.
+func pgbenchProgram() string {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench") // the pattern is good
+	if program, err := exec.LookPath("pgbench"); err == nil {
+		found = append([]string{program}, found...)
+	}
+	for _, program := range slices.Backward(found) {
+		if exec.Command(program, "--version").Run() == nil {
+			return program
+		}
+	}
+	return ""
 }
 
 // scripted does what the script says where there is no pgbench.

@@ -10,7 +10,8 @@
 // nothing of them is kept. The settings are those in deploy/postgres/secure.conf,
 // deploy/postgres/pg_hba.conf and deploy/pulsar/secure.conf; internal/devstack
 // starts and ends the servers. Its tests are those of every part of Runnel on
-// secured servers, so that they start once: see stack_test.go.
+// secured servers, so that they start once: see stack_test.go, and
+// quickstart_test.go, which follows docs/security.md.
 //
 // It is not what guards `runnel dev`, whose servers listen on loopback without TLS.
 package securestack

@@ -2,289 +2,107 @@ package securestack_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/runnel-cdc/runnel/internal/demo"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/consumers"
+	"github.com/runnel-cdc/runnel/examples/quickstart/fulfilment"
+	"github.com/runnel-cdc/runnel/examples/quickstart/orders"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/securestack"
+	"github.com/runnel-cdc/runnel/internal/testserver"
 )
 
-// folder is for what tests share; it goes with the servers.
-var folder string
+// enough is how many events are more than one of each kind.
+const enough = 150
 
-// binary builds the program, once.
-func binary(t *testing.T) string {
-	t.Helper()
-	name := filepath.Join(folder, "runnel")
-	if _, err := os.Stat(name); err == nil {
-		return name
-	}
-	if out, err := exec.Command("go", "build", "-o", name, "../../cmd/runnel").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return name
-}
-
-// program is the binary, run as a person or systemd would: in a folder with a
-// runnel.yaml for each duty, and with no RUNNEL_ variable.
-type program struct {
-	t      *testing.T
-	binary string
-	dir    string
-	env    []string
-}
-
-func newProgram(t *testing.T) *program {
-	t.Helper()
-	p := &program{t: t, dir: t.TempDir(), binary: binary(t)}
-	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, "RUNNEL_") && !strings.HasPrefix(entry, "PG") {
-			p.env = append(p.env, entry)
-		}
-	}
-	return p
-}
-
-// write writes a file that its owner alone may read.
-func (p *program) write(name, content string) string {
-	p.t.Helper()
-	path := filepath.Join(p.dir, name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	return path
-}
-
-func (p *program) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(p.binary, args...)
-	cmd.Dir, cmd.Env = p.dir, p.env
-	return cmd
-}
-
-// run runs a command to its end, and keeps its output for the search for
-// secrets.
-func (p *program) run(code int, args ...string) (stdout string) {
-	p.t.Helper()
-	var out, errs bytes.Buffer
-	cmd := p.command(args...)
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, &written), io.MultiWriter(&errs, &written)
-	err := cmd.Run()
-	if got := cmd.ProcessState.ExitCode(); got != code {
-		p.t.Fatalf("%q: exit code %d, want %d (%v)\n%s%s", args, got, code, err, out.String(), errs.String())
-	}
-	return out.String()
-}
-
-// daemon starts `runnel run`, waits until it streams, and returns how to stop it.
-func (p *program) daemon(address string, args ...string) (stop func()) {
-	p.t.Helper()
-	var log lines
-	cmd := p.command(append([]string{"run", "--http", address}, args...)...)
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(&log, &written), io.MultiWriter(&log, &written)
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := <-exited; err != nil {
-			p.t.Errorf("the daemon: %v\n%s", err, log.String())
-		}
-	}
-	p.t.Cleanup(stop)
-	eventually(p.t, "the daemon to stream: "+strings.Join(args, " "), func() bool {
-		ready := false
-		for _, path := range []string{"/readyz", "/status", "/metrics"} {
-			status, body := get(p.t, "http://"+address+path)
-			_, _ = fmt.Fprintln(&written, body)
-			ready = ready || path == "/readyz" && status == http.StatusOK
-		}
-		return ready
-	})
-	return stop
-}
-
-func get(t *testing.T, address string) (status int, body string) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Get(address)
-	if err != nil {
-		return 0, ""
-	}
-	defer func() { _ = response.Body.Close() }()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Error(err)
-	}
-	return response.StatusCode, string(data)
-}
-
-// listening returns an address of this machine that is free.
-func listening(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
-// arguments are those of every process of this machine.
-func arguments(t *testing.T) string {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil || len(files) == 0 {
-		t.Fatal(err)
-	}
-	var all strings.Builder
-	for _, f := range files {
-		text, _ := os.ReadFile(f) // it may be gone
-		all.Write(bytes.ReplaceAll(text, []byte{0}, []byte{' '}))
-		all.WriteByte('\n')
-	}
-	return all.String()
-}
-
-// request finds the request behind "# or" that gives a duty its grant.
-var request = regexp.MustCompile(`(?m)^ *# or (POST) /admin/v2(/namespaces/\S+) (\S+)$`)
-
-// The quickstart with a role per duty: set up by administrators, run by a daemon
-// that may produce and consume, read by someone who may consume. The commands
-// tell what is missing, and no secret is in their output or their arguments.
+// The quickstart over TLS and tokens, set up as docs/security.md says: an orders
+// service that may write to the outbox, a daemon that may produce and consume, a
+// fulfilment service, a person and two readers in other languages that may
+// consume. In the end all copies are equal.
 func TestQuickstart(t *testing.T) {
-	p := newProgram(t)
-	db := pgtest.NewOn(t, stack.PostgresURL)
-	password, super := "the daemon's password", superuserPassword()
-	secrets.add(password)
-	secrets.add(super)
-	ns := namespaceName(t)
-	http := listening(t)
+	doc, p := security(t), newProgram(t)
+	db, ns := pgtest.NewOn(t, stack.PostgresURL), "shop/runnel" // the document's
+	secrets.add(superuserPassword())
+	password := file(t, "postgres-password", []byte("the daemon's own\n"))
+	secrets.add("the daemon's own")
+	daemons := token(t, "runnel")
 	schemas, err := filepath.Abs("../../examples/quickstart/schemas")
 	if err != nil {
 		t.Fatal(err)
 	}
-	configure := func(duty, address, passwordFile, role string) string {
-		tokens := token(t, role)
-		return p.write(duty+".yaml", fmt.Sprintf(`
-name: %s
+	address := listening(t)
+	config := p.write("runnel.yaml", doc.daemonSettings(db, db.Role("daemon"), password, daemons.path)+fmt.Sprintf(`
 schemas: %s
-postgres:
-  url: %q
-  password_file: %s
-pulsar:
-  url: %s
-  admin_url: %s
-  token_file: %s
-  ca_file: %s
-topics: {namespace: %s}
 roles: {owner: %s, writer: %s, daemon: %s}
 http: %s
 log: {level: debug}
-`, db.Name(), schemas, address, passwordFile, stack.PulsarURL, stack.PulsarAdminURL, tokens.path, stack.CAFile(), ns,
-			db.Role("owner"), db.Role("writer"), db.Role("daemon"), http))
-	}
-	passwords := p.write("password", password+"\n")
-	setUp := configure("setup", db.URLAs("postgres"), p.write("superuser", super+"\n"), provisioner)
-	source := db.URLAs(db.Role("daemon"))
-	provision := configure("provision", source, passwords, provisioner)
-	run := configure("run", source, passwords, daemon)
-	read := configure("read", source, passwords, consumer)
+`, schemas, db.Role("owner"), db.Role("writer"), db.Role("daemon"), address))
 
 	// Administrators: the database, then the broker.
-	p.run(0, "init", "--config", setUp)
-	db.Exec(t, fmt.Sprintf("alter role %s password %s", db.Role("daemon"), "'"+strings.ReplaceAll(password, "'", "''")+"'"))
-	stop := p.daemon(http, "--config", provision, "--auto-apply")
-	stop()
+	p.as("RUNNEL_POSTGRES_URL="+db.URL(), "RUNNEL_POSTGRES_PASSWORD_FILE="+file(t, "superuser", []byte(superuserPassword()))).
+		run(0, "init", "--config", config)
+	db.Exec(t, fmt.Sprintf("alter role %s password 'the daemon''s own'", db.Role("daemon")))
+	doc.provision(p, token(t, securestack.Superuser).path)
+	p.as("RUNNEL_PULSAR_TOKEN_FILE="+token(t, "runnel-provisioner").path).daemon(address, "--config", config, "--auto-apply")()
 
-	// The daemon's role has no grant yet, and the doctor prints what to do.
-	var report struct {
-		Result struct {
-			Checks []struct{ Name, Status, Code, Message, Remedy string }
+	// The daemon and the two services.
+	stop := p.daemon(address, "--config", config)
+	copies := pgtest.NewOn(t, stack.PostgresURL)
+	fulfil(t, copies, ns)
+	work(t, db)
+	total := pgtest.Value[int](t, db, "select count(*)::int from runnel.outbox")
+	eventually(t, fmt.Sprintf("%d events in the copy", total), func() bool {
+		passed, err := consumers.Positions(t.Context(), copies.Conn(t), fulfilment.Name)
+		var sum uint64
+		for _, at := range passed {
+			sum += at.Ordinal
 		}
-	}
-	diagnose := func(code int, config string) map[string]string {
-		t.Helper()
-		report.Result.Checks = nil
-		if err := json.Unmarshal([]byte(p.run(code, "doctor", "--config", config, "-o", "json")), &report); err != nil {
-			t.Fatal(err)
-		}
-		codes := map[string]string{}
-		for _, c := range report.Result.Checks {
-			codes[c.Name] = strings.TrimSpace(c.Status + " " + c.Code)
-		}
-		return codes
-	}
-	if got := diagnose(3, run)["broker-grants"]; got != "fail PULSAR_FORBIDDEN" {
-		t.Errorf("without a grant: %s", got)
-	}
-	text := p.run(3, "doctor", "--config", run, "--check", "broker-grants")
-	t.Log(text)
-	requests := request.FindAllStringSubmatch(text, -1)
-	if len(requests) != 2 {
-		t.Fatalf("%d requests in:\n%s", len(requests), text)
-	}
-	for _, r := range requests {
-		var actions []string
-		if err := json.Unmarshal([]byte(r[3]), &actions); err != nil {
-			t.Fatal(err)
-		}
-		admin(t, r[1], strings.Replace(r[2], "/ROLE", "/"+consumer, 1), actions)
-	}
-
-	// The daemon.
-	stop = p.daemon(http, "--config", run)
-	db.Exec(t, `select runnel.publish('order', n::text, 'OrderShipped',
-		jsonb_build_object('order_id', n::text, 'carrier', 'DHL', 'shipped_at', now())) from generate_series(1, 50) n`)
-	var seen string
-	eventually(t, "a consumer to see 50 events", func() bool {
-		seen = p.run(0, "tail", "--config", read, "--from", "earliest", "-o", "json")
-		return strings.Count(seen, "\n") == 50
+		return err == nil && sum == uint64(total)
 	})
-	for duty, want := range map[string]map[string]string{
-		run:       {"broker-grants": "pass", "namespace": "warn POLICIES_NOT_READ", "topics": "pass", "topic-schemas": "pass", "secret-files": "pass", "encryption": "pass", "slot": "pass"},
-		provision: {"broker-grants": "pass", "namespace": "pass", "topics": "pass"},
-	} {
-		got := diagnose(0, duty)
-		for name, status := range want {
-			if got[name] != status {
-				t.Errorf("%s: %s: %s, want %s", duty, name, got[name], status)
-			}
-		}
+	source := rows(t, db, "public.orders")
+	if copied := rows(t, copies, "fulfilment.orders"); len(source) == 0 || !slices.Equal(copied, source) {
+		t.Errorf("the copy in Go has %d orders that differ from the source's %d:\n%.2000q\n%.2000q", len(copied), len(source), copied, source)
 	}
-	if got := diagnose(3, read); got["broker-grants"] != "fail PULSAR_FORBIDDEN" || got["topic-schemas"] != "pass" {
-		t.Errorf("a consumer's: %v", got)
-	}
-	t.Log(p.run(0, "doctor", "--config", run))
-	p.run(0, "status", "--config", run)
-	for _, format := range []string{"text", "json"} {
-		p.run(0, "config", "show", "--config", run, "-o", format)
-	}
+	t.Logf("%d events, %d orders", total, len(source))
 
-	// A file that is open to others is warned of.
-	if err := os.Chmod(passwords, 0o644); err != nil {
-		t.Fatal(err)
+	// A person, and the readers.
+	reading := token(t, consumer)
+	seen := p.as("RUNNEL_PULSAR_TOKEN_FILE="+reading.path).run(0, "tail", "--config", config, "--from", "earliest", "-o", "json")
+	if n := strings.Count(seen, "\n"); n != total {
+		t.Errorf("tail shows %d events of %d", n, total)
 	}
-	if got := diagnose(0, run)["secret-files"]; got != "warn SECRET_FILE_OPEN" {
-		t.Errorf("a file open to others: %s", got)
+	for name, command := range readers(t) {
+		t.Run(name, func(t *testing.T) {
+			r := exec.CommandContext(t.Context(), command[0], append(command[1:], filepath.Join(t.TempDir(), "copy.db"), "persistent://"+ns+"/order", "--until-idle")...)
+			r.Env = append(slices.Clone(p.env), "RUNNEL_PULSAR_URL="+stack.PulsarURL, "RUNNEL_PULSAR_ADMIN_URL="+stack.PulsarAdminURL,
+				"RUNNEL_PULSAR_CA_FILE="+stack.CAFile(), "RUNNEL_PULSAR_TOKEN_FILE="+reading.path)
+			var errs bytes.Buffer
+			r.Stderr = &errs
+			out, err := r.Output()
+			_, _ = fmt.Fprintf(&written, "%s%s\n", out, &errs)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, &errs)
+			}
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			if copied := lines[:len(lines)-1]; !slices.Equal(copied, source) { // the last line has counts
+				t.Errorf("the copy has %d orders that differ from the source's %d:\n%.2000q\n%.2000q", len(copied), len(source), copied, source)
+			}
+		})
 	}
 	if leak := secrets.leaked(arguments(t)); leak != "" {
 		t.Errorf("a process has %q in its arguments", leak)
@@ -292,26 +110,106 @@ log: {level: debug}
 	stop()
 }
 
-// The demo on secured servers, by nothing but the environment.
-func TestDemo(t *testing.T) {
-	t.Setenv("RUNNEL_PULSAR_CA_FILE", stack.CAFile())
-	t.Setenv("RUNNEL_PULSAR_TOKEN_FILE", token(t, securestack.Superuser).path)
-	secrets.add(superuserPassword())
-	out := &lines{}
-	err := demo.Run(t.Context(), demo.Options{
-		Out: io.MultiWriter(out, &written), Duration: 2 * time.Second, Binary: binary(t),
-		Servers: demo.Servers{PostgresURL: stack.PostgresURL, PulsarURL: stack.PulsarURL, PulsarAdminURL: stack.PulsarAdminURL},
-	})
-	if err != nil || !strings.Contains(out.String(), "It adds up") {
-		t.Error(err, out)
+// work is the orders service, whose role is a member of the writers, until it
+// has published enough.
+func work(t *testing.T, db *pgtest.DB) {
+	t.Helper()
+	address := db.CreateRole(t, "service")
+	db.Exec(t, fmt.Sprintf("grant %s to %s; grant create on schema public to %[2]s; set role %[2]s; %s; reset role",
+		db.Role("writer"), db.Role("service"), orders.Schema))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var published atomic.Int64
+	service := orders.Simulation{DB: pgtest.Pool(t, address), Pause: 5 * time.Millisecond, Seed: 1, Publishing: func(uuid.UUID) {
+		if published.Add(1) == enough {
+			cancel()
+		}
+	}}
+	if err := service.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if published.Load() < enough {
+		t.Fatalf("the orders service published %d events", published.Load())
 	}
 }
 
-func superuserPassword() string {
-	u, err := url.Parse(stack.PostgresURL)
+// fulfil runs the fulfilment service until the test ends. Its role owns nothing
+// but its database, and its token may consume.
+func fulfil(t *testing.T, db *pgtest.DB, namespace string) {
+	t.Helper()
+	address := db.CreateRole(t, "service")
+	db.Exec(t, fmt.Sprintf("grant create on database %s to %s", db.Name(), db.Role("service")))
+	b := as(t, consumer)
+	projection, err := fulfilment.Projection(consumers.Config{
+		Database: pgtest.Pool(t, address), Namespace: namespace, Logger: slog.New(slog.NewTextHandler(&written, nil)),
+		Broker: consumers.BrokerConfig{URL: b.URL, AdminURL: b.AdminURL, CAFile: b.CAFile, TokenFile: b.TokenFile},
+	})
 	if err != nil {
-		return ""
+		t.Fatal(err)
 	}
-	password, _ := u.User.Password()
-	return password
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- projection.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// rows are a table of orders as the readers print them: a JSON array for each
+// order, by id.
+func rows(t *testing.T, db *pgtest.DB, table string) []string {
+	t.Helper()
+	found, err := db.Conn(t).Query(t.Context(), `select id, customer_id::text, status, lines, total::text, currency,
+		city, paid_by, carrier, tracking, reason from `+table+` order by id collate "C"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (string, error) {
+		values, err := row.Values()
+		if err != nil {
+			return "", err
+		}
+		var line strings.Builder
+		encoder := json.NewEncoder(&line)
+		encoder.SetEscapeHTML(false)
+		err = encoder.Encode(values)
+		return strings.TrimSpace(line.String()), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// readers are the commands of examples/readers; none where their libraries are
+// not there, unless servers are required.
+func readers(t *testing.T) map[string][]string {
+	t.Helper()
+	const dir = "../../examples/readers"
+	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "setup"), "--check").CombinedOutput()
+	if err != nil {
+		if os.Getenv(testserver.Servers) == "required" {
+			t.Fatalf("examples/readers/setup --check: %v\n%s", err, out)
+		}
+		t.Logf("not tested: the readers' libraries are not there: run examples/readers/setup\n%s", out)
+		return nil
+	}
+	settings := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`).FindAllStringSubmatch(string(out), -1) {
+		settings[m[1]] = m[2]
+	}
+	// Given an address, Java's client looks up the name that belongs to it, and
+	// verifies that. The servers' certificates hold the address.
+	hosts := file(t, "hosts", []byte(securestack.Host+" "+securestack.Host+"\n"))
+	java := "java"
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		java = filepath.Join(home, "bin", java)
+	}
+	return map[string][]string{
+		"java":   {java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djdk.net.hosts.file=" + hosts, "-cp", filepath.Join(settings["READERS_JARS"], "*"), filepath.Join(dir, "java/OrderReader.java")},
+		"python": {settings["READERS_PYTHON"], filepath.Join(dir, "python/reader.py")},
+	}
 }

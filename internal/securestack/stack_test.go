@@ -37,7 +37,7 @@ const (
 	stranger    = "stranger"
 )
 
-const tenant = "shop"
+const tenant = "tests"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 

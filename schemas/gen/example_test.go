@@ -1,8 +1,11 @@
 package gen_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing/fstest"
@@ -46,4 +49,69 @@ func ExampleGo() {
 	// 	// From the customer. Nil is null.
 	// 	Note *string
 	// }
+}
+
+// Write keeps a folder in step with the catalog; Diff says, in a build, whether
+// that was forgotten.
+func ExampleWrite() {
+	dir, err := os.MkdirTemp("", "events-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+
+	changed, stale, err := gen.Write(dir, generate("OrderPaid", "OrderShipped"))
+	fmt.Println("written:", changed, "removed:", stale, err)
+	changed, stale, err = gen.Write(dir, generate("OrderPaid"))
+	fmt.Println("written:", changed, "removed:", stale, err)
+	// Output:
+	// written: [events_gen.go order_paid_gen.go order_shipped_gen.go] removed: [] <nil>
+	// written: [events_gen.go] removed: [order_shipped_gen.go] <nil>
+}
+
+func ExampleDiff() {
+	dir, err := os.MkdirTemp("", "events-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if _, _, err := gen.Write(dir, generate("OrderPaid")); err != nil {
+		fmt.Println(err)
+		return
+	}
+	changed, stale, err := gen.Diff(dir, generate("OrderPaid"))
+	fmt.Println(changed, stale, err)
+	changed, stale, err = gen.Diff(dir, generate("OrderShipped"))
+	fmt.Println(changed, stale, err)
+
+	// A file that somebody wrote is never overwritten.
+	if err := os.WriteFile(filepath.Join(dir, "order_shipped_gen.go"), []byte("package events\n"), 0o600); err != nil {
+		fmt.Println(err)
+	}
+	_, _, err = gen.Diff(dir, generate("OrderShipped"))
+	fmt.Println(errors.Is(err, gen.ErrForeignFile))
+	// Output:
+	// [] [] <nil>
+	// [events_gen.go order_shipped_gen.go] [order_paid_gen.go] <nil>
+	// true
+}
+
+// generate makes the code of a catalog with events of these names.
+func generate(names ...string) map[string][]byte {
+	catalog := fstest.MapFS{}
+	for _, name := range names {
+		catalog[name+".avsc"] = &fstest.MapFile{Data: []byte(`{"type": "record", "name": "` + name +
+			`", "aggregate": "order", "fields": [{"name": "order_id", "type": "string"}]}`)}
+	}
+	c, err := schemas.Load(catalog, ".")
+	if err != nil {
+		panic(err)
+	}
+	files, err := gen.Go(c, gen.Options{Package: "events"})
+	if err != nil {
+		panic(err)
+	}
+	return files
 }

@@ -1,7 +1,10 @@
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -16,6 +19,8 @@ import java.util.Properties;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.apache.pulsar.client.api.AuthenticationFactory;
+import org.apache.pulsar.client.api.ClientBuilder;
 import org.apache.pulsar.client.api.Message;
 import org.apache.pulsar.client.api.MessageId;
 import org.apache.pulsar.client.api.PulsarClient;
@@ -29,7 +34,8 @@ import org.apache.pulsar.client.api.schema.GenericRecord;
  * <pre>OrderReader COPY TOPIC [--until-idle]</pre>
  *
  * It follows the topic until it is stopped; with --until-idle until it has read what is there, and then prints the
- * copy. The broker is taken from RUNNEL_PULSAR_URL.
+ * copy. The broker is taken from RUNNEL_PULSAR_URL, the files of a token and of the authorities to trust, where there are
+ * any, from RUNNEL_PULSAR_TOKEN_FILE and RUNNEL_PULSAR_CA_FILE.
  *
  * However it ends, it may be started again: each event counts once, because the rows and the position that they reach
  * commit in one transaction.
@@ -229,6 +235,29 @@ public final class OrderReader {
         return client.newReader(Schema.AUTO_CONSUME()).topic(partition).startMessageId(from).create();
     }
 
+    private static PulsarClient connect(String url) throws IOException {
+        ClientBuilder client = PulsarClient.builder().serviceUrl(url)
+                .enableTlsHostnameVerification(true); // with pulsar+ssl://; off by default
+        String tokenFile = System.getenv().getOrDefault("RUNNEL_PULSAR_TOKEN_FILE", "");
+        if (!tokenFile.isEmpty()) {
+            client.authentication(AuthenticationFactory.token(() -> token(tokenFile)));
+        }
+        String caFile = System.getenv().getOrDefault("RUNNEL_PULSAR_CA_FILE", "");
+        if (!caFile.isEmpty()) {
+            client.tlsTrustCertsFilePath(caFile);
+        }
+        return client.build();
+    }
+
+    /** Read again whenever it is asked for: files of tokens are replaced before they expire. */
+    private static String token(String file) {
+        try {
+            return Files.readString(Path.of(file)).strip();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
     private void follow(PulsarClient client, String topic, boolean untilIdle) throws Exception {
         for (String partition : client.getPartitionsForTopic(topic, false).get()) {
             readers.put(partition, open(client, partition));
@@ -313,7 +342,7 @@ public final class OrderReader {
         }
         System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "warn");
         try (Connection db = openCopy(names.get(0));
-                PulsarClient client = PulsarClient.builder().serviceUrl(System.getenv("RUNNEL_PULSAR_URL")).build()) {
+                PulsarClient client = connect(System.getenv("RUNNEL_PULSAR_URL"))) {
             OrderReader reader = new OrderReader(db);
             reader.follow(client, names.get(1), untilIdle);
             reader.printCopy();

@@ -4,7 +4,9 @@
 
 It follows the topic until it is stopped; with --until-idle until it has read
 what is there, and then prints the copy. The broker is taken from
-RUNNEL_PULSAR_URL and RUNNEL_PULSAR_ADMIN_URL.
+RUNNEL_PULSAR_URL and RUNNEL_PULSAR_ADMIN_URL, the files of a token and of the
+authorities to trust, where there are any, from RUNNEL_PULSAR_TOKEN_FILE and
+RUNNEL_PULSAR_CA_FILE.
 
 However it ends, it may be started again: each event counts once, because the
 rows and the position that they reach commit in one transaction.
@@ -16,6 +18,7 @@ import logging
 import os
 import re
 import sqlite3
+import ssl
 import sys
 import time
 import urllib.request
@@ -114,18 +117,41 @@ def is_new(stored, stamp):
     raise Stop(f"position {position}, ordinal {ordinal} is of another history than {last_position}, ordinal {last_ordinal}")
 
 
+TOKEN_FILE = os.environ.get("RUNNEL_PULSAR_TOKEN_FILE")
+CA_FILE = os.environ.get("RUNNEL_PULSAR_CA_FILE")
+
+
+def token():
+    """Read again whenever it is asked for: files of tokens are replaced before they expire."""
+    with open(TOKEN_FILE) as file:
+        return file.read().strip()
+
+
+def connect(url):
+    settings = {"tls_validate_hostname": True}  # with pulsar+ssl://; off by default
+    if TOKEN_FILE:
+        settings["authentication"] = pulsar.AuthenticationToken(token)
+    if CA_FILE:
+        settings["tls_trust_certs_file_path"] = CA_FILE
+    return pulsar.Client(url, logger=logging.getLogger("pulsar"), **settings)
+
+
 class Schemas:
     """The topic's schemas by version, as Pulsar's registry has them. They never change."""
 
     def __init__(self, admin_url, topic):
         self.url = f"{admin_url}/admin/v2/schemas/{topic.removeprefix('persistent://')}/schema/"
+        self.tls = ssl.create_default_context(cafile=CA_FILE)  # with https://
         self.versions = {}
 
     def decode(self, message):
         # Message.schema_version() makes a text of the bytes, which fails from version 128 on.
         version = message._message.int_schema_version()
         if version not in self.versions:
-            with urllib.request.urlopen(f"{self.url}{version}", timeout=30) as answer:
+            request = urllib.request.Request(f"{self.url}{version}")
+            if TOKEN_FILE:
+                request.add_unredirected_header("Authorization", f"Bearer {token()}")
+            with urllib.request.urlopen(request, timeout=30, context=self.tls) as answer:
                 self.versions[version] = fastavro.parse_schema(json.loads(json.load(answer)["data"]))
         return fastavro.schemaless_reader(io.BytesIO(message.data()), self.versions[version], None)["event"]
 
@@ -221,7 +247,7 @@ def main(arguments):
     copy, topic = arguments
     logging.basicConfig(level=logging.WARNING)  # to stderr; the client's own log goes to stdout
     db = open_copy(copy)
-    client = pulsar.Client(os.environ["RUNNEL_PULSAR_URL"], logger=logging.getLogger("pulsar"))
+    client = connect(os.environ["RUNNEL_PULSAR_URL"])
     try:
         follow(client, db, Schemas(os.environ["RUNNEL_PULSAR_ADMIN_URL"].rstrip("/"), topic), topic, until_idle)
     except Stop as why:

@@ -1,4 +1,4 @@
-// Package readers holds the tests of examples/readers: the readers in Java and
+// Package readerstest holds the tests of examples/readers: the readers in Java and
 // Python run as a user would run them, against real servers, and their copies
 // are compared with the one that Go makes.
 //
@@ -6,6 +6,7 @@
 //	                                    ├──▶ OrderReader.java (SQLite)
 //	                                    └──▶ reader.py (SQLite)
 //
-// It also keeps docs/messages.md true to the readers. There is nothing to import
+// It also keeps docs/messages.md true: to the readers, and to what psql and the
+// client of Pulsar's distribution show (tools_test.go). There is nothing to import
 // here. Start with TestCopiesAreEqual in copies_test.go.
-package readers
+package readerstest
