@@ -9,18 +9,22 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 )
 
-// TestSlotLost has servers invalidate a slot, in each way that a setting of
-// theirs can bring about, and looks at what Open says then. It takes a server of
-// its own: the settings are the whole server's.
-func TestSlotLost(t *testing.T) {
-	shared := pgtest.New(t)
-	major := pgtest.Value[int](t, shared, "select current_setting('server_version_num')::int") / 10000
+// ownServer starts a server of the test's own, of the shared one's major version.
+func ownServer(t *testing.T) (stack *devstack.Stack, major int) {
+	t.Helper()
+	major = pgtest.Value[int](t, pgtest.New(t), "select current_setting('server_version_num')::int") / 10000
 	options := devstack.Options{Postgres: true, PGVersion: strconv.Itoa(major)}
 	if err := devstack.Installed(t.Context(), options); err != nil {
 		t.Skip(err) // the shared server is another machine's
 	}
-	stack := stacktest.Up(t, options)
+	return stacktest.Up(t, options), major
+}
 
+// TestSlotLost has servers invalidate a slot, in each way that a setting of
+// theirs can bring about, and looks at what Open says then. It takes a server of
+// its own: the settings are the whole server's.
+func TestSlotLost(t *testing.T) {
+	stack, major := ownServer(t)
 	for _, c := range []struct {
 		name, setting, value string
 		since                int // Postgres' major version

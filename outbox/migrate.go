@@ -48,6 +48,25 @@ func Migrations() ([]Migration, error) {
 	return all, nil
 }
 
+// Versions returns the version of the schema runnel in db, 0 when there is none,
+// and the latest that this package knows.
+func Versions(ctx context.Context, db *pgx.Conn) (have, latest int, err error) {
+	all, err := Migrations()
+	if err != nil {
+		return 0, 0, err
+	}
+	var there bool
+	err = db.QueryRow(ctx, `select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where n.nspname = 'runnel' and c.relname = 'schema_version')`).Scan(&there)
+	if err == nil && there {
+		err = db.QueryRow(ctx, "select coalesce(max(version), 0) from runnel.schema_version").Scan(&have)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the outbox's version: %w", err)
+	}
+	return have, len(all), nil
+}
+
 // Migrate creates the schema runnel or brings it up to date, as the schema's
 // owner when it exists and as the current user when not, in one transaction
 // under an advisory lock: it is idempotent, and any number of programs may

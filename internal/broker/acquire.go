@@ -161,6 +161,8 @@ func (p *Pulsar) checkDeduplication(ctx context.Context, q Partition) error {
 			if sleep(ctx, wait) {
 				continue
 			}
+			// On its way: what a person could do is done already.
+			return ErrNotReady.New("%s: its deduplication is %q after %s", q, stats.Deduplication, p.cfg.OperationTimeout)
 		}
 		namespace, _ := splitTopic(q.Topic)
 		return ErrDeduplicationOff.New("%s: its deduplication is %q", q, stats.Deduplication).

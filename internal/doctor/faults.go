@@ -11,9 +11,6 @@ var (
 	ErrCheck = fault.Define("CHECK_FAILED", fault.Environment,
 		"A check could not be made.",
 		"The message names the cause; run the doctor again.")
-	ErrOutboxVersion = fault.Define("OUTBOX_VERSION", fault.Environment,
-		"The outbox was made by another version of Runnel.",
-		"Run `runnel init` with the newest binary in use.")
 	ErrSendersShort = fault.Define("PG_WALSENDERS_SHORT", fault.Environment,
 		"Few replication connections or slots of the server are free.",
 		"As a superuser, then restart the server:\n  ALTER SYSTEM SET max_wal_senders = 20;\n  ALTER SYSTEM SET max_replication_slots = 20;")
@@ -51,7 +48,7 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrCheckUnknown, ErrCheck, ErrOutboxVersion, ErrSendersShort, ErrSlotAtRisk, ErrWALRetained, ErrSlotIdle,
+	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotAtRisk, ErrWALRetained, ErrSlotIdle,
 	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
 	ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }

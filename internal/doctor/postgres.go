@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 )
@@ -103,37 +104,15 @@ func judgeSenders(senders, maxSenders, slots, maxSlots int, ours bool) (string, 
 }
 
 func checkOutbox(ctx context.Context, s *Session) (string, error) {
-	migrations, err := outbox.Migrations()
+	version, latest, err := outbox.Versions(ctx, s.pg)
 	if err != nil {
-		return "", ErrCheck.Wrap(err, "read the migrations")
+		return "", queryFault(err, "look for the outbox")
 	}
-	version, err := outboxVersion(ctx, s.pg)
-	switch latest := len(migrations); {
-	case err != nil:
-		return "", err
-	case version < latest:
-		return "", ErrOutboxVersion.New("the outbox has version %d, this binary needs %d", version, latest).
-			Fix("Run `runnel init` with this binary.")
-	case version > latest:
-		return "", warning{ErrOutboxVersion.New("the outbox has version %d, this binary knows %d", version, latest).
+	if version > latest { // a daemon of this version goes on
+		return "", warning{pipeline.ErrOutboxVersion.New("the outbox has version %d, this binary knows %d", version, latest).
 			Fix("Use the newer binary that `runnel init` was run with.")}
 	}
-	return fmt.Sprintf("schema runnel, version %d", version), nil
-}
-
-func outboxVersion(ctx context.Context, pg *pgx.Conn) (int, error) {
-	var there bool
-	err := pg.QueryRow(ctx, `select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-		where n.nspname = 'runnel' and c.relname = 'schema_version')`).Scan(&there)
-	if err != nil {
-		return 0, queryFault(err, "look for the outbox")
-	}
-	if !there {
-		return 0, capture.ErrNoOutbox.New("the database has no schema runnel")
-	}
-	var version int
-	err = pg.QueryRow(ctx, `select coalesce(max(version), 0) from runnel.schema_version`).Scan(&version)
-	return version, queryFault(err, "read the outbox's version")
+	return fmt.Sprintf("schema runnel, version %d", version), pipeline.CheckOutboxVersion(version, latest)
 }
 
 func checkGrants(ctx context.Context, s *Session) (string, error) {

@@ -1,25 +1,35 @@
 package faultlist
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
+var (
+	codeID  = regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*\b`)
+	errName = regexp.MustCompile(`^Err[A-Z]\w*$`)
+)
+
+// expectations are the codes that tests expect, as package.Name or as an ID.
+type expectations map[string]bool
+
 // Every code is expected by some test, by its ID or by its variable. A test
-// that expects a code fails when nothing produces it any more.
+// that expects a code fails when nothing produces it any more. One that makes
+// the fault itself (ErrX.New), or lists codes to see how they are classed, shows
+// nothing of that and does not count.
 func TestProduced(t *testing.T) {
 	root := os.DirFS("../..")
 	names := make(map[string][]string) // variables of a code, as package.Name
-	defined := regexp.MustCompile(`(Err\w+)\s*=\s*fault\.Define\("([^"]*)"`)
-	renamed := regexp.MustCompile(`(Err\w+)\s*=\s*(\w+)\.(Err\w+)`)
-	named := regexp.MustCompile(`\b(?:(\w+)\.)?(Err[A-Z]\w*|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)\b`)
-	packageOf := regexp.MustCompile(`(?m)^package (\w+?)(?:_test)?$`)
 	aliases := make(map[string]string) // package.Name to package.Name
-	expected := make(map[string]bool)  // package.Name, or ID
+	expected := make(expectations)
 	err := fs.WalkDir(root, ".", func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.Contains(file, "faultlist") {
 			return err
@@ -29,33 +39,24 @@ func TestProduced(t *testing.T) {
 		if !isGo && !isScript {
 			return nil
 		}
-		raw, err := fs.ReadFile(root, file)
-		src, pkg := string(raw), ""
-		if isGo {
-			pkg = packageOf.FindStringSubmatch(src)[1]
-		}
-		if isTest || isScript {
-			for _, m := range named.FindAllStringSubmatch(src, -1) {
-				switch {
-				case !strings.HasPrefix(m[2], "Err"):
-					expected[m[2]] = true
-				case m[1] != "":
-					expected[m[1]+"."+m[2]] = true
-				default:
-					expected[pkg+"."+m[2]] = true
-				}
-			}
+		src, err := fs.ReadFile(root, file)
+		if err != nil {
 			return err
 		}
-		for _, m := range defined.FindAllStringSubmatch(src, -1) {
-			names[m[2]] = append(names[m[2]], pkg+"."+m[1])
+		if isScript {
+			expected.text(string(src))
+			return nil
 		}
-		for _, m := range renamed.FindAllStringSubmatch(src, -1) {
-			if m[2] != "fault" {
-				aliases[pkg+"."+m[1]] = m[2] + "." + m[3]
-			}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, src, parser.SkipObjectResolution)
+		if err != nil {
+			return err
 		}
-		return err
+		if isTest {
+			expected.test(parsed)
+			return nil
+		}
+		definitions(parsed, names, aliases)
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,4 +75,100 @@ func TestProduced(t *testing.T) {
 			t.Errorf("no test expects %s (%v)", c.ID, names[c.ID])
 		}
 	}
+}
+
+// text takes the IDs in a script or a string.
+func (e expectations) text(s string) {
+	for _, id := range codeID.FindAllString(s, -1) {
+		e[id] = true
+	}
+}
+
+// test takes what a test file expects.
+func (e expectations) test(file *ast.File) {
+	pkg := strings.TrimSuffix(file.Name.Name, "_test")
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CallExpr:
+			return !makesFault(n)
+		case *ast.CompositeLit:
+			return !listsCodes(n)
+		case *ast.BasicLit:
+			if s, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING {
+				e.text(s)
+			}
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && errName.MatchString(n.Sel.Name) {
+				e[x.Name+"."+n.Sel.Name] = true
+				return false
+			}
+		case *ast.Ident:
+			if errName.MatchString(n.Name) {
+				e[pkg+"."+n.Name] = true
+			}
+		}
+		return true
+	})
+}
+
+// makesFault reports whether a call is ErrX.New(...) or ErrX.Wrap(...), or one
+// chained to it.
+func makesFault(call *ast.CallExpr) bool {
+	f, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	switch x := f.X.(type) {
+	case *ast.CallExpr: // .At, .Fix
+		return makesFault(x)
+	case *ast.SelectorExpr:
+		return isMaker(f.Sel.Name) && errName.MatchString(x.Sel.Name)
+	case *ast.Ident:
+		return isMaker(f.Sel.Name) && errName.MatchString(x.Name)
+	}
+	return false
+}
+
+func isMaker(method string) bool { return method == "New" || method == "Wrap" }
+
+// listsCodes reports whether a literal is a []*fault.Code.
+func listsCodes(lit *ast.CompositeLit) bool {
+	list, ok := lit.Type.(*ast.ArrayType)
+	if !ok {
+		return false
+	}
+	pointer, ok := list.Elt.(*ast.StarExpr)
+	if !ok {
+		return false
+	}
+	of, ok := pointer.X.(*ast.SelectorExpr)
+	return ok && of.Sel.Name == "Code"
+}
+
+// definitions takes the codes' variables of a file, ErrX = fault.Define("ID", ...),
+// and other names for them, ErrY = other.ErrX.
+func definitions(file *ast.File, names map[string][]string, aliases map[string]string) {
+	pkg := file.Name.Name
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Names) != 1 || len(spec.Values) != 1 || !errName.MatchString(spec.Names[0].Name) {
+			return true
+		}
+		name := pkg + "." + spec.Names[0].Name
+		switch v := spec.Values[0].(type) {
+		case *ast.CallExpr:
+			if f, ok := v.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Define" {
+				if id, ok := v.Args[0].(*ast.BasicLit); ok {
+					if s, err := strconv.Unquote(id.Value); err == nil {
+						names[s] = append(names[s], name)
+					}
+				}
+			}
+		case *ast.SelectorExpr:
+			if x, ok := v.X.(*ast.Ident); ok {
+				aliases[name] = x.Name + "." + v.Sel.Name
+			}
+		}
+		return true
+	})
 }

@@ -13,8 +13,43 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 )
+
+// checkOutbox refuses an outbox that lacks what this version uses. One that is
+// newer is fine: migrations only add, so that `runnel init` may come first and
+// daemons be replaced one by one. What such a daemon cannot understand it meets
+// as OUTBOX_SHAPE or CONTROL_UNKNOWN, before it publishes past it.
+func (r *run) checkOutbox(ctx context.Context) error {
+	db, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	have, latest, err := outbox.Versions(ctx, db)
+	if err != nil {
+		return wire.QueryFault(err, "look for the outbox")
+	}
+	if have > latest {
+		r.newer = fmt.Sprintf("the outbox has version %d, this daemon knows %d", have, latest)
+	}
+	return CheckOutboxVersion(have, latest)
+}
+
+// CheckOutboxVersion refuses an outbox of version have, of which a daemon knows
+// the latest.
+func CheckOutboxVersion(have, latest int) error {
+	switch {
+	case have == 0:
+		return capture.ErrNoOutbox.New("the database has no schema runnel")
+	case have < latest:
+		return ErrOutboxVersion.New("the outbox has version %d, this binary needs %d", have, latest).
+			Fix("Run `runnel init` with this binary, as the database's administrator; the daemon goes on by itself.")
+	}
+	return nil
+}
 
 // partitions lists every partition of the topics.
 func (r *run) partitions() []broker.Partition {

@@ -13,6 +13,9 @@ var (
 	ErrNotApplied = fault.Define("SCHEMAS_NOT_APPLIED", fault.Environment,
 		"A topic, or the registered schema of an event of the catalog, is missing.",
 		"Run `runnel run --auto-apply` once, which creates what is missing, also beside a daemon that streams.")
+	ErrOutboxVersion = fault.Define("OUTBOX_VERSION", fault.Environment,
+		"The outbox was made by another version of Runnel.",
+		"Run `runnel init` with the newest binary in use, as the database's administrator; the daemon goes on by itself.")
 	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
 		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
 		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")
@@ -34,4 +37,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}

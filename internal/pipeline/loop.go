@@ -223,8 +223,8 @@ func (l *loop) drain(hard context.Context, cause error) error {
 			l.source.Confirm(l.state.Confirmed())
 		case <-limit.C:
 			return cmp.Or(cause, error(ErrStalled.New("%d messages were not acknowledged within %s of the end of the run", l.unacked, drainLimit)))
-		case <-hard.Done():
-			return cause
+		case <-hard.Done(): // a send was cut off
+			return cmp.Or(cause, l.takeAcks())
 		}
 	}
 	l.source.Confirm(l.state.Confirmed())

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -152,4 +153,42 @@ func TestProvisionerStopped(t *testing.T) {
 	p, _ := w.start()
 	reaches(t, p, pipeline.Streaming, "")
 	w.complete("order")
+}
+
+// TestOutboxVersion: an outbox that is older than the daemon needs halts it until
+// `runnel init` has run; with a newer one it goes on, so that init may come first.
+func TestOutboxVersion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	log := &logged{testWriter: testWriter{t}}
+	w.cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+	w.init()
+	_, stop := w.start()
+	w.write(1, 10)
+	w.caughtUp()
+	stop()
+
+	w.cfg.AutoApply = false
+	w.db.Exec(t, `create table kept as select * from runnel.schema_version where version = (select max(version) from runnel.schema_version)`)
+	w.db.Exec(t, `delete from runnel.schema_version where version = (select version from kept)`)
+	p, stop := w.start()
+	w.write(11, 10)
+	st := reaches(t, p, pipeline.Halted, "OUTBOX_VERSION")
+	if !strings.Contains(st.Remedy, "`runnel init` with this binary") {
+		t.Errorf("remedy %q", st.Remedy)
+	}
+	w.db.Exec(t, `insert into runnel.schema_version select * from kept`)
+	reaches(t, p, pipeline.Streaming, "")
+	w.complete("order")
+	stop()
+
+	w.db.Exec(t, `insert into runnel.schema_version (version, name) values (9999, 'future')`)
+	p, _ = w.start()
+	w.write(21, 10)
+	reaches(t, p, pipeline.Streaming, "")
+	w.complete("order")
+	if !strings.Contains(log.String(), "the outbox has version 9999") {
+		t.Error("the log does not say that the outbox is newer")
+	}
 }

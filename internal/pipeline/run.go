@@ -37,6 +37,7 @@ type run struct {
 	log    *slog.Logger
 	report *reporter
 	holder string // who streamed from the slot when this run provisioned; "": nobody
+	newer  string // how the outbox is newer than this daemon; "": it is not
 
 	client   *broker.Pulsar
 	registry *schemas.Registry
@@ -112,6 +113,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.source, err = capture.Open(ctx, source); err != nil {
 		return err
 	}
+	if err := r.checkOutbox(ctx); err != nil {
+		return err
+	}
 	if r.progress, err = capture.NewProgress(ctx, source); err != nil {
 		return err
 	}
@@ -168,6 +172,9 @@ func (r *run) stream(ctx context.Context) error {
 		case <-r.source.Started():
 			r.report.streaming()
 			r.log.Info("streaming", "slot", r.source.Slot(), "from", formatLSN(r.source.StartLSN()), "topics", len(r.topics))
+			if r.newer != "" {
+				r.log.Warn("this daemon is older than the outbox: replace it", "reason", r.newer)
+			}
 		case <-helperCtx.Done():
 		}
 		return nil
