@@ -48,12 +48,15 @@ func (c *Conn) exclusive(ctx context.Context, r broker.AcquireRequest, waiting f
 			b.mu.Unlock()
 			return nil, err
 		}
-		if p.owner == nil {
+		if p.owner == nil && !c.paused {
 			q := newProducer(c, p, r.Producer)
 			b.mu.Unlock()
 			return q, nil
 		}
-		holder, changed := p.owner.String(), b.changed
+		holder, changed := "nobody", b.changed // a connection that was dropped hears nothing
+		if p.owner != nil {
+			holder = p.owner.String()
+		}
 		b.mu.Unlock()
 		if waiting != nil && holder != told {
 			waiting(holder)

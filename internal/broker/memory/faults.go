@@ -136,6 +136,7 @@ func (c *Conn) Resume() {
 		q.fail(broker.ErrLost.New("%s: the connection was lost", q.partition.id))
 	}
 	c.paused = false
+	c.b.notify()
 }
 
 func (b *Broker) with(q broker.Partition, f func(*partition)) error {
