@@ -82,6 +82,8 @@ grant execute on function runnel.put_triggers(runnel.watched) to "runnel_writer"
 grant execute on function runnel.close_watch(regclass) to "runnel_writer";
 grant execute on function runnel.first_state_sql(regclass) to "runnel_writer";
 grant execute on function runnel.publish_begin(regclass) to "runnel_writer";
+grant execute on function runnel.row_trigger(regclass) to "runnel_writer";
+grant execute on function runnel.find_refused(regclass, regclass, text, text, text, integer) to "runnel_writer";
 grant execute on function runnel.publish_chunk(regclass, integer) to "runnel_writer";
 grant execute on function runnel.event_payload(text, text, text, bigint, integer) to "runnel_writer";
 grant execute on function runnel.refuse_value(anyelement, text, text, text) to "runnel_writer";

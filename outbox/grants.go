@@ -53,6 +53,8 @@ var writerGrants = []grant{
 	{privilege: "EXECUTE", kind: "function", object: "runnel.close_watch(regclass)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.first_state_sql(regclass)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.publish_begin(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.row_trigger(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.find_refused(regclass, regclass, text, text, text, integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.publish_chunk(regclass, integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.event_payload(text, text, text, bigint, integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.refuse_value(anyelement, text, text, text)"},

@@ -11,6 +11,7 @@
 --   kind       boolean int long float double bytes string uuid date time timestamp
 --              timestamptz decimal (precision, scale) enum (enum, symbols)
 --   array      an array of that kind
+--   source     of a string: enum (with labels that are no names) or char (with blanks at its end)
 --   nullable   a union with null, whose default is null
 --   excluded   left out of the events; kept to know the column after a rename
 --   retired    the column is gone; the field stays, always null
@@ -33,7 +34,7 @@ $$;
 create function runnel.type_kind(
     typid oid, typmod integer,
     out kind text, out is_array boolean, out "precision" integer, out scale integer,
-    out symbols text[], out enum_type oid, out reason text
+    out symbols text[], out enum_type oid, out source text, out reason text
 )
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
@@ -68,7 +69,7 @@ begin
         when 'timestamptz'::regtype then 'timestamptz'
     end;
     if kind is not null then
-        return;
+        source := case t.oid when 'bpchar'::regtype then 'char' end;
     elsif t.typname = 'citext' and t.typcategory = 'S' then
         kind := 'string';
     elsif t.oid = 'numeric'::regtype and typmod = -1 then
@@ -88,6 +89,7 @@ begin
         -- Labels that are no names of Avro: as strings.
         if symbols is null or exists (select from unnest(symbols) s where s !~ '^[A-Za-z_][A-Za-z0-9_]*$') then
             kind := 'string';
+            source := 'enum';
             symbols := null;
         else
             kind := 'enum';
@@ -133,10 +135,35 @@ begin
         )
         select coalesce(jsonb_object_agg(attnum, jsonb_strip_nulls(jsonb_build_object(
                    'column', name, 'attnum', attnum, 'typid', atttypid::bigint, 'nullable', not attnotnull,
-                   'kind', kind, 'array', case when is_array then true end, 'precision', "precision", 'scale', scale,
+                   'kind', kind, 'array', case when is_array then true end, 'precision', "precision", 'scale', scale, 'source', source,
                    'enum', case kind when 'enum' then enum end, 'symbols', to_jsonb(symbols), 'doc', doc,
                    'reason', coalesce(obstacle, reason)))), '{}')
           from named);
+end
+$$;
+
+create function runnel.rekeyed_remedy(relation regclass) returns text
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return format('Change the column back. Or begin anew, as rows will have other ids: select runnel.unwatch(%L); then runnel.watch as at first, call runnel.publish_rows(%1$L), and rebuild the copies, which hold the rows under both ids.', relation);
+end
+$$;
+
+-- Whether the text of a column in the key, which makes the aggregate id, is as it
+-- was for the same value.
+create function runnel.same_id(was jsonb, is_now jsonb) returns boolean
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case is_now ->> 'kind'
+        when 'decimal' then was ->> 'kind' = 'decimal' and was -> 'scale' = is_now -> 'scale'
+        when 'int' then was ->> 'kind' in ('int', 'long')
+        when 'long' then was ->> 'kind' in ('int', 'long')
+        when 'string' then was ->> 'kind' in ('string', 'int', 'long', 'uuid', 'enum')
+        else was ->> 'kind' = is_now ->> 'kind' end;
 end
 $$;
 
@@ -217,6 +244,10 @@ begin
         elsif f ? 'array' or f ->> 'kind' in ('float', 'double') then
             raise exception 'column % of table % cannot be a key: arrays and floating point numbers have no exact text',
                     quote_ident(name), relation using errcode = 'RN007';
+        end if;
+        if exists (select from jsonb_array_elements(recorded) r where r ->> 'name' = name and not r ? 'excluded' and not runnel.same_id(r, f)) then
+            raise exception 'column % of table % is in the key and of another type now, by which ids are others', quote_ident(f ->> 'column'), relation
+                using errcode = 'RN010', hint = runnel.rekeyed_remedy(relation);
         end if;
         fields := fields || jsonb_build_object(name, f || '{"nullable": false}'); -- a key is never null
     end loop;
