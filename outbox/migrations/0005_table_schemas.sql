@@ -125,10 +125,11 @@ begin
              where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
         ), named as (
             -- Enums of one name in two schemas take their schema's; so does one that
-            -- would be named as one of the table's records.
+            -- would be named as one of the table's records, or as what all tables share.
             select c.*, runnel.pascal(aggregate)
-                        || case when exists (select from columns d where d.enum_name = c.enum_name and d.enum_type <> c.enum_type)
+                        || case when exists (select from columns d where runnel.pascal(d.enum_name) = runnel.pascal(c.enum_name) and d.enum_type <> c.enum_type)
                                      or runnel.pascal(c.enum_name) in ('Row', 'Key', 'Changed', 'Deleted')
+                                     or runnel.pascal(aggregate) || runnel.pascal(c.enum_name) = 'RowOperation'
                                 then runnel.pascal(c.enum_schema) else '' end
                         || runnel.pascal(c.enum_name) as enum
               from columns c
@@ -251,7 +252,12 @@ begin
         end if;
         fields := fields || jsonb_build_object(name, f || '{"nullable": false}'); -- a key is never null
     end loop;
-    return (select coalesce(jsonb_agg(value - 'place' order by (value ->> 'place')::integer), '[]') from jsonb_each(fields));
+    -- One that is gone has the labels of those that are there: they are one type.
+    return (
+        select coalesce(jsonb_agg(o.value - 'place' || coalesce(l.labels, '{}') order by (o.value ->> 'place')::integer), '[]')
+          from jsonb_each(fields) o
+          left join lateral (select jsonb_build_object('symbols', v.value -> 'symbols') as labels from jsonb_each(fields) v
+                              where o.value ? 'retired' and v.value -> 'enum' = o.value -> 'enum' and not v.value ? 'retired' limit 1) l on true);
 end
 $$;
 
@@ -363,6 +369,50 @@ begin
     normalised := format(record, name, '{"name":"key","type":' || format(record, prefix || 'Key', key_text, '') || '}'
         || format(old, row_text, ''), event);
     return next;
+end
+$$;
+
+-- The names of the types that are a table's own.
+create function runnel.type_names(fields jsonb, aggregate text) returns text[]
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select runnel.pascal(aggregate) || r from unnest(array['Row', 'Key', 'Changed', 'Deleted']) r
+        union select f ->> 'enum' from jsonb_array_elements(fields) f where f ? 'enum' and not f ? 'excluded');
+end
+$$;
+
+-- Refuses names that are taken: by another watched table (order with an enum
+-- item_status, order_item with an enum status), or twice in this one.
+create function runnel.require_own_names(relation regclass, fields jsonb, aggregate text) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    names text[] := runnel.type_names(fields, aggregate);
+    taken record;
+begin
+    select u.name, w.relation::text as of_what into taken
+      from runnel.watched w
+      join pg_class c on c.oid = w.relation
+     cross join lateral unnest(runnel.type_names(w.fields, w.aggregate_type)) u(name)
+     where w.relation <> require_own_names.relation and u.name = any (names)
+     limit 1;
+    if not found then
+        select 'RowOperation' as name, 'all tables' as of_what into taken where 'RowOperation' = any (names);
+    end if;
+    if not found then
+        select a ->> 'enum' as name, format('column %I', a ->> 'column') as of_what into taken
+          from jsonb_array_elements(fields) with ordinality f(a, n)
+          join jsonb_array_elements(fields) with ordinality g(b, m) on a ->> 'enum' = b ->> 'enum' and a -> 'symbols' <> b -> 'symbols' and n < m
+         limit 1;
+    end if;
+    if found then
+        raise exception 'type % of table % would have the name of a type of %', taken.name, relation, taken.of_what
+            using errcode = 'RN007', hint = 'Another aggregate gives other names (runnel.unwatch first if it is watched); so does another name of the enum; or leave the column out (exclude).';
+    end if;
 end
 $$;
 

@@ -214,6 +214,7 @@ begin
         new.function := old.function;
         new.fields := runnel.table_fields(new.relation, new.aggregate_type, new.key, new.exclude, old.fields, old.relid);
     end if;
+    perform runnel.require_own_names(new.relation, new.fields, new.aggregate_type);
     new.exclude := array(select f ->> 'column' from jsonb_array_elements(new.fields) f where f ? 'excluded');
     new.relid := new.relation;
     new.uniqueness := runnel.key_uniqueness(new.relation, new.fields, new.key);

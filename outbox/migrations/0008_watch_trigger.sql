@@ -184,7 +184,7 @@ $$;
 
 -- A word as a shell takes it.
 create function runnel.shell_word(word text) returns text
-    language plpgsql immutable
+    language plpgsql immutable strict
     set search_path = pg_catalog, pg_temp
 as $$
 begin

@@ -260,8 +260,9 @@ create function runnel.table_schemas(
 as $$
 #variable_conflict use_variable
 declare
-    w runnel.watched := (select w from runnel.watched w where w.relation = table_schemas.relation);
-    a record;
+    w      runnel.watched := (select w from runnel.watched w where w.relation = table_schemas.relation);
+    fields jsonb;
+    a      record;
 begin
     if w.relation is null then
         perform runnel.require_watchable(relation);
@@ -277,9 +278,9 @@ begin
         raise exception 'table % has no primary key', relation
             using errcode = 'RN007', hint = 'Name the columns that tell its rows apart.';
     end if;
-    for a in select * from runnel.table_avro(
-            runnel.table_fields(relation, aggregate, key, case when w.relation is null then coalesce(exclude, '{}') else exclude end, w.fields, w.relid),
-            aggregate, key, coalesce(before, false) or coalesce(w.before, false), obj_description(relation, 'pg_class')) loop
+    fields := runnel.table_fields(relation, aggregate, key, case when w.relation is null then coalesce(exclude, '{}') else exclude end, w.fields, w.relid);
+    perform runnel.require_own_names(relation, fields, aggregate);
+    for a in select * from runnel.table_avro(fields, aggregate, key, coalesce(before, false) or coalesce(w.before, false), obj_description(relation, 'pg_class')) loop
         name := a.name;
         definition := a.definition;
         fingerprint := sha256(convert_to(a.normalised, 'UTF8'));
