@@ -55,7 +55,7 @@ var (
 	// ErrInvalidRoles is returned for role names that cannot be used.
 	ErrInvalidRoles = fault.Define("ROLE_NAMES_INVALID", fault.Input,
 		"The names of Runnel's roles are not usable.",
-		"Give three different names of at most 63 bytes that do not begin with pg_.")
+		"Give three different names of at most 63 bytes that do not begin with pg_. A fourth role, the reader, is named after the owner: runnel_reader for runnel_owner.")
 
 	// ErrNotWatchable is returned for a table whose rows cannot be events.
 	ErrNotWatchable = fault.Define("TABLE_NOT_WATCHABLE", fault.Input,

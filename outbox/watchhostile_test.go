@@ -2,7 +2,10 @@ package outbox_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/outbox"
 )
@@ -83,6 +86,57 @@ func TestWatchHostilePolicies(t *testing.T) {
 	refused(t, s.conn, "RN008", "row security hides rows of table app.part", "call runnel.publish_rows('things')")
 	s.run(t, "update things set n = 2; alter table part disable row level security; truncate things")
 	if got := s.changes(t); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+// To plan a query is to run functions of indexes that are declared IMMUTABLE. They
+// run as the reader, who may read what is watched and nothing else, and cannot get
+// more by altering the functions that are its own.
+func TestWatchHostileIndexes(t *testing.T) {
+	s := newShop(t, `create table things (id int primary key, n int); insert into things values (1, 1);
+		create function note(sql text) returns void language plpgsql as $$ begin
+			if current_user not like '%shop' then
+				begin execute sql; raise warning 'done: % as %', sql, current_user; exception when others then raise warning 'refused: % as %', sqlerrm, current_user; end;
+			end if; end $$;
+		create function evil(int) returns int immutable language plpgsql as $$ begin
+			perform app.note('insert into runnel.event_type values (''Forged'', ''x'', '''')');
+			perform app.note('select from runnel.outbox');
+			perform app.note('create function runnel.pascal(varchar) returns text language sql as ''select 1''');
+			perform app.note('create or replace function runnel.read_rows(relation regclass, query text) returns table (id text, key text, before text, size bigint) language sql as ''select null, null, null, 1''');
+			perform app.note('alter function runnel.read_rows(regclass, text) security invoker');
+			perform app.note('alter function runnel.read_kept(regclass, text, anyelement) security invoker');
+			return 1; end $$;
+		select runnel.watch('things', 'thing');
+		create index on things ((n + evil(1)))`)
+	done, refusals := map[string]bool{}, 0
+	hear := func(n *pgconn.Notice) {
+		if !strings.HasSuffix(n.Message, " as "+s.roles.Reader()) {
+			t.Errorf("code of the table's owner runs: %s", n.Message)
+		} else if what, ok := strings.CutPrefix(n.Message, "done: "); ok {
+			done[strings.Fields(what)[0]] = true
+		} else {
+			refusals++
+		}
+	}
+	run(t, s.connect(t, hear), "truncate things")
+	if refusals != 4 || len(done) != 1 || !done["alter"] {
+		t.Errorf("%d were refused, done: %v", refusals, done)
+	}
+	refused(t, s.connect(t, hear), "42501", "runnel.read_rows or runnel.read_kept was altered Run `runnel init`", "truncate things")
+	mend := func() {
+		t.Helper()
+		if report, err := outbox.Init(t.Context(), s.admin, outbox.InitOptions{Roles: s.roles}); err != nil || !report.Changed() {
+			t.Errorf("%+v, %v", report, err)
+		}
+	}
+	mend()
+	s.Exec(t, "alter function runnel.read_kept(regclass, text, anyelement) reset search_path")
+	refused(t, s.connect(t, hear), "42501", "was altered", "truncate things")
+	mend()
+	s.run(t, "drop index things_expr_idx")
+	run(t, s.connect(t, hear), "insert into things values (2, 2); truncate things")
+	if got := s.changes(t); len(got) != 3 {
 		t.Errorf("%v", got)
 	}
 }

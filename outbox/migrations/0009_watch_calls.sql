@@ -2,7 +2,7 @@
 --
 -- Run watch and unwatch as the table's owner (or a superuser), who must be a
 -- member of the writer role. They run as their caller, as no other may put a
--- trigger on the table; the owner of this schema gets SELECT on the columns that
+-- trigger on the table; the reader (runnel.read_rows) gets SELECT on the columns that
 -- are published, and no others, for TRUNCATE and for triggers within triggers.
 
 -- Refuses to publish what the daemon would not know.
@@ -341,6 +341,12 @@ begin
             else format('select runnel.watch(%L);', relation) end;
         return next;
     end loop;
+    if not has_any_column_privilege((select p.proowner from pg_proc p where p.oid = 'runnel.read_rows'::regproc), w.relation, 'SELECT') then
+        fatal := true;
+        problem := format('the role that reads table %s for a TRUNCATE may not', relation);
+        remedy := format('select runnel.watch(%L);', relation);
+        return next;
+    end if;
     for role in select a.grantee from pg_class k, pg_proc p, aclexplode(p.proacl) a
                  where k.oid = w.relation and p.proname = w.function and p.pronamespace = 'runnel'::regnamespace
                    and a.grantee not in (p.proowner, k.relowner) loop

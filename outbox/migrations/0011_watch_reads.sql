@@ -1,8 +1,13 @@
 -- What is read from watched tables within a statement of a service's: the row that
 -- has a key now, when events may be out of order, and the rows that a TRUNCATE takes.
+--
+-- To plan a query Postgres may run functions that are the table owner's: those of its
+-- indexes, declared IMMUTABLE. So read_kept and read_rows belong to a role of their
+-- own, the reader (grants.go), that may read the tables and do nothing else. It could
+-- still alter the functions that it owns, but not what they say: require_reader.
 
 -- What row security hides would be missing from the events; and its policies are
--- code of the table's owner, who must not run it with our rights.
+-- code of the table's owner, who must not run it with the reader's rights.
 create function runnel.require_all_rows(relation regclass) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -15,6 +20,22 @@ begin
 end
 $$;
 
+-- Refuses to read when someone has altered the functions that read: they would run
+-- with the rights of our owner, who calls them, or find other functions than these.
+create function runnel.require_reader() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (select from pg_proc p
+                where p.oid in ('runnel.read_rows'::regproc, 'runnel.read_kept'::regproc)
+                  and not (p.prosecdef and p.proowner = (select r.oid from pg_roles r where r.rolname = current_user)
+                           and p.proconfig @> array['search_path=pg_catalog, pg_temp', 'row_security=off', 'extra_float_digits=1'])) then
+        raise exception 'runnel.read_rows or runnel.read_kept was altered' using errcode = '42501', hint = 'Run `runnel init`.';
+    end if;
+end
+$$;
+
 -- All that is read from watched tables within a statement of the service's is read
 -- here: a row that query finds by the key of alike, and the rows of a whole table.
 -- row_security = off: policies that come after the look at them are an error.
@@ -23,6 +44,7 @@ create function runnel.read_kept(relation regclass, query text, alike anyelement
     set search_path = pg_catalog, pg_temp set row_security = off set extra_float_digits = 1
 as $$
 begin
+    perform runnel.require_reader();
     perform runnel.require_all_rows(relation);
     execute query into kept, size using alike;
 end
@@ -33,6 +55,7 @@ create function runnel.read_rows(relation regclass, query text) returns table (i
     set search_path = pg_catalog, pg_temp set row_security = off set extra_float_digits = 1
 as $$
 begin
+    perform runnel.require_reader();
     perform runnel.require_all_rows(relation);
     return query execute query;
 end
