@@ -32,6 +32,14 @@ begin
         exception when duplicate_object or unique_violation then null;
         end;
     end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'runnel_reader' and rolsuper) then
+        raise exception 'role % is a superuser; Runnel''s roles must not be', 'runnel_reader' using errcode = 'RN006';
+    elsif not exists (select from pg_catalog.pg_roles where rolname = 'runnel_reader') then
+        begin
+            create role "runnel_reader" nologin;
+        exception when duplicate_object or unique_violation then null;
+        end;
+    end if;
     if exists (select from pg_catalog.pg_roles where rolname = 'runnel_daemon' and not (rolcanlogin and rolreplication)) then
         alter role "runnel_daemon" login replication;
     end if;
@@ -43,6 +51,10 @@ begin
     if not pg_catalog.pg_has_role('runnel_owner',
             case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) then
         execute pg_catalog.format('grant %I to %I', 'runnel_owner', current_user);
+    end if;
+    -- The owner calls, and looks after, what belongs to the reader.
+    if not pg_catalog.pg_has_role('runnel_owner', 'runnel_reader', 'MEMBER') then
+        execute pg_catalog.format('grant %I to %I', 'runnel_reader', 'runnel_owner');
     end if;
 end
 $runnel$;
@@ -82,6 +94,8 @@ grant execute on function runnel.put_triggers(runnel.watched) to "runnel_writer"
 grant execute on function runnel.close_watch(regclass) to "runnel_writer";
 grant execute on function runnel.first_state_sql(regclass) to "runnel_writer";
 grant execute on function runnel.publish_begin(regclass) to "runnel_writer";
+grant execute on function runnel.row_trigger(regclass) to "runnel_writer";
+grant execute on function runnel.find_refused(regclass, regclass, text, text, text, integer) to "runnel_writer";
 grant execute on function runnel.publish_chunk(regclass, integer) to "runnel_writer";
 grant execute on function runnel.event_payload(text, text, text, bigint, integer) to "runnel_writer";
 grant execute on function runnel.refuse_value(anyelement, text, text, text) to "runnel_writer";
@@ -108,5 +122,17 @@ grant select on table runnel.watched to "runnel_daemon";
 grant select on table runnel.first_state to "runnel_daemon";
 grant execute on function runnel.watch_problems(regclass) to "runnel_daemon";
 grant execute on function runnel.table_schemas(regclass, text, text[], boolean, text[]) to "runnel_daemon";
+
+grant usage on schema runnel to "runnel_reader";
+grant execute on function runnel.require_reader() to "runnel_reader";
+grant execute on function runnel.require_all_rows(regclass) to "runnel_reader";
+grant execute on function runnel.refuse_value(anyelement, text, text, text) to "runnel_reader";
+
+grant create on schema runnel to "runnel_reader";
+alter function runnel.read_kept(regclass, text, anyelement) owner to "runnel_reader";
+alter function runnel.read_kept(regclass, text, anyelement) security definer set search_path = pg_catalog, pg_temp set row_security = off set extra_float_digits = 1;
+alter function runnel.read_rows(regclass, text) owner to "runnel_reader";
+alter function runnel.read_rows(regclass, text) security definer set search_path = pg_catalog, pg_temp set row_security = off set extra_float_digits = 1;
+revoke create on schema runnel from "runnel_reader";
 
 commit;

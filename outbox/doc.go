@@ -17,7 +17,7 @@
 // A table that a service writes as it always did can be watched: a trigger then
 // writes an event for every row that changes (`select runnel.watch(...)`, see
 // docs/watched-tables.md). WatchedTables, TableSchemas and Explain are Go's side
-// of it; the rest is SQL, migrations 0005 to 0010.
+// of it; the rest is SQL, migrations 0005 to 0011.
 //
 // The package owns the schema: its migrations (migrations/*.sql), its roles and
 // what each may do (grants.go), and its retention. It does not read the outbox

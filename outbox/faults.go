@@ -34,7 +34,7 @@ var (
 	// transaction is aborted.
 	ErrSchemaNotApplied = fault.Define("SCHEMA_NOT_APPLIED", fault.Input,
 		"The event's type, or this version of its schema, is not registered in the database.",
-		"Give the daemon the newer catalog (`runnel run --auto-apply`, or `runnel init --schemas DIR`), then retry the transaction.")
+		"Start the daemon with the newer catalog (`runnel run --auto-apply`), then retry the transaction. (`runnel init --schemas DIR` is for the very first set-up: it admits events that a running daemon does not know.)")
 	// ErrNotMigrated is returned when the outbox is not in this database.
 	ErrNotMigrated = pgfault.ErrNoOutbox
 	// ErrForbidden is returned when the current user may not publish.
@@ -55,7 +55,7 @@ var (
 	// ErrInvalidRoles is returned for role names that cannot be used.
 	ErrInvalidRoles = fault.Define("ROLE_NAMES_INVALID", fault.Input,
 		"The names of Runnel's roles are not usable.",
-		"Give three different names of at most 63 bytes that do not begin with pg_.")
+		"Give three different names of at most 63 bytes that do not begin with pg_. A fourth role, the reader, is named after the owner: runnel_reader for runnel_owner.")
 
 	// ErrNotWatchable is returned for a table whose rows cannot be events.
 	ErrNotWatchable = fault.Define("TABLE_NOT_WATCHABLE", fault.Input,

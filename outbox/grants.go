@@ -56,6 +56,8 @@ var writerGrants = []grant{
 	{privilege: "EXECUTE", kind: "function", object: "runnel.close_watch(regclass)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.first_state_sql(regclass)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.publish_begin(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.row_trigger(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.find_refused(regclass, regclass, text, text, text, integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.publish_chunk(regclass, integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.event_payload(text, text, text, bigint, integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.refuse_value(anyelement, text, text, text)"},
@@ -86,6 +88,37 @@ var daemonGrants = []grant{
 	{privilege: "EXECUTE", kind: "function", object: "runnel.table_schemas(regclass, text, text[], boolean, text[])"},
 }
 
+// readerFunctions are what belongs to the reader; readerGrants are what they call.
+var readerFunctions = []string{"runnel.read_kept(regclass, text, anyelement)", "runnel.read_rows(regclass, text)"}
+
+var readerGrants = []grant{
+	{privilege: "USAGE", kind: "schema", object: "runnel"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.require_reader()"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.require_all_rows(regclass)"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.refuse_value(anyelement, text, text, text)"},
+}
+
+// writeReader hands the reader its functions: who is given one must be able to
+// create in the schema at that moment, and not after it.
+func writeReader(b *strings.Builder, r Roles) {
+	reader := quoteName(r.Reader())
+	fmt.Fprintf(b, "grant create on schema runnel to %s;\n", reader)
+	for _, f := range readerFunctions {
+		fmt.Fprintf(b, "alter function %s owner to %s;\nalter function %[1]s security definer set search_path = pg_catalog, pg_temp set row_security = off set extra_float_digits = 1;\n", f, reader)
+	}
+	fmt.Fprintf(b, "revoke create on schema runnel from %s;\n\n", reader)
+}
+
+// readerCheck is a SQL expression: the reader has its functions.
+func readerCheck(r Roles) string {
+	var terms []string
+	for _, f := range readerFunctions {
+		terms = append(terms, fmt.Sprintf("exists (select from pg_catalog.pg_proc p where p.oid = '%s'::pg_catalog.regprocedure and p.prosecdef and p.proconfig @> array['search_path=pg_catalog, pg_temp', 'row_security=off', 'extra_float_digits=1'] and p.proowner::pg_catalog.regrole = %s::pg_catalog.regrole)",
+			f, quoteLiteral(quoteName(r.Reader()))))
+	}
+	return strings.Join(terms, "\n and ")
+}
+
 func writeGrants(b *strings.Builder, r Roles) {
 	b.WriteString("revoke all on schema runnel from public;\n" +
 		"revoke all on all tables in schema runnel from public;\n" +
@@ -102,6 +135,7 @@ func writeGrants(b *strings.Builder, r Roles) {
 		}
 		b.WriteString("\n")
 	}
+	writeReader(b, r)
 }
 
 type roleGrants struct {
@@ -110,7 +144,7 @@ type roleGrants struct {
 }
 
 func (r Roles) grants() []roleGrants {
-	return []roleGrants{{r.Writer, writerGrants}, {r.Daemon, daemonGrants}}
+	return []roleGrants{{r.Writer, writerGrants}, {r.Daemon, daemonGrants}, {r.Reader(), readerGrants}}
 }
 
 // Right is one right on one object of the schema.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -74,7 +75,7 @@ func Init(ctx context.Context, db *pgx.Conn, o InitOptions) (Report, error) {
 		return Report{}, fmt.Errorf("the outbox is still incomplete after its set-up: %+v", after)
 	}
 	report := Report{Steps: []Step{
-		{"roles", roles.Owner + ", " + roles.Writer + ", " + roles.Daemon, !before.roles},
+		{"roles", strings.Join([]string{roles.Owner, roles.Writer, roles.Daemon, roles.Reader()}, ", "), !before.roles},
 		{"schema", "runnel, version " + strconv.Itoa(after.version), before.version != after.version},
 		{"grants", "writer may publish, daemon may replicate and keep house", !before.grants},
 		{"publication", Publication + " for runnel.outbox, runnel.control", !before.publication},
@@ -108,7 +109,7 @@ func applyScript(ctx context.Context, db *pgx.Conn, roles Roles) error {
 
 // state is what inspect found.
 type state struct {
-	roles       bool // all three exist as they should
+	roles       bool // all exist as they should
 	version     int  // of the schema; 0: none
 	latest      int
 	grants      bool
@@ -127,12 +128,12 @@ func inspect(ctx context.Context, db *pgx.Conn, r Roles) (state, error) {
 	s := state{latest: len(all)}
 	var schema, usable bool
 	err = db.QueryRow(ctx, `select
-		(select count(*) = 3 from pg_catalog.pg_roles
-		  where rolname in ($1, $2, $3) and not rolsuper and (rolname <> $3 or rolcanlogin and rolreplication)),
+		(select count(*) = 4 from pg_catalog.pg_roles
+		  where rolname in ($1, $2, $3, $4) and not rolsuper and (rolname <> $3 or rolcanlogin and rolreplication)),
 		exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		         where n.nspname = 'runnel' and c.relname = 'schema_version'),
 		coalesce((select pg_catalog.has_schema_privilege(n.oid, 'USAGE') from pg_catalog.pg_namespace n where n.nspname = 'runnel'), false)`,
-		r.Owner, r.Writer, r.Daemon).Scan(&s.roles, &schema, &usable)
+		r.Owner, r.Writer, r.Daemon, r.Reader()).Scan(&s.roles, &schema, &usable)
 	if err != nil {
 		return s, fmt.Errorf("look for the outbox: %w", err)
 	}
@@ -152,7 +153,7 @@ func inspect(ctx context.Context, db *pgx.Conn, r Roles) (state, error) {
 	if s.version < s.latest || !s.roles {
 		return s, nil
 	}
-	if err := db.QueryRow(ctx, "select "+grantsCheck(r)+",\n "+publicationOK).Scan(&s.grants, &s.publication); err != nil {
+	if err := db.QueryRow(ctx, "select "+grantsCheck(r)+"\n and "+readerCheck(r)+",\n "+publicationOK).Scan(&s.grants, &s.publication); err != nil {
 		return s, fmt.Errorf("look at grants and publication: %w", err)
 	}
 	return s, nil

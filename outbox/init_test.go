@@ -28,7 +28,7 @@ func TestInitIsIdempotent(t *testing.T) {
 			t.Errorf("run %d: changed %v: %+v", run, report.Changed(), report)
 		}
 	}
-	for _, role := range []string{options.Roles.Owner, options.Roles.Writer, options.Roles.Daemon} {
+	for _, role := range []string{options.Roles.Owner, options.Roles.Writer, options.Roles.Daemon, options.Roles.Reader()} {
 		if pgtest.Value[bool](t, db, "select rolsuper or rolcreaterole or rolcreatedb or rolbypassrls from pg_roles where rolname = $1", role) {
 			t.Errorf("role %s has more rights than it needs", role)
 		}
@@ -36,8 +36,11 @@ func TestInitIsIdempotent(t *testing.T) {
 	if owner := pgtest.Value[string](t, db, "select pubowner::regrole::text from pg_publication where pubname = 'runnel'"); owner != options.Roles.Owner {
 		t.Errorf("publication belongs to %s", owner)
 	}
-	if n := pgtest.Value[int](t, db, "select count(*) from pg_proc where pronamespace = 'runnel'::regnamespace and proowner <> $1::regrole", options.Roles.Owner); n > 0 {
+	if n := pgtest.Value[int](t, db, "select count(*) from pg_proc where pronamespace = 'runnel'::regnamespace and proowner <> $1::regrole", options.Roles.Owner); n != 2 {
 		t.Errorf("%d functions do not belong to the owner", n)
+	}
+	if n := pgtest.Value[int](t, db, "select count(*) from pg_proc where proname in ('read_kept', 'read_rows') and proowner = $1::regrole", options.Roles.Reader()); n != 2 {
+		t.Errorf("%d functions belong to the reader", n)
 	}
 	if n := pgtest.Value[int](t, db, `select count(*) from pg_proc where pronamespace = 'runnel'::regnamespace and prosecdef
 		and not exists (select from unnest(proconfig) c where c = 'search_path=pg_catalog, pg_temp')`); n > 0 {
@@ -130,6 +133,7 @@ func TestInitRefuses(t *testing.T) {
 	conn := db.Conn(t)
 	for _, names := range []outbox.Roles{
 		{Owner: "pg_owner"}, {Owner: "same", Writer: "same"}, {Daemon: strings.Repeat("x", 64)}, {Writer: "a\x00b"},
+		{Writer: "runnel_reader"}, {Owner: strings.Repeat("x", 60)}, // the reader's name is made of the owner's
 	} {
 		if _, err := outbox.Init(t.Context(), conn, outbox.InitOptions{Roles: names}); !errors.Is(err, outbox.ErrInvalidRoles) {
 			t.Errorf("%+v: %v", names, err)
@@ -186,7 +190,7 @@ func TestInitConcurrentlyInTwoDatabases(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	b.Exec(t, "drop owned by "+roles.Owner+", "+roles.Writer+", "+roles.Daemon+" cascade")
+	b.Exec(t, "drop owned by "+roles.Owner+", "+roles.Writer+", "+roles.Daemon+", "+roles.Reader()+" cascade")
 }
 
 // psql runs the script as it is printed; names need quoting.

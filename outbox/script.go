@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +14,7 @@ const Publication = "runnel"
 // Roles names the three roles. Roles belong to the whole cluster, so several
 // databases of one cluster share them unless the names differ.
 type Roles struct {
-	Owner  string // default runnel_owner: owns the schema; nobody needs to log in as it
+	Owner  string // default runnel_owner: owns the schema; nobody needs to log in as it (nor as Reader)
 	Writer string // default runnel_writer: may only publish; grant it to the services' roles
 	Daemon string // default runnel_daemon: logs in, replicates, keeps house
 }
@@ -31,17 +32,29 @@ func (r Roles) withDefaults() Roles {
 	return r
 }
 
+// Reader is a role that is named after the owner: runnel_reader. It owns two
+// functions, which read watched tables when they are truncated, and in a statement
+// in which their own triggers change them. To plan such a query Postgres may run
+// functions that are the table owner's (in its indexes, declared IMMUTABLE), so a
+// role runs it that may do nothing else.
+func (r Roles) Reader() string {
+	return strings.TrimSuffix(r.withDefaults().Owner, "_owner") + "_reader"
+}
+
 // maxName is the longest identifier Postgres keeps whole, in bytes.
 const maxName = 63
 
 func (r Roles) validate() error {
-	for _, role := range []string{r.Owner, r.Writer, r.Daemon} {
+	for _, role := range []string{r.Owner, r.Writer, r.Daemon, r.Reader()} {
 		if len(role) > maxName || strings.ContainsRune(role, 0) || strings.HasPrefix(role, "pg_") || role == "public" || role == "none" {
 			return ErrInvalidRoles.New("%.80q cannot name a role", role)
 		}
 	}
 	if r.Owner == r.Writer || r.Owner == r.Daemon || r.Writer == r.Daemon {
 		return ErrInvalidRoles.New("owner %q, writer %q and daemon %q must differ", r.Owner, r.Writer, r.Daemon)
+	}
+	if slices.Contains([]string{r.Owner, r.Writer, r.Daemon}, r.Reader()) {
+		return ErrInvalidRoles.New("%q is the name of the role that reads watched tables", r.Reader())
 	}
 	return nil
 }
@@ -117,7 +130,7 @@ const lockSQL = "select pg_catalog.pg_advisory_xact_lock(1381322316, 1);\n\n"
 func writeRoles(b *strings.Builder, r Roles) {
 	b.WriteString("do $runnel$\nbegin\n")
 	for _, role := range []struct{ name, attributes string }{
-		{r.Owner, "nologin"}, {r.Writer, "nologin"}, {r.Daemon, "login replication"},
+		{r.Owner, "nologin"}, {r.Writer, "nologin"}, {r.Daemon, "login replication"}, {r.Reader(), "nologin"},
 	} {
 		fmt.Fprintf(b, `    if exists (select from pg_catalog.pg_roles where rolname = %[2]s and rolsuper) then
         raise exception 'role %% is a superuser; Runnel''s roles must not be', %[2]s using errcode = '%[4]s';
@@ -141,10 +154,14 @@ func writeRoles(b *strings.Builder, r Roles) {
             case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) then
         execute pg_catalog.format('grant %%I to %%I', %[3]s, current_user);
     end if;
+    -- The owner calls, and looks after, what belongs to the reader.
+    if not pg_catalog.pg_has_role(%[3]s, %[4]s, 'MEMBER') then
+        execute pg_catalog.format('grant %%I to %%I', %[4]s, %[3]s);
+    end if;
 end
 $runnel$;
 
-`, quoteName(r.Daemon), quoteLiteral(r.Daemon), quoteLiteral(r.Owner))
+`, quoteName(r.Daemon), quoteLiteral(r.Daemon), quoteLiteral(r.Owner), quoteLiteral(r.Reader()))
 }
 
 // schemaSQL takes the owner as a literal and as a name. What follows runs as

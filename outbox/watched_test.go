@@ -1,36 +1,14 @@
 package outbox_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/outbox"
 )
-
-// exampleConn stands for a database with one watched table.
-type exampleConn struct{ *pgx.Conn }
-
-func (exampleConn) watched(context.Context) []outbox.WatchedTable {
-	return []outbox.WatchedTable{{Name: "public.customers", AggregateType: "customer", Key: []string{"id"}, Problems: []outbox.WatchProblem{
-		{Fatal: true, Message: "table public.customers was altered: column tier has joined and is not in the events"}}}}
-}
-
-// The doctor's check, in short.
-func ExampleWatchedTables() {
-	var db exampleConn                         // conn, err := pgx.Connect(ctx, url)
-	tables := db.watched(context.Background()) // tables, err := outbox.WatchedTables(ctx, conn)
-	for _, t := range tables {
-		for _, p := range t.Problems {
-			fmt.Println(t.Name, p.Fatal, errors.Is(p.Err(), outbox.ErrTableAltered))
-		}
-	}
-	// Output: public.customers true true
-}
 
 // A database without the outbox, or of a version before, is told as such.
 func TestWatchedTablesWithoutOutbox(t *testing.T) {

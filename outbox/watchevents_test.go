@@ -51,7 +51,7 @@ func TestWatch(t *testing.T) {
 	s.run(t, "delete from items")
 	s.expect(t)
 	if pgtest.Value[int](t, s.DB, `select count(*) from pg_proc where pronamespace = 'runnel'::regnamespace and proname like 'watch\_items%'`) != 0 ||
-		pgtest.Value[bool](t, s.DB, "select has_any_column_privilege($1, 'app.items', 'SELECT')", s.roles.Owner) {
+		pgtest.Value[bool](t, s.DB, "select has_any_column_privilege($1, 'app.items', 'SELECT')", s.roles.Reader()) {
 		t.Error("unwatch left its function or its grants behind")
 	}
 	if pgtest.Value[bool](t, s.DB, "select runnel.unwatch('app.items')") {

@@ -61,13 +61,13 @@ func TestWatchRights(t *testing.T) {
 	refused(t, other, "42501", "", "create trigger stolen after insert on app.mine for each row execute function runnel."+
 		pgtest.Value[string](t, s.DB, "select function::text from runnel.watched where aggregate_type = 'mine'")+"()")
 
-	// The owner of the schema reads what is published, and no more.
-	s.Exec(t, "grant "+s.roles.Owner+" to "+s.Role("other"))
-	run(t, other, "set role "+s.roles.Owner)
+	// The reader reads what is published, and no more.
+	s.Exec(t, "grant "+s.roles.Reader()+" to "+s.Role("other"))
+	run(t, other, "set role "+s.roles.Reader())
 	run(t, other, "select id, name from app.items")
 	refused(t, other, "42501", "", "select secret from app.items")
 	run(t, other, "reset role")
-	s.Exec(t, "revoke "+s.roles.Owner+" from "+s.Role("other"))
+	s.Exec(t, "revoke "+s.roles.Reader()+" from "+s.Role("other"))
 
 	// Functions of a schema in the caller's search_path are not called.
 	run(t, other, `create function app.to_json(text) returns json language sql as $$ select '"forged"'::json $$;
@@ -91,8 +91,8 @@ func TestWatchObstacles(t *testing.T) {
 	s := newShop(t, "")
 	s.Exec(t, "create schema locked; grant usage, create on schema locked to "+s.Role("shop"))
 	s.run(t, "create table locked.items (id int primary key)")
-	refused(t, s.conn, "42501", "As the owner of the schema: grant usage on schema locked to "+s.roles.Owner, "select runnel.watch('locked.items', 'item')")
-	s.Exec(t, "grant usage on schema locked to "+s.roles.Owner)
+	refused(t, s.conn, "42501", "As the owner of the schema: grant usage on schema locked to "+s.roles.Reader(), "select runnel.watch('locked.items', 'item')")
+	s.Exec(t, "grant usage on schema locked to "+s.roles.Reader())
 	s.run(t, "select runnel.watch('locked.items', 'item')")
 
 	s.run(t, "create table mine (id int primary key, who text); alter table mine enable row level security; create policy mine on mine using (who = current_user)")
@@ -135,8 +135,15 @@ func TestWatchUnregistered(t *testing.T) {
 	}
 	const watch = "select runnel.watch('app.items', 'item')"
 	refused(t, s.conn, "RN001", "runnel schemas gen avsc --from-table app.items --aggregate item", watch)
+	// The command is whole, and as a shell takes it. It goes by the daemon: writers must
+	// not be admitted before it knows the schema.
+	s.run(t, `create table "it's" (a int, b int, "x,y" text, primary key (b, a))`)
+	refused(t, s.conn, "RN001", `runnel schemas gen avsc --from-table 'app."it'\''s"' --aggregate odd --key b,a --before --exclude '"x,y"' --out DIR. Make it known: start the daemon with it (runnel run --auto-apply). Then watch.`,
+		`select runnel.watch('"it''s"', 'odd', before => true, exclude => '{"x,y"}')`)
+	refused(t, s.conn, "RN001", "--aggregate item --key id --out DIR. Make it known: start the daemon", watch)
 	register(s.catalog(t, "items", outbox.TableOptions{AggregateType: "item", Exclude: []string{"name"}}))
 	refused(t, s.conn, "RN002", "check_schema => false", watch)
+	refused(t, s.conn, "RN002", "--key id --out DIR --force. Make", watch)
 	s.run(t, "begin; select runnel.watch('app.items', 'item', check_schema => false); rollback")
 	register(s.catalog(t, "items", outbox.TableOptions{AggregateType: "item"}))
 	s.run(t, watch)

@@ -298,3 +298,36 @@ func TestRefusedValues(t *testing.T) {
 		}
 	}
 }
+
+// Names of types are made of the aggregate's and the enum's: no two types have one,
+// in a table, in all watched tables, and with what they share.
+func TestWatchTypeNames(t *testing.T) {
+	s := newShop(t, `create type item_status as enum ('sold'); create type status as enum ('new', 'gone'); create type operation as enum ('add'); create type "itemStatus" as enum ('x');
+		create table orders (id int primary key, s item_status); create table items (id int primary key, s status, n int); create table rows (id int primary key, o operation);
+		create table twice (id int primary key, a item_status, b "itemStatus"); create table keys (id int primary key)`)
+	s.run(t, "select runnel.watch('orders', 'order')")
+	const taken = "type OrderItemStatus of table app.items would have the name of a type of app.orders"
+	refused(t, s.conn, "RN007", taken, "select runnel.watch('items', 'order_item')")
+	if _, err := outbox.TableSchemas(t.Context(), s.conn, "items", outbox.TableOptions{AggregateType: "order_item"}); !errors.Is(err, outbox.ErrNotWatchable) || !strings.Contains(err.Error(), taken) {
+		t.Error(err)
+	}
+	refused(t, s.conn, "RN007", "type TwiceAppItemStatus of table app.twice would have the name of a type of column a", "select runnel.watch('twice', 'twice')")
+	s.run(t, "select runnel.watch('items', 'order_item', exclude => '{s}'), runnel.watch('rows', 'row')")
+	s.run(t, "insert into rows values (1, 'add')")
+	catalog := s.catalog(t, "rows", outbox.TableOptions{})
+	replica{}.apply(t, catalog, s.changes(t))
+	if event, ok := catalog.Event("RowChanged"); !ok || !strings.Contains(event.JSON, "RowAppOperation") {
+		t.Error("the enum has not taken its schema's name")
+	}
+	// What is watched keeps its names to itself, also when a column joins.
+	refused(t, s.conn, "RN007", taken, "select runnel.watch('items', exclude => '{}')")
+	s.run(t, "drop table orders; select runnel.watch('items', exclude => '{}')") // they are free again
+
+	// A column that is gone has the labels of those that are there.
+	s.run(t, "create table pairs (id int primary key, a status, b status); select runnel.watch('pairs', 'pair'); alter table pairs drop a")
+	s.run(t, "alter type status add value 'back'")
+	s.run(t, "select runnel.watch('pairs'); insert into pairs values (1, 'back')")
+	catalog = s.catalog(t, "pairs", outbox.TableOptions{})
+	changes := s.changes(t)
+	replica{}.apply(t, catalog, changes[len(changes)-1:])
+}

@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,7 +13,6 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
-	"github.com/runnel-cdc/runnel/schemas/gen"
 )
 
 // avscFlags are those of `schemas gen avsc`. before is a pointer in
@@ -54,8 +49,10 @@ For a table that is watched, the schema is the one that runnel.watch, called
 again, would take: what the table has now, and the fields that events under way
 have. Else give --aggregate, and what runnel.watch will be given.
 
-A file that is there and differs is not overwritten without --force. --check
-writes nothing and exits with 2 when a file is not current.`,
+A file that is there and differs is not overwritten without --force, and never
+when it is a type of other events too. Nothing is written unless the whole folder
+is a catalog with it. --check writes nothing and exits with 2 when a file is not
+current.`,
 		example: `  runnel schemas gen avsc --from-table public.customers --aggregate customer --out ./schemas
   runnel schemas gen avsc --from-table public.customers --out ./schemas --force`,
 		flags: func(cmd *cobra.Command) {
@@ -111,47 +108,7 @@ func genAvsc(ctx context.Context, c *call, f avscFlags) (any, error) {
 		}
 	}
 	r.Files = slices.Sorted(maps.Keys(files))
-	return writeSchemas(r, files, f)
-}
-
-// writeSchemas writes the files that are missing or differ. Nothing is written
-// when one of them may not be.
-func writeSchemas(r avscResult, files map[string][]byte, f avscFlags) (any, error) {
-	var differ []string
-	for _, name := range r.Files {
-		have, err := os.ReadFile(filepath.Join(f.out, name))
-		switch {
-		case err == nil && bytes.Equal(have, files[name]):
-			continue
-		case err == nil:
-			differ = append(differ, name)
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, err
-		}
-		r.Changed = append(r.Changed, name)
-	}
-	again := fmt.Sprintf("runnel schemas gen avsc --from-table %s --out %s --force", f.table, f.out)
-	switch {
-	case f.check && len(r.Changed) > 0:
-		return r, ErrNotCurrent.New("%d files are not current: %s", len(r.Changed), strings.Join(r.Changed, ", ")).At("%s", f.out).Fix("Run `%s`.", again)
-	case f.check:
-		return r, nil
-	case len(differ) > 0 && !f.force:
-		r.Changed = []string{}
-		return r, gen.ErrForeignFile.New("%s differ from what the table gives", strings.Join(differ, ", ")).At("%s", f.out).
-			Fix("Compare them, then overwrite them with --force: `%s`.", again)
-	}
-	if err := os.MkdirAll(f.out, 0o755); err != nil {
-		return nil, err
-	}
-	for _, name := range r.Changed {
-		if err := os.WriteFile(filepath.Join(f.out, name), files[name], 0o644); err != nil {
-			return nil, err
-		}
-	}
-	// Together with what else is there, they must be a catalog.
-	_, err := wire.Catalog(f.out)
-	return r, err
+	return writeSchemas(r, files, f, c.cmd.Flags().Changed("before"))
 }
 
 // prettySchema lays a schema out as people write it: a member a line, and a

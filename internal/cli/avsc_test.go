@@ -102,11 +102,41 @@ func TestGenAvsc(t *testing.T) {
 	}
 	l.must("schemas", "gen", "go", "--schemas", "schemas", "--out", "events")
 
-	// What is there must go together with it.
-	if err := os.WriteFile("schemas/more.avsc", []byte(`{"type": "record", "name": "CustomerKey", "fields": []}`), 0o600); err != nil {
+	// What is there must go together with it, or nothing is written.
+	if err := os.WriteFile("schemas/more.avsc", []byte(`{"type": "record", "name": "LineKey", "fields": []}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fails(2, "SCHEMA_DUPLICATE_NAME", "CustomerKey", "--from-table", "public.customers", "--out", "schemas")
+	db.Exec(t, `create table public."Lines" (id int primary key, "a,b" text, "it's" text)`)
+	fails(2, "SCHEMA_DUPLICATE_NAME", "LineKey", "--from-table", `"Lines"`, "--out", "schemas", "--aggregate", "line", "--exclude", `"a,b",it's`)
+	if left, err := filepath.Glob("schemas/Line*"); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if err := os.Remove("schemas/more.avsc"); err != nil {
+		t.Fatal(err)
+	}
+
+	// The command to run again is whole.
+	fails(2, "GENERATED_NOT_CURRENT", `runnel schemas gen avsc --from-table '"Lines"' --aggregate line --key id --exclude '"a,b",it'\''s' --before=true --out schemas --force`,
+		"--from-table", `"Lines"`, "--out", "schemas", "--aggregate", "line", "--key", "id", "--exclude", `"a,b",it's`, "--before", "--check")
+
+	// What another table's events are made of is not overwritten, nor what a service made itself.
+	db.Exec(t, `create type public.status as enum ('new'); create type public.line_status as enum ('sold');
+		create table public.orders (id int primary key, s public.line_status); create table public.order_lines (id int primary key, s public.status)`)
+	orders := []string{"--from-table", "public.orders", "--out", "schemas", "--aggregate", "order"}
+	lines := []string{"--from-table", "public.order_lines", "--out", "schemas", "--aggregate", "order_line", "--force"}
+	l.must(append([]string{"schemas", "gen", "avsc"}, orders...)...)
+	fails(2, "GEN_FOREIGN_FILE", "OrderLineStatus.avsc is a type of event OrderChanged, too", lines...)
+	if err := os.WriteFile("schemas/RowOperation.avsc", []byte(`{"type": "enum", "name": "RowOperation", "symbols": ["INSERT"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.must(append(append([]string{"schemas", "gen", "avsc"}, orders...), "--force")...) // its own, and that of all tables
+	if err := os.WriteFile("schemas/OrderPacked.avsc", []byte(`{"type": "record", "name": "OrderPacked", "aggregate": "order", "fields": [{"name": "o", "type": {"type": "array", "items": ["null", "RowOperation"]}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("schemas/RowOperation.avsc", []byte(`{"type": "enum", "name": "RowOperation", "symbols": ["INSERT"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fails(2, "GEN_FOREIGN_FILE", "RowOperation.avsc is a type of event OrderPacked, too", append(orders, "--force")...)
 }
 
 // Laid out, a schema says what it said.

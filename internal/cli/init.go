@@ -63,9 +63,12 @@ func initSpec() *spec {
 		use:   "init",
 		short: "Create or upgrade the outbox",
 		long: `Creates roles, the schema runnel with the outbox, and the publication, or brings
-them up to date; with --schemas it also registers the event types that may be
-published. It is idempotent. When the user lacks a right, the script for an
+them up to date. It is idempotent. When the user lacks a right, the script for an
 administrator is printed and the exit code is 3.
+
+With --schemas it also registers the event types that may be published. That is
+for the very first set-up: later it would admit events that the running daemon
+does not know yet; then start the daemon with them (runnel run --auto-apply).
 
 --dry-run changes nothing and says what is to do. --show-sql prints the SQL;
 together they print it for other migration tools and connect to nothing.`,

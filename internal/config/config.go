@@ -109,7 +109,8 @@ type Outbox struct {
 // Roles are the database roles that init makes, without superuser. They belong
 // to the whole cluster: databases share them unless the names differ.
 type Roles struct {
-	// Owner (roles.owner) owns the schema. Default: runnel_owner.
+	// Owner (roles.owner) owns the schema. Default: runnel_owner. The role that
+	// reads watched tables is named after it: runnel_reader.
 	Owner string
 	// Writer (roles.writer) may publish. Default: runnel_writer.
 	Writer string

@@ -73,11 +73,11 @@ func (d *demo) writeSchemas() error {
 	return os.CopyFS(filepath.Join(d.dir, "schemas"), files)
 }
 
-// makeSource creates the orders' database: three roles without superuser (owner,
-// writer, daemon), the outbox, and a service that may only publish.
+// makeSource creates the orders' database: roles without superuser (owner,
+// writer, daemon, reader), the outbox, and a service that may only publish.
 func (d *demo) makeSource(ctx context.Context, name string) error {
 	roles := outbox.Roles{Owner: name + "_owner", Writer: name + "_writer", Daemon: name + "_daemon"}
-	if err := d.makeDatabase(ctx, &d.source, name, roles.Owner, roles.Writer, roles.Daemon); err != nil {
+	if err := d.makeDatabase(ctx, &d.source, name, roles.Owner, roles.Writer, roles.Daemon, roles.Reader()); err != nil {
 		return err
 	}
 	db, err := pgx.Connect(ctx, d.source.adminURL)

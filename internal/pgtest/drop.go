@@ -68,7 +68,9 @@ func (db *DB) dropSlots(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (db *DB) dropRoles(ctx context.Context, conn *pgx.Conn) error {
-	rows, err := conn.Query(ctx, "select rolname::text from pg_roles where starts_with(rolname, $1)", db.Prefix())
+	// Those that granted a membership last: it goes with the role that was granted.
+	rows, err := conn.Query(ctx, `select r.rolname::text from pg_roles r where starts_with(r.rolname, $1)
+		order by exists (select from pg_auth_members m where m.grantor = r.oid)`, db.Prefix())
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ type Config struct {
 	Recheck time.Duration
 	// OutboxRetention keeps outbox partitions for so long. Zero: 7 days. Less: forever.
 	OutboxRetention time.Duration
-	// Roles that AutoApply makes. Default: runnel_owner, runnel_writer, runnel_daemon.
+	// Roles that AutoApply makes. Default: runnel_owner, runnel_writer, runnel_daemon; and runnel_reader.
 	Roles outbox.Roles
 	// AutoApply creates what is missing: outbox, namespace, topics, schemas.
 	AutoApply bool

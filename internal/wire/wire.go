@@ -17,6 +17,13 @@ func Catalog(dir string) (*schemas.Catalog, error) {
 	return schemas.Load(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
 }
 
+// CatalogWith reads the folder as if files, by name, had been written into it. The
+// folder need not exist.
+func CatalogWith(dir string, files map[string][]byte) (*schemas.Catalog, error) {
+	root := filepath.ToSlash(filepath.Clean(dir))
+	return schemas.Load(overlay{root, files}, root)
+}
+
 // anyPath opens paths as the operating system does, .. and / included, which
 // os.DirFS refuses; so that errors name files as their owner does.
 type anyPath struct{}

@@ -54,7 +54,7 @@ begin
         raise exception 'the schema of event type "%" with fingerprint % is not registered',
                 bad.event_type, encode(bad.fingerprint, 'hex')
             using errcode = 'RN002',
-                  hint = 'This program was built with another version of the schema than the daemon knows: give the daemon the newer catalog (runnel run --auto-apply, or runnel init --schemas DIR).';
+                  hint = 'This program was built with another version of the schema than the daemon knows: start the daemon with the newer catalog (runnel run --auto-apply).';
     end if;
     raise exception 'event type "%" of aggregate type "%" is not registered',
             bad.event_type, bad.aggregate_type
@@ -64,7 +64,7 @@ begin
                    from runnel.event_type t where t.name = bad.event_type limit 1),
                 'Known: ' || (select string_agg(k.name, ', ' order by k.name) from (
                     select distinct t.name from runnel.event_type t
-                     order by t.name limit 20) k) || '. New ones come with the catalog (runnel run --auto-apply, or runnel init --schemas DIR).');
+                     order by t.name limit 20) k) || '. New ones come with the daemon''s catalog (runnel run --auto-apply).');
 end
 $$;
 

@@ -11,6 +11,7 @@
 --   kind       boolean int long float double bytes string uuid date time timestamp
 --              timestamptz decimal (precision, scale) enum (enum, symbols)
 --   array      an array of that kind
+--   source     of a string: enum (with labels that are no names) or char (with blanks at its end)
 --   nullable   a union with null, whose default is null
 --   excluded   left out of the events; kept to know the column after a rename
 --   retired    the column is gone; the field stays, always null
@@ -33,7 +34,7 @@ $$;
 create function runnel.type_kind(
     typid oid, typmod integer,
     out kind text, out is_array boolean, out "precision" integer, out scale integer,
-    out symbols text[], out enum_type oid, out reason text
+    out symbols text[], out enum_type oid, out source text, out reason text
 )
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
@@ -68,7 +69,7 @@ begin
         when 'timestamptz'::regtype then 'timestamptz'
     end;
     if kind is not null then
-        return;
+        source := case t.oid when 'bpchar'::regtype then 'char' end;
     elsif t.typname = 'citext' and t.typcategory = 'S' then
         kind := 'string';
     elsif t.oid = 'numeric'::regtype and typmod = -1 then
@@ -88,6 +89,7 @@ begin
         -- Labels that are no names of Avro: as strings.
         if symbols is null or exists (select from unnest(symbols) s where s !~ '^[A-Za-z_][A-Za-z0-9_]*$') then
             kind := 'string';
+            source := 'enum';
             symbols := null;
         else
             kind := 'enum';
@@ -123,20 +125,46 @@ begin
              where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
         ), named as (
             -- Enums of one name in two schemas take their schema's; so does one that
-            -- would be named as one of the table's records.
+            -- would be named as one of the table's records, or as what all tables share.
             select c.*, runnel.pascal(aggregate)
-                        || case when exists (select from columns d where d.enum_name = c.enum_name and d.enum_type <> c.enum_type)
+                        || case when exists (select from columns d where runnel.pascal(d.enum_name) = runnel.pascal(c.enum_name) and d.enum_type <> c.enum_type)
                                      or runnel.pascal(c.enum_name) in ('Row', 'Key', 'Changed', 'Deleted')
+                                     or runnel.pascal(aggregate) || runnel.pascal(c.enum_name) = 'RowOperation'
                                 then runnel.pascal(c.enum_schema) else '' end
                         || runnel.pascal(c.enum_name) as enum
               from columns c
         )
         select coalesce(jsonb_object_agg(attnum, jsonb_strip_nulls(jsonb_build_object(
                    'column', name, 'attnum', attnum, 'typid', atttypid::bigint, 'nullable', not attnotnull,
-                   'kind', kind, 'array', case when is_array then true end, 'precision', "precision", 'scale', scale,
+                   'kind', kind, 'array', case when is_array then true end, 'precision', "precision", 'scale', scale, 'source', source,
                    'enum', case kind when 'enum' then enum end, 'symbols', to_jsonb(symbols), 'doc', doc,
                    'reason', coalesce(obstacle, reason)))), '{}')
           from named);
+end
+$$;
+
+create function runnel.rekeyed_remedy(relation regclass) returns text
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return format('Change the column back. Or begin anew, as rows will have other ids: select runnel.unwatch(%L); then runnel.watch as at first, call runnel.publish_rows(%1$L), and rebuild the copies, which hold the rows under both ids.', relation);
+end
+$$;
+
+-- Whether the text of a column in the key, which makes the aggregate id, is as it
+-- was for the same value.
+create function runnel.same_id(was jsonb, is_now jsonb) returns boolean
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case is_now ->> 'kind'
+        when 'decimal' then was ->> 'kind' = 'decimal' and was -> 'scale' = is_now -> 'scale'
+        when 'int' then was ->> 'kind' in ('int', 'long')
+        when 'long' then was ->> 'kind' in ('int', 'long')
+        when 'string' then was ->> 'kind' in ('string', 'int', 'long', 'uuid', 'enum')
+        else was ->> 'kind' = is_now ->> 'kind' end;
 end
 $$;
 
@@ -218,9 +246,18 @@ begin
             raise exception 'column % of table % cannot be a key: arrays and floating point numbers have no exact text',
                     quote_ident(name), relation using errcode = 'RN007';
         end if;
+        if exists (select from jsonb_array_elements(recorded) r where r ->> 'name' = name and not r ? 'excluded' and not runnel.same_id(r, f)) then
+            raise exception 'column % of table % is in the key and of another type now, by which ids are others', quote_ident(f ->> 'column'), relation
+                using errcode = 'RN010', hint = runnel.rekeyed_remedy(relation);
+        end if;
         fields := fields || jsonb_build_object(name, f || '{"nullable": false}'); -- a key is never null
     end loop;
-    return (select coalesce(jsonb_agg(value - 'place' order by (value ->> 'place')::integer), '[]') from jsonb_each(fields));
+    -- One that is gone has the labels of those that are there: they are one type.
+    return (
+        select coalesce(jsonb_agg(o.value - 'place' || coalesce(l.labels, '{}') order by (o.value ->> 'place')::integer), '[]')
+          from jsonb_each(fields) o
+          left join lateral (select jsonb_build_object('symbols', v.value -> 'symbols') as labels from jsonb_each(fields) v
+                              where o.value ? 'retired' and v.value -> 'enum' = o.value -> 'enum' and not v.value ? 'retired' limit 1) l on true);
 end
 $$;
 
@@ -332,6 +369,50 @@ begin
     normalised := format(record, name, '{"name":"key","type":' || format(record, prefix || 'Key', key_text, '') || '}'
         || format(old, row_text, ''), event);
     return next;
+end
+$$;
+
+-- The names of the types that are a table's own.
+create function runnel.type_names(fields jsonb, aggregate text) returns text[]
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select runnel.pascal(aggregate) || r from unnest(array['Row', 'Key', 'Changed', 'Deleted']) r
+        union select f ->> 'enum' from jsonb_array_elements(fields) f where f ? 'enum' and not f ? 'excluded');
+end
+$$;
+
+-- Refuses names that are taken: by another watched table (order with an enum
+-- item_status, order_item with an enum status), or twice in this one.
+create function runnel.require_own_names(relation regclass, fields jsonb, aggregate text) returns void
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    names text[] := runnel.type_names(fields, aggregate);
+    taken record;
+begin
+    select u.name, w.relation::text as of_what into taken
+      from runnel.watched w
+      join pg_class c on c.oid = w.relation
+     cross join lateral unnest(runnel.type_names(w.fields, w.aggregate_type)) u(name)
+     where w.relation <> require_own_names.relation and u.name = any (names)
+     limit 1;
+    if not found then
+        select 'RowOperation' as name, 'all tables' as of_what into taken where 'RowOperation' = any (names);
+    end if;
+    if not found then
+        select a ->> 'enum' as name, format('column %I', a ->> 'column') as of_what into taken
+          from jsonb_array_elements(fields) with ordinality f(a, n)
+          join jsonb_array_elements(fields) with ordinality g(b, m) on a ->> 'enum' = b ->> 'enum' and a -> 'symbols' <> b -> 'symbols' and n < m
+         limit 1;
+    end if;
+    if found then
+        raise exception 'type % of table % would have the name of a type of %', taken.name, relation, taken.of_what
+            using errcode = 'RN007', hint = 'Another aggregate gives other names (runnel.unwatch first if it is watched); so does another name of the enum; or leave the column out (exclude).';
+    end if;
 end
 $$;
 

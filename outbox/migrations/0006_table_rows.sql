@@ -6,6 +6,12 @@
 -- No setting of the session may change what is written: numbers and names are
 -- the same under all, times carry their zone, bytes are encoded by hand, and
 -- what uses floating point runs with extra_float_digits = 1.
+--
+-- Nor may code of the table's owner run, as this SQL runs with rights that the
+-- owner has not. Who owns a type (an enum, a domain, and with it their arrays) may
+-- make casts of it, and Postgres looks for those first. So what is of a user's type
+-- is never cast: concat calls its output function. Casts of a domain itself are
+-- those of what it is made of.
 
 -- Ends the statement. It has the type of its first argument, so that it can stand
 -- for a value in CASE and coalesce.
@@ -17,6 +23,22 @@ begin
     raise exception 'table % is watched, and its column % holds what its events cannot: %', relation, quote_ident(column_name), why
         using errcode = 'RN008',
               hint = 'Write another value; or leave the column out of the events (exclude of runnel.watch). If the table was altered: runnel doctor --check watched-tables says what to do.';
+end
+$$;
+
+-- The text of a value, of an array the text of each element, as SQL; for kinds
+-- string and enum. NULL stays NULL.
+create function runnel.text_sql(f jsonb, e text) returns text
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return format(case
+        when f ? 'array' and f ->> 'source' = 'char' then
+            'case when %1$s is not null then array(select rtrim(a.v, '' '') from unnest(concat(%1$s)::text[]) with ordinality a(v, n) order by a.n) end'
+        when f ? 'array' then 'nullif(concat(%1$s), '''')::text[]'
+        when f ->> 'kind' = 'enum' or f ->> 'source' = 'enum' then 'case when %1$s is not null then concat(%1$s) end'
+        else '%1$s::text' end, e);
 end
 $$;
 
@@ -39,9 +61,9 @@ begin
     elsif f ? 'array' then
         reason := 'an element that Avro does not have, more than one dimension, or a first index other than 1';
         expr := case
-            when kind in ('string', 'enum') then format('to_json(%s::text[])', e)
+            when kind in ('string', 'enum') then format('to_json(%s)', runnel.text_sql(f, e))
             when kind = 'bytes' then format('case when %1$s is not null then (select coalesce(json_agg(%2$L || encode(b.v, ''hex'') order by b.n), ''[]'')'
-                || ' from unnest(%1$s) with ordinality b(v, n)) end', e, '\x')
+                || ' from unnest(concat(%1$s)::bytea[]) with ordinality b(v, n)) end', e, '\x')
             else format('to_json(%s)', e) end;
         bad := concat(format('array_ndims(%1$s) > 1 or array_lower(%1$s, 1) <> 1', e), case kind
             when 'decimal' then format(' or ''NaN'' = any (%s)', e)
@@ -49,7 +71,7 @@ begin
             when 'time' then format(' or ''24:00'' = any (%s)', e)
             when 'timestamp' then format(' or ''-infinity'' = any (%1$s) or ''294247-01-01'' <= any (%1$s)', e)
             when 'timestamptz' then format(' or ''-infinity'' = any (%1$s) or ''294247-01-01 00:00:00+00'' <= any (%1$s)', e)
-            when 'enum' then format(' or not array_remove(%s::text[], null) <@ %L', e, labels)
+            when 'enum' then format(' or not array_remove(%s, null) <@ %L', runnel.text_sql(f, e), labels)
         end);
     else
         if kind in ('boolean', 'int', 'long', 'decimal', 'bytes') then
@@ -58,7 +80,7 @@ begin
         expr := case
             when kind in ('boolean', 'int', 'long', 'decimal') then format('%s::text', e)
             when kind = 'bytes' then format('(%L || encode(%s, ''hex'') || ''"'')', '"\\x', e)
-            when kind in ('string', 'enum') then format('to_json(%s::text)', e)
+            when kind in ('string', 'enum') then format('to_json(%s)', runnel.text_sql(f, e))
             else format('to_json(%s)', e) end;
         bad := case
             when f ->> 'fit' = 'int' then format('%s not between -2147483648 and 2147483647', e)
@@ -70,7 +92,7 @@ begin
             -- Counted from 1970, the last thirty years of Postgres are beyond 64 bits.
             when kind = 'timestamp' then format('%1$s = ''-infinity'' or %1$s >= ''294247-01-01''', e)
             when kind = 'timestamptz' then format('%1$s = ''-infinity'' or %1$s >= ''294247-01-01 00:00:00+00''', e)
-            when kind = 'enum' then format('%s::text <> all (%L)', e, labels)
+            when kind = 'enum' then format('(%s) <> all (%L)', runnel.text_sql(f, e), labels)
         end;
         reason := case
             when f ->> 'fit' = 'int' then 'a number beyond the 32 bits of its field'
@@ -182,8 +204,9 @@ begin
                     when 'date' then format('(to_json(%s) #>> ''{}'')', e)
                     when 'timestamp' then format('(to_json(%s) #>> ''{}'')', e)
                     when 'timestamptz' then format('((to_json(%s at time zone ''UTC'') #>> ''{}'') || ''Z'')', e)
-                    when 'string' then case when cardinality(key) = 1 then e || '::text'
-                        else format('replace(replace(%s::text, %L, %L), '','', %L)', e, '\', '\\', '\,') end
+                    when 'enum' then format('(%s)', runnel.text_sql(f, e))
+                    when 'string' then case when cardinality(key) = 1 then format('(%s)', runnel.text_sql(f, e))
+                        else format('replace(replace(%s, %L, %L), '','', %L)', runnel.text_sql(f, e), '\', '\\', '\,') end
                     else e || '::text'
                 end, relation, f ->> 'column') as piece
               from texts
@@ -203,8 +226,9 @@ begin
         select concat(48 * jsonb_array_length(fields), '::bigint', (
             select string_agg(format(case
                        when f ? 'array' and f ->> 'kind' = 'double' then ' + 9 * coalesce(cardinality(%1$s), 0)'
-                       when f ? 'array' then ' + coalesce(octet_length(%1$s::text) + 6 * cardinality(%1$s), 0)'
+                       when f ? 'array' then ' + octet_length(concat(%1$s)) + 6 * coalesce(cardinality(%1$s), 0)'
                        when f ->> 'kind' = 'bytes' then ' + coalesce(octet_length(%1$s), 0)'
+                       when f ->> 'source' = 'enum' then ' + octet_length(concat(%1$s))'
                        when f ->> 'kind' in ('string', 'decimal') then ' + coalesce(octet_length(%1$s::text), 0)'
                        else '' end, format('%s.%I', alias, f ->> 'column')), '')
               from jsonb_array_elements(fields) f

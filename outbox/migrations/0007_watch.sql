@@ -13,8 +13,8 @@
 --
 -- Events keep the order of the changes, except within one statement whose triggers
 -- change the same table again: then the older change's trigger may fire last. So
--- once a table has been changed by a trigger's statement, the rest of the
--- transaction publishes rows as they are now (`careful`): whichever event comes
+-- once a table has been changed from within more triggers, the rest of the
+-- statement publishes rows as they are now (`careful`): whichever event comes
 -- last, tells the last state. The same for a key whose uniqueness is deferred.
 --
 -- SQLSTATEs: RN009 the table was altered so that its events cannot be filled,
@@ -141,22 +141,24 @@ end
 $$;
 
 -- The condition that finds the row of `alias` by its key in the table named t. The
--- types' own equality, which need not be in pg_catalog.
+-- types' own equality, which need not be in pg_catalog; of a domain, that of what
+-- it is made of, as its owner may have made another.
 create function runnel.same_key_sql(relation regclass, fields jsonb, key text[], alias text) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select string_agg(format('t.%1$I operator(%2$s) %3$s.%1$I', f ->> 'column', coalesce((
-                   select format('%I.%s', n.nspname, o.oprname)
+        select string_agg(coalesce((
+                   select format('t.%1$I::%3$s operator(%4$I.%5$s) %2$s.%1$I::%3$s', f ->> 'column', alias, format_type(a.amoplefttype, -1), n.nspname, o.oprname)
                      from pg_index i
                      join lateral unnest(i.indkey::int2[], i.indclass::oid[]) k(attnum, class) on k.attnum = (f ->> 'attnum')::int2
                      join pg_opclass c on c.oid = k.class
                      join pg_amop a on a.amopfamily = c.opcfamily and a.amoplefttype = c.opcintype and a.amoprighttype = c.opcintype and a.amopstrategy = 3
                      join pg_operator o on o.oid = a.amopopr
                      join pg_namespace n on n.oid = o.oprnamespace
-                    where i.indrelid = relation and i.indisunique limit 1), 'pg_catalog.='), alias), ' and ')
+                    where i.indrelid = relation and i.indisunique and n.nspname <> 'pg_catalog' limit 1),
+                   format('t.%1$I operator(pg_catalog.=) %2$s.%1$I', f ->> 'column', alias)), ' and ')
           from jsonb_array_elements(runnel.key_fields(fields, key)) f);
 end
 $$;
@@ -212,6 +214,7 @@ begin
         new.function := old.function;
         new.fields := runnel.table_fields(new.relation, new.aggregate_type, new.key, new.exclude, old.fields, old.relid);
     end if;
+    perform runnel.require_own_names(new.relation, new.fields, new.aggregate_type);
     new.exclude := array(select f ->> 'column' from jsonb_array_elements(new.fields) f where f ? 'excluded');
     new.relid := new.relation;
     new.uniqueness := runnel.key_uniqueness(new.relation, new.fields, new.key);

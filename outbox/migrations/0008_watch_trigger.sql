@@ -10,6 +10,7 @@
 --   renamed, retyped   to another name, another type of the same Avro type
 --   narrowed  values that the field does not hold are refused: NULL, a new label, a larger number
 --   refused   every change of a row is
+--   rekeyed   every change of a row is: the text of the key, and so the ids, would be others
 create function runnel.watch_changes(
     relation regclass, out field jsonb, out effect text, out slow boolean, out message text
 ) returns setof record
@@ -51,12 +52,15 @@ begin
             return next;
             continue;
         end if;
-        field := f || jsonb_build_object('column', c -> 'column');
+        field := jsonb_strip_nulls(f || jsonb_build_object('column', c -> 'column', 'source', c -> 'source'));
         was := runnel.field_type(f || '{"nullable": false, "enum": ""}', true);
         is_now := runnel.field_type(c || '{"nullable": false, "enum": ""}', true);
         if c ? 'reason' then
             effect := 'refused';
             message := format('column %I cannot be published any more: %s', c ->> 'column', c ->> 'reason');
+        elsif f ->> 'name' = any (w.key) and not runnel.same_id(f, c) then
+            effect := 'rekeyed';
+            message := format('column %I is in the key and of another type now, by which ids are others: %s, not %s', c ->> 'column', is_now, was);
         elsif was <> is_now and f ->> 'kind' = 'int' and c ->> 'kind' = 'long' and not f ? 'array' and not c ? 'array' then
             effect := 'narrowed';
             slow := true;
@@ -157,7 +161,7 @@ begin
             raise exception 'the trigger of table % is of a watch that is gone', leaf::regclass
                 using errcode = 'RN010', hint = format('drop trigger runnel_watch on %s; then runnel.watch again.', leaf::regclass);
         end if;
-        select coalesce(bool_or(c.slow), false) as slow, max(c.message) filter (where c.effect = 'refused') as refused,
+        select coalesce(bool_or(c.slow), false) as slow, max(c.message) filter (where c.effect in ('refused', 'rekeyed')) as refused,
                string_agg(c.message, '; ') as all_of_it into why
           from runnel.watch_changes(w.relation) c where w.altered;
         if why.refused is not null then
@@ -178,14 +182,40 @@ begin
 end
 $$;
 
+-- A word as a shell takes it.
+create function runnel.shell_word(word text) returns text
+    language plpgsql immutable strict
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case when word ~ '^[A-Za-z0-9_@%+=:,./-]+$' then word else concat('''', replace(word, '''', '''\'''''), '''') end;
+end
+$$;
+
+-- The value of a flag that takes names with commas between.
+create function runnel.flag_names(names text[]) returns text
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select runnel.shell_word(string_agg(case when u.name ~ '[",\r\n]' then concat('"', replace(u.name, '"', '""'), '"') else u.name end, ',' order by u.n))
+          from unnest(names) with ordinality u(name, n));
+end
+$$;
+
+-- What to do when the key of a table was altered so that rows have other ids; else
+-- when the table was altered.
 create function runnel.watch_remedy(relation regclass) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (
-        select format('Write the new schema: runnel schemas gen avsc --from-table %s --out DIR --force. Make it known: start the daemon with it (runnel run --auto-apply), or runnel init --schemas DIR. '
-            'Then: select runnel.watch(%L); call runnel.publish_rows(%1$L);', relation, relation));
+    if exists (select from runnel.watch_changes(relation) c where c.effect = 'rekeyed') then
+        return runnel.rekeyed_remedy(relation);
+    end if;
+    return format('Write the new schema: runnel schemas gen avsc --from-table %s --out DIR --force. Make it known: start the daemon with it (runnel run --auto-apply). '
+        'Then: select runnel.watch(%L); call runnel.publish_rows(%2$L);', runnel.shell_word(relation::text), relation);
 end
 $$;
 
@@ -210,28 +240,49 @@ begin
     select jsonb_agg(c.field) into fields from runnel.watch_changes(w.relation) c where c.field is not null and c.effect is distinct from 'missing';
     name := w.relation::text;
     kept := tag || case which
-        when 'new' then format('select %s, %s from (select ($1).*) t',
-            runnel.id_sql(name, fields, w.key, 't', true), runnel.row_sql(name, fields, 't', true))
-        when 'old' then format('select %s, %s, %s from (select ($1).*) t', runnel.id_sql(name, fields, w.key, 't', false),
-            runnel.key_sql(name, fields, w.key, 't'), runnel.before_sql(name, fields, runnel.pascal(w.aggregate_type), 't'))
-        when 'kept' then format('select %s from %s t, (select ($1).*) k where %s',
-            runnel.row_sql(name, fields, 't', true), name, runnel.same_key_sql(w.relation, fields, w.key, 'k'))
+        when 'new' then format('select %s, %s, %s from (select ($1).*) t',
+            runnel.id_sql(name, fields, w.key, 't', true), runnel.row_sql(name, fields, 't', true), runnel.size_sql(fields, 't'))
+        when 'old' then format('select %s, %s, %s, %s from (select ($1).*) t',
+            runnel.id_sql(name, fields, w.key, 't', false), runnel.key_sql(name, fields, w.key, 't'),
+            case when w.before then runnel.before_sql(name, fields, runnel.pascal(w.aggregate_type), 't') else 'null' end,
+            case when w.before then runnel.size_sql(fields, 't') else '0' end)
+        when 'kept' then runnel.kept_sql(w, fields)
     end;
     perform runnel.set_signed(setting, kept);
     return substr(kept, 33);
 end
 $$;
 
--- What row security hides would be missing from the events.
-create function runnel.require_all_rows(relation regclass) returns void
-    language plpgsql
+-- The SQL that reads the row, and its size, which the table holds under $1's key.
+create function runnel.kept_sql(w runnel.watched, fields jsonb) returns text
+    language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if row_security_active(relation) then
-        raise exception 'row security hides rows of table % from %', relation, current_user
-            using errcode = 'RN008', hint = format('To truncate it, to change it from within its own triggers, and to publish its first state, all rows must be seen: ALTER ROLE %I BYPASSRLS.', current_user);
+    return format('select %s, %s from %s t where %s', runnel.row_sql(w.relation::text, fields, 't', true), runnel.size_sql(fields, 't'),
+        w.relation, runnel.same_key_sql(w.relation, fields, w.key, '($1)'));
+end
+$$;
+
+-- Whether this table has been changed, earlier in the session's statement, from
+-- within more triggers than the change that calls: by a trigger of that change or
+-- of another row of its statement, whose events have come before. Notes how deep
+-- the caller is. A statement of the session ends with all its triggers.
+create function runnel.watch_nested(called name) returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    setting text := format('runnel.%s_nested', called);
+    held    text := current_setting(setting, true);
+    stamp   text := concat(pg_current_xact_id(), ' ', extract(epoch from statement_timestamp()), ' ');
+    deepest integer := case when starts_with(held, stamp) then substr(held, length(stamp) + 1)::integer else 0 end;
+    depth   integer := pg_trigger_depth();
+begin
+    if depth > greatest(deepest, 1) then
+        perform set_config(setting, stamp || depth, true);
     end if;
+    return deepest > depth;
 end
 $$;
 
@@ -272,50 +323,6 @@ begin
 end
 $$;
 
--- BEFORE TRUNCATE of a table: an event for each row that goes. The root of a
--- partitioned table stands in for partitions that have no trigger of their own;
--- those that have one are truncated with theirs.
-create function runnel.watch_truncated(called name, truncated oid) returns void
-    language plpgsql
-    set search_path = pg_catalog, pg_temp
-as $$
-declare
-    w      runnel.watched := (select w from runnel.watched w where w.function = called);
-    fields jsonb;
-    leaf   regclass;
-    source text;
-begin
-    if w is null then
-        perform runnel.watch_check(called, 0, 'unknown', truncated); -- says so
-    end if;
-    if truncated <> w.relation and not exists (select from runnel.leaves(w.relation) l where l = truncated) then
-        return; -- a partition no more
-    end if;
-    perform runnel.require_all_rows(w.relation);
-    select jsonb_agg(c.field) into fields from runnel.watch_changes(w.relation) c where c.field is not null and c.effect is distinct from 'missing';
-    for leaf in
-        select l from runnel.leaves(truncated) l
-         where l = truncated or not exists (select from pg_trigger t where t.tgrelid = l and t.tgname = 'runnel_watch_truncate')
-         order by l::oid
-    loop
-        -- Rights on the root are none on a partition that was attached later, but
-        -- let its rows be read through the root.
-        source := case when (select bool_and(has_column_privilege(leaf, f ->> 'column', 'SELECT'))
-                               from jsonb_array_elements(fields) f where not f ?| array['excluded', 'retired'])
-            then format('only %s t', leaf) else format('%s t where t.tableoid = %s', w.relation, leaf::oid) end;
-        execute format('insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
-            select %1$L, e.id, %2$L, 2, runnel.event_payload(%3$L, e.id, concat(''{"key":'', e.key, e.before, ''}''), e.size, %4$s)
-              from (select %5$s as id, %6$s as key, %7$s as before, %8$s as size from %9$s) e
-             where octet_length(e.id) between 1 and 1024 and e.key is not null -- no other was ever published',
-            w.aggregate_type, runnel.pascal(w.aggregate_type) || 'Deleted', w.relation, w.max_bytes,
-            runnel.id_sql(w.relation::text, fields, w.key, 't', false), runnel.key_sql(w.relation::text, fields, w.key, 't'),
-            case when w.before then ''',"before":'' || ' || runnel.before_sql(w.relation::text, fields, runnel.pascal(w.aggregate_type), 't')
-                else 'null::text' end,
-            runnel.size_sql(fields, 't'), source);
-    end loop;
-end
-$$;
-
 -- The text of a table's trigger function. What was never published, as its key is
 -- none for an event, is not told to be deleted either.
 create function runnel.trigger_sql(w runnel.watched) returns text
@@ -330,52 +337,55 @@ declare
     body   text;
 begin
     -- 1 function, 2 table, 3 aggregate, 4 Changed, 5 Deleted, 6 id of new, 7 of old,
-    -- 8 row of new, 9 row of t, 10 key of old, 11 most bytes, 12 where to begin to
-    -- count, 13 size of new, 14 of old, 15 and 16 t has the key of new, of old,
-    -- 17 uniqueness, 18 row of old as JSON, 19 member of the payload, 20 for an update,
-    -- 21 version, 22 shape, 23 oid, 24 hidden columns
+    -- 8 row of new, 9 the query that reads the row kept, 10 key of old, 11 most
+    -- bytes, 12 where to begin to count, 13 size of new, 14 of old in the event,
+    -- 15 uniqueness, 16 row of old as JSON, 17 member of the payload, 18 for an
+    -- update, 19 version, 20 shape, 21 oid, 22 hidden columns
     body := format($body$
 declare
     -- Planned, the first is a constant; the second is there to be invalidated.
-    shape   text := case when pg_relation_filenode(%23$L::regclass) is distinct from 0 then runnel.planned_shape(%23$L::regclass, %24$L) end;
-    slow    text;
-    careful boolean := %17$L = 'deferred';
-    old_id  text;
-    old_key text;
-    old_row text;
-    new_id  text;
-    new_row text;
-    kept    text;
-    payload text;
+    shape     text := case when pg_relation_filenode(%21$L::regclass) is distinct from 0 then runnel.planned_shape(%21$L::regclass, %22$L) end;
+    slow      text;
+    careful   boolean := %15$L = 'deferred';
+    source    regclass; -- and query: of the rows kept
+    query     text;
+    kept      text;
+    kept_size bigint;
+    old_id    text;
+    old_key   text;
+    old_row   text;
+    old_size  bigint := 0; -- of old_row
+    new_id    text;
+    new_row   text;
+    new_size  bigint;
+    payload   text;
 begin
     if tg_op = 'TRUNCATE' then
         perform runnel.watch_truncated(%1$L, tg_relid);
         return null;
     end if;
-    if shape <> %22$L then
-        slow := runnel.watch_check(%1$L, %21$s, shape, tg_relid);
+    if shape <> %20$L then
+        slow := runnel.watch_check(%1$L, %19$s, shape, tg_relid);
     end if;
-    if pg_trigger_depth() > 1 then
-        perform set_config('runnel.%1$s_nested', pg_current_xact_id()::text, true);
-    end if;
-    if %17$L = 'immediate' and current_setting('runnel.%1$s_nested', true) = pg_current_xact_id()::text then
-        careful := true;
+    if %15$L = 'immediate' and (pg_trigger_depth() > 1 or current_setting('runnel.%1$s_nested', true) <> '') then
+        careful := runnel.watch_nested(%1$L);
     end if;
     if careful then
-        perform runnel.require_all_rows((select w.relation from runnel.watched w where w.function = %1$L));
+        source := (select w.relation from runnel.watched w where w.function = %1$L);
+        query := case when slow is null then %9$L else runnel.slow_sql(%1$L, slow, 'kept') end;
     end if;
 
     if slow is not null then
         if tg_op <> 'INSERT' then
-            execute runnel.slow_sql(%1$L, slow, 'old') into old_id, old_key, old_row using old;
+            execute runnel.slow_sql(%1$L, slow, 'old') into old_id, old_key, old_row, old_size using old;
         end if;
         if tg_op <> 'DELETE' then
-            execute runnel.slow_sql(%1$L, slow, 'new') into new_id, new_row using new;
+            execute runnel.slow_sql(%1$L, slow, 'new') into new_id, new_row, new_size using new;
         end if;
     else
         if tg_op <> 'INSERT' then
             old_id := %7$s;
-            %18$s
+            %16$s
         end if;
         if tg_op <> 'DELETE' then
             new_id := %6$s;
@@ -384,21 +394,22 @@ begin
     end if;
 
     if tg_op = 'DELETE' or old_id <> new_id then
-        if careful and slow is not null then
-            execute runnel.slow_sql(%1$L, slow, 'kept') into kept using old;
-        elsif careful then
-            select %9$s into kept from %2$s t where %16$s;
+        if careful then
+            select k.kept, k.size into kept, kept_size from runnel.read_kept(source, query, old) k;
         end if;
         if slow is null then
             old_key := %10$s;
         end if;
         if kept is not null then -- another row has the key by now
             insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
-            values (%3$L, old_id, %4$L, 2, runnel.event_payload(%2$L, old_id, concat('{"operation":"UPDATE","row":', kept, '}'), octet_length(kept), %11$s));
+            values (%3$L, old_id, %4$L, 2, runnel.event_payload(%2$L, old_id, concat('{"operation":"UPDATE","row":', kept, '}'), kept_size, %11$s));
         elsif octet_length(old_id) between 1 and 1024 and old_key is not null then
-            payload := concat('{"key":', old_key%19$s, '}');
+            payload := concat('{"key":', old_key%17$s, '}');
             if octet_length(payload) > %12$s then
-                perform runnel.check_size(%2$L, old_id, case when slow is not null then octet_length(payload) else %14$s end, %11$s);
+                if slow is null then
+                    old_size := %14$s;
+                end if;
+                perform runnel.check_size(%2$L, old_id, octet_length(old_key) + old_size, %11$s);
             end if;
             insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
             values (%3$L, old_id, %5$L, 2, convert_to(payload, 'UTF8'));
@@ -410,19 +421,20 @@ begin
             perform runnel.refuse_id(%2$L, new_id);
         end if;
         if careful then
-            new_row := null;
-            if slow is not null then
-                execute runnel.slow_sql(%1$L, slow, 'kept') into new_row using new;
-            else
-                select %9$s into new_row from %2$s t where %15$s;
-            end if;
+            select k.kept, k.size into new_row, new_size from runnel.read_kept(source, query, new) k;
             if new_row is null then
                 return null; -- what took it away has told so, or will
             end if;
         end if;
-        payload := concat('{"operation":"', tg_op, '","row":', new_row%20$s, '}');
+        payload := concat('{"operation":"', tg_op, '","row":', new_row%18$s, '}');
         if octet_length(payload) > %12$s then
-            perform runnel.check_size(%2$L, new_id, case when slow is not null then octet_length(payload) else %13$s end, %11$s);
+            if slow is null then
+                old_size := %14$s;
+            end if;
+            if slow is null and not careful then
+                new_size := %13$s;
+            end if;
+            perform runnel.check_size(%2$L, new_id, new_size + old_size, %11$s);
         end if;
         insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
         values (%3$L, new_id, %4$L, 2, convert_to(payload, 'UTF8'));
@@ -432,12 +444,10 @@ end
 $body$,
         w.function, name, w.aggregate_type, prefix || 'Changed', prefix || 'Deleted',
         runnel.id_sql(name, w.fields, w.key, 'new', true), runnel.id_sql(name, w.fields, w.key, 'old', false),
-        runnel.row_sql(name, w.fields, 'new', true), runnel.row_sql(name, w.fields, 't', true),
+        runnel.row_sql(name, w.fields, 'new', true), runnel.kept_sql(w, w.fields),
         runnel.key_sql(name, w.fields, w.key, 'old'),
         w.max_bytes, case when floats then w.max_bytes / 9 else w.max_bytes end,
-        concat(runnel.size_sql(w.fields, 'new'), case when w.before then ' + ' || runnel.size_sql(w.fields, 'old') end),
-        runnel.size_sql(w.fields, 'old'),
-        runnel.same_key_sql(w.relation, w.fields, w.key, 'new'), runnel.same_key_sql(w.relation, w.fields, w.key, 'old'),
+        runnel.size_sql(w.fields, 'new'), case when w.before then runnel.size_sql(w.fields, 'old') else '0' end,
         w.uniqueness,
         case when w.before then format('old_row := %s;', runnel.before_sql(name, w.fields, prefix, 'old')) end,
         case when w.before then ', '',"before":'', old_row' end,

@@ -2,7 +2,7 @@
 --
 -- Run watch and unwatch as the table's owner (or a superuser), who must be a
 -- member of the writer role. They run as their caller, as no other may put a
--- trigger on the table; the owner of this schema gets SELECT on the columns that
+-- trigger on the table; the reader (runnel.read_rows) gets SELECT on the columns that
 -- are published, and no others, for TRUNCATE and for triggers within triggers.
 
 -- Refuses to publish what the daemon would not know.
@@ -13,12 +13,14 @@ as $$
 declare
     w   runnel.watched := (select w from runnel.watched w where w.relation = require_registered.relation);
     bad record;
-    how text := format('Write the schema: runnel schemas gen avsc --from-table %s --aggregate %s --out DIR (and --key, --before, --exclude as here). '
-        'Make it known: start the daemon with it (runnel run --auto-apply), or runnel init --schemas DIR. Then watch.', relation, w.aggregate_type);
+    how text := format('Write the schema: runnel schemas gen avsc --from-table %s --aggregate %s --key %s%s%s --out DIR',
+        runnel.shell_word(relation::text), runnel.shell_word(w.aggregate_type), runnel.flag_names(w.key),
+        case when w.before then ' --before' end, ' --exclude ' || runnel.flag_names(w.exclude));
+    then_what text := '. Make it known: start the daemon with it (runnel run --auto-apply). Then watch.';
 begin
     if not exists (select from runnel.event_type) then
         raise warning 'no event types are registered: unless the daemon knows those of table %, it halts at the first change', relation
-            using errcode = 'RN001', hint = how;
+            using errcode = 'RN001', hint = how || then_what;
         return;
     end if;
     select a.name, exists (select from runnel.event_type t where t.name = a.name and t.aggregate_type = w.aggregate_type) as known into bad
@@ -31,20 +33,20 @@ begin
         return;
     elsif not bad.known then
         raise exception 'event type "%" of aggregate type "%" is not registered', bad.name, w.aggregate_type
-            using errcode = 'RN001', hint = how;
+            using errcode = 'RN001', hint = how || then_what;
     end if;
     raise exception 'the schema that is registered for event type "%" is not the one of table %', bad.name, relation
-        using errcode = 'RN002', hint = how || ' If the file was changed by hand and the rows still fit: check_schema => false.';
+        using errcode = 'RN002', hint = how || ' --force' || then_what || ' If the file was changed by hand and the rows still fit: check_schema => false.';
 end
 $$;
 
--- Lets the owner of this schema read what is published.
+-- Lets the role that reads (runnel.read_rows) read what is published.
 create function runnel.grant_reading(w runnel.watched) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    reader  oid := (select n.nspowner from pg_namespace n where n.nspname = 'runnel');
+    reader  oid := (select p.proowner from pg_proc p where p.oid = 'runnel.read_rows'::regproc);
     home    pg_namespace := (select n from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.relation);
     -- tableoid: see watch_truncated.
     columns text := (select string_agg(quote_ident(f ->> 'column') || ', ', '') || 'tableoid' from jsonb_array_elements(w.fields) f where not f ?| array['excluded', 'retired']);
@@ -69,6 +71,9 @@ $$;
 -- puts it on all partitions, those that join too), and for TRUNCATE on each
 -- partition, as a truncate of one does not fire the root's.
 --
+-- What was lost while one for each row was not there or disabled, publish_rows finds
+-- by its oid: it is made anew (runnel.first_state).
+--
 -- They fire ALWAYS: rows that a subscription or a restore under
 -- session_replication_role = replica writes are published as all others.
 create function runnel.put_triggers(w runnel.watched) returns void
@@ -79,7 +84,9 @@ declare
     function regprocedure := format('runnel.%I()', w.function)::regprocedure;
     part     regclass;
 begin
-    if not exists (select from pg_trigger t where t.tgrelid = w.relation and t.tgname = 'runnel_watch' and t.tgfoid = function and t.tgenabled = 'A') then
+    -- Of a partition, it may be disabled alone.
+    if exists (select w.relation union select runnel.leaves(w.relation) except
+               select t.tgrelid from pg_trigger t where t.tgname = 'runnel_watch' and t.tgfoid = function and t.tgenabled = 'A') then
         if exists (select from pg_trigger t where t.tgrelid = w.relation and t.tgname = 'runnel_watch') then
             execute format('drop trigger runnel_watch on %s', w.relation);
         end if;
@@ -117,6 +124,7 @@ as $$
 declare
     old    runnel.watched;
     w      runnel.watched;
+    reader oid := (select p.proowner from pg_proc p where p.oid = 'runnel.read_rows'::regproc);
     waits  text := current_setting('lock_timeout');
     prefix text;
 begin
@@ -160,7 +168,7 @@ begin
     end if;
     select * into w from runnel.watched n where n.relation = watch.relation;
     if old.fields <> w.fields then -- what was published of the first state is of another shape
-        delete from runnel.first_state f where f.relation = watch.relation;
+        update runnel.first_state f set leaf = null, done = '{}', waiting = '{}', next_block = 0, end_block = 0, rows = 0 where f.relation = watch.relation;
     end if;
     if check_schema then
         perform runnel.require_registered(relation);
@@ -170,9 +178,13 @@ begin
             array_to_string(w.key, ', '), relation;
     end if;
     if (select c.relrowsecurity from pg_class c where c.oid = relation)
-       and not (select r.rolbypassrls or r.rolsuper from pg_namespace n join pg_roles r on r.oid = n.nspowner where n.nspname = 'runnel') then
-        raise warning 'table % has row security: a TRUNCATE, and a change from within its own triggers, will be refused', relation
-            using hint = format('ALTER ROLE %s BYPASSRLS;', (select n.nspowner::regrole from pg_namespace n where n.nspname = 'runnel'));
+       and not (select r.rolbypassrls or r.rolsuper from pg_roles r where r.oid = reader) then
+        if w.uniqueness = 'deferred' then -- each change reads the table
+            raise exception 'table % has row security and a deferrable key: every change would be refused', relation
+                using errcode = 'RN007', hint = format('ALTER ROLE %s BYPASSRLS; or make the key not deferrable.', reader::regrole);
+        end if;
+        raise warning 'table % has row security: a TRUNCATE, and a change of a table that its own triggers have changed in the same statement, will be refused', relation
+            using hint = format('ALTER ROLE %s BYPASSRLS;', reader::regrole);
     end if;
     if waits in ('0', '0ms') then -- writers queue behind a lock that is waited for
         perform set_config('lock_timeout', '5s', true);
@@ -206,7 +218,7 @@ create function runnel.unwatch(relation regclass) returns boolean
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    reader oid := (select n.nspowner from pg_namespace n where n.nspname = 'runnel');
+    reader oid := (select p.proowner from pg_proc p where p.oid = 'runnel.read_rows'::regproc);
     waits  text := current_setting('lock_timeout');
     part   regclass;
     name   text;
@@ -248,8 +260,9 @@ create function runnel.table_schemas(
 as $$
 #variable_conflict use_variable
 declare
-    w runnel.watched := (select w from runnel.watched w where w.relation = table_schemas.relation);
-    a record;
+    w      runnel.watched := (select w from runnel.watched w where w.relation = table_schemas.relation);
+    fields jsonb;
+    a      record;
 begin
     if w.relation is null then
         perform runnel.require_watchable(relation);
@@ -265,9 +278,9 @@ begin
         raise exception 'table % has no primary key', relation
             using errcode = 'RN007', hint = 'Name the columns that tell its rows apart.';
     end if;
-    for a in select * from runnel.table_avro(
-            runnel.table_fields(relation, aggregate, key, case when w.relation is null then coalesce(exclude, '{}') else exclude end, w.fields, w.relid),
-            aggregate, key, coalesce(before, false) or coalesce(w.before, false), obj_description(relation, 'pg_class')) loop
+    fields := runnel.table_fields(relation, aggregate, key, case when w.relation is null then coalesce(exclude, '{}') else exclude end, w.fields, w.relid);
+    perform runnel.require_own_names(relation, fields, aggregate);
+    for a in select * from runnel.table_avro(fields, aggregate, key, coalesce(before, false) or coalesce(w.before, false), obj_description(relation, 'pg_class')) loop
         name := a.name;
         definition := a.definition;
         fingerprint := sha256(convert_to(a.normalised, 'UTF8'));
@@ -286,6 +299,7 @@ declare
     c    record;
     part regclass;
     role regrole;
+    lost text := 'select runnel.watch(%1$L); call runnel.publish_rows(%1$L); -- rows deleted meanwhile stay in copies until they are rebuilt';
 begin
     fatal := true;
     if not exists (select from pg_class k where k.oid = w.relation) then
@@ -305,17 +319,17 @@ begin
         if not exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
                         where t.tgrelid = part and t.tgname = 'runnel_watch' and p.proname = w.function and t.tgenabled = 'A') then
             problem := format('the trigger runnel_watch of table %s is gone, or disabled: its changes are not published', part);
-            remedy := format('select runnel.watch(%1$L); call runnel.publish_rows(%1$L);', relation);
+            remedy := format(lost, relation);
             return next;
         elsif not exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
                         where t.tgrelid = part and t.tgname = 'runnel_watch_truncate' and p.proname = w.function and t.tgenabled = 'A') then
             problem := format('table %s has no trigger for TRUNCATE: it may have joined as a partition', part);
-            remedy := format('select runnel.watch(%L);', relation);
+            remedy := format(lost, relation);
             return next;
         end if;
     end loop;
     for c in select * from runnel.watch_changes(relation) v where v.effect is not null loop
-        fatal := c.effect in ('missing', 'narrowed', 'refused');
+        fatal := c.effect in ('missing', 'narrowed', 'refused', 'rekeyed');
         problem := format('table %s was altered: %s', relation, c.message);
         if c.effect = 'missing' and not c.field ? 'reason' then
             problem := format('%s; %sRow needs %s', problem, runnel.pascal(w.aggregate_type), (runnel.record_fields(jsonb_build_array(c.field), false, '{}')).result);
@@ -327,6 +341,12 @@ begin
             else format('select runnel.watch(%L);', relation) end;
         return next;
     end loop;
+    if not has_any_column_privilege((select p.proowner from pg_proc p where p.oid = 'runnel.read_rows'::regproc), w.relation, 'SELECT') then
+        fatal := true;
+        problem := format('the role that reads table %s for a TRUNCATE may not', relation);
+        remedy := format('select runnel.watch(%L);', relation);
+        return next;
+    end if;
     for role in select a.grantee from pg_class k, pg_proc p, aclexplode(p.proacl) a
                  where k.oid = w.relation and p.proname = w.function and p.pronamespace = 'runnel'::regnamespace
                    and a.grantee not in (p.proowner, k.relowner) loop
