@@ -92,21 +92,31 @@ func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) err
 	names, events := plan(catalog, r.routes)
 	for _, name := range names {
 		full := wire.TopicName(r.cfg.Namespace, name)
-		created, err := r.client.EnsureTopic(ctx, full, r.cfg.Partitions, nil)
-		if errors.Is(err, broker.ErrPartitionCount) {
-			err = nil // it exists with its own count, which is for life; loadTopics looks at it
-		}
-		if err != nil {
+		if err := r.provisionTopic(ctx, full); err != nil {
 			return err
-		}
-		if created {
-			r.log.Info("topic created", "topic", full, "partitions", r.cfg.Partitions)
 		}
 		if err := r.register(ctx, name, full, events[name]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// provisionTopic makes a topic. It looks first: one that stands by comes here every
+// second, and each refusal to make what is there is in the broker's log.
+func (r *run) provisionTopic(ctx context.Context, full string) error {
+	_, err := r.client.Partitions(ctx, full)
+	if !errors.Is(err, broker.ErrTopicMissing) {
+		return err // nil: it exists with its own count, which is for life; loadTopics looks at it
+	}
+	created, err := r.client.EnsureTopic(ctx, full, r.cfg.Partitions, nil)
+	if errors.Is(err, broker.ErrPartitionCount) {
+		err = nil // made by another in between
+	}
+	if created {
+		r.log.Info("topic created", "topic", full, "partitions", r.cfg.Partitions)
+	}
+	return err
 }
 
 // provisionNamespace makes the namespace, and sets the policies of one that
