@@ -168,6 +168,7 @@ begin
     end if;
     select * into w from runnel.watched n where n.relation = watch.relation;
     if old.fields <> w.fields then -- what was published of the first state is of another shape
+        delete from runnel.first_state f where f.relation = watch.relation and f.finished_at is not null;
         update runnel.first_state f set leaf = null, done = '{}', waiting = '{}', next_block = 0, end_block = 0, rows = 0 where f.relation = watch.relation;
     end if;
     if check_schema then
