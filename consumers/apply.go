@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
@@ -105,10 +106,12 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 		if err := w.p.move(ctx, tx, w.partition, last, lastID); err != nil {
 			return nil, w.trouble(ctx, err, conn.Conn().IsClosed())
 		}
+		failpoint.Hit("consumers.applied") // and not committed
 		if err := tx.Commit(ctx); err != nil {
 			return nil, w.trouble(ctx, err, conn.Conn().IsClosed())
 		}
 		committed = true
+		failpoint.Hit("consumers.committed") // and not acknowledged
 	}
 	w.status.passed(last, w.p.now())
 	return fates, nil

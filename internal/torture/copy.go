@@ -45,6 +45,7 @@ func Copy() error {
 		return err
 	}
 	consumers.HandleBatch(p, applyFolds)
+	go armFrom(os.Stdin)
 	return p.Run(ctx)
 }
 

@@ -56,6 +56,8 @@ func kindsOfFaults() []fault {
 		{name: "postgres.crash", expect: resumes, carryOut: (*runner).crashPostgres},
 		{name: "walsender", expect: resumes, carryOut: (*runner).killWalsender},
 		{name: "copy.kill", expect: resumes, carryOut: (*runner).killCopy},
+		killCopyAt("consumers.applied"),
+		killCopyAt("consumers.committed"),
 	}
 	return all
 }
@@ -256,4 +258,25 @@ func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
 		return err
 	}
 	return r.startCopy(ctx)
+}
+
+// killCopyAt kills the projection at a failpoint of its own.
+func killCopyAt(point string) fault {
+	return fault{name: "kill@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
+		rec.Rule = fmt.Sprintf("%s:%d:kill", point, 1+r.rand.IntN(20))
+		if err := r.copy.arm(rec.Rule); err != nil {
+			return err
+		}
+		report, err := r.copy.awaitRule(ctx, rec.Rule, r.o.Patience)
+		if err != nil {
+			return err
+		}
+		if err := r.copy.gone(ctx, r.o.Patience); err != nil {
+			return err
+		}
+		if err := r.fired(ctx, rec, report.Hits); err != nil {
+			return err
+		}
+		return r.startCopy(ctx)
+	}}
 }
