@@ -41,9 +41,13 @@ func (r *runner) look(ctx context.Context) (v view, err error) {
 	return v, nil
 }
 
-// endWalsender ends the daemon's replication session, once there is one.
+// endWalsender ends the daemon's replication session, once there is one. A daemon
+// that a failpoint has killed meanwhile has none.
 func (r *runner) endWalsender(ctx context.Context) error {
 	return await(ctx, r.o.Patience, func(ctx context.Context) bool {
+		if !r.daemon.alive() {
+			return true
+		}
 		ended, err := value[bool](ctx, r.source, `select coalesce((select pg_terminate_backend(active_pid)
 			from pg_replication_slots where slot_name = $1 and active_pid is not null), false)`, slotName)
 		return err == nil && ended
