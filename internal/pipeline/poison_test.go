@@ -1,0 +1,144 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// TestPoisonHalts: an event that can't be published halts the pipeline with its
+// position; what was committed before it is published, what comes after waits,
+// and nothing is lost once it is put right.
+func TestPoisonHalts(t *testing.T) {
+	for name, test := range map[string]struct {
+		insert func(w *world)
+		code   string
+	}{
+		"unknown event type":     {func(w *world) { w.insert("order", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN"},
+		"unknown aggregate type": {func(w *world) { w.insert("dinner", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN"},
+		"JSON that does not fit": {func(w *world) { w.insert("order", "1", "OrderShipped", 2, nil, []byte(`{"order_id":1}`)) }, "EVENT_UNENCODABLE"},
+		"unknown fingerprint":    {func(w *world) { w.insert("order", "1", "OrderShipped", 1, make([]byte, 32), []byte{2, 'a'}) }, "EVENT_UNENCODABLE"},
+		"Avro cut off":           {func(w *world) { w.avro("OrderShipped", 2, 'a', 6, 'D', 'H') }, "EVENT_UNENCODABLE"},
+		"Avro with more behind":  {func(w *world) { w.avro("OrderCancelled", 2, 'a', 2, 'b', 2, 0) }, "EVENT_UNENCODABLE"},
+		// An array of 2^62 lines.
+		"Avro with a hostile count": {func(w *world) {
+			w.avro("OrderPlaced", append([]byte{2, 'a', 72}, "6f9619ff-8b86-d011-b42d-00c04fc964ff\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"...)...)
+		}, "EVENT_UNENCODABLE"},
+		"larger than the broker accepts": {func(w *world) {
+			w.insert("order", "1", "OrderCancelled", 2, nil,
+				fmt.Appendf(nil, `{"order_id":"1","reason":"%s","cancelled_at":"2026-01-01T00:00:00Z"}`, strings.Repeat("x", 6<<20)))
+		}, "EVENT_TOO_LARGE"},
+		"no aggregate id": {func(w *world) {
+			w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_aggregate_id_valid`)
+			w.insert("order", "", "OrderShipped", 2, nil, []byte(`{}`))
+		}, "EVENT_WITHOUT_AGGREGATE_ID"},
+		"headers that are not text": {func(w *world) {
+			w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_headers_flat`)
+			w.db.Exec(w.t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload, headers)
+				values ('order', '1', 'OrderShipped', 2, '{"order_id":"1","carrier":"DHL","shipped_at":0}', '{"a":1}')`)
+		}, "EVENT_HEADERS_INVALID"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.cfg.Recheck = time.Second
+			w.init()
+			p, _ := w.start()
+			w.write(1, 50)
+			w.caughtUp()
+			test.insert(w)
+			w.write(51, 20)
+			st := reaches(t, p, pipeline.Halted, test.code)
+			if !strings.Contains(st.Message, "position 0000000") || st.Remedy == "" {
+				t.Errorf("message %q, remedy %q: want a position and a remedy", st.Message, st.Remedy)
+			}
+			if n := len(w.topic("order")); n != 50 {
+				t.Errorf("%d events in the topic, want the 50 before the poison", n)
+			}
+			// Only a superuser can take the row away, and only from the log's
+			// future: the pipeline stays halted at it.
+			st = reaches(t, p, pipeline.Halted, test.code)
+			if st.Run < 1 {
+				t.Errorf("run %d", st.Run)
+			}
+		})
+	}
+}
+
+// TestPoisonIsPublishedOnceTheCatalogHoldsIt: the remedy of an unknown event
+// type is a catalog that has it; the pipeline goes on by itself.
+func TestPoisonIsPublishedOnceTheCatalogHoldsIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(schemasDir)); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Schemas = dir
+	w.init()
+	p, _ := w.start()
+	w.write(1, 20)
+	w.caughtUp()
+	w.insert("order", "1", "OrderReturned", 2, nil, []byte(`{"order_id":"1"}`))
+	w.write(21, 20)
+	reaches(t, p, pipeline.Halted, "EVENT_TYPE_UNKNOWN")
+	avsc := `{"type":"record","name":"OrderReturned","aggregate":"order","fields":[{"name":"order_id","type":"string"}]}`
+	if err := os.WriteFile(filepath.Join(dir, "OrderReturned.avsc"), []byte(avsc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, p, pipeline.Streaming, "")
+	w.complete("order")
+}
+
+// TestLargerThanTheTopicAccepts: the topic's own policy counts, also when it
+// changes while the pipeline runs.
+func TestLargerThanTheTopicAccepts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	p, _ := w.start()
+	w.write(1, 20)
+	w.caughtUp()
+	path := "/admin/v2/persistent/" + w.cfg.Namespace + "/order/maxMessageSize"
+	pulsartest.Admin(t, http.MethodPost, path, 3000)
+	big := fmt.Sprintf(`{"order_id":"1","carrier":"%s","shipped_at":"2026-01-01T00:00:00Z"}`, strings.Repeat("x", 4000))
+	w.insert("order", "1", "OrderShipped", 2, nil, []byte(big))
+	w.write(21, 20)
+	reaches(t, p, pipeline.Halted, "EVENT_TOO_LARGE")
+	pulsartest.Admin(t, http.MethodPost, path, 100_000)
+	reaches(t, p, pipeline.Streaming, "")
+	w.complete("order")
+}
+
+// TestPoisonIsNotRerouted: what was published before a poison event is not
+// published again to another topic because the routes were changed for it.
+func TestPoisonIsNotRerouted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	w.cfg.Routes = []router.RouteRule{{Aggregate: "order", Topic: "first"}}
+	w.db.Exec(t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload) values
+		('order', '1', 'OrderShipped', 2, '{"order_id":"1","carrier":"DHL","shipped_at":0}'), ('order', '1', 'OrderShipped', 2, '{}')`)
+	p, stop := w.start()
+	reaches(t, p, pipeline.Halted, "EVENT_UNENCODABLE")
+	pgtest.Eventually(t, 20*time.Second, func() bool { return len(w.topic("first")) == 1 }, "the good event published")
+	stop()
+	w.cfg.Routes = []router.RouteRule{{Aggregate: "order", Topic: "second"}}
+	p, _ = w.start()
+	reaches(t, p, pipeline.Halted, "ROUTES_CHANGED")
+	if n := len(w.topic("second")); n != 0 {
+		t.Errorf("%d events in the second topic", n)
+	}
+}
