@@ -173,7 +173,9 @@ func (s *Source) refuseIfPublished(ctx context.Context) error {
 		}
 	}
 	if progress {
-		return ErrSlotMissing.New("pipeline %s has published, but no slot is recorded for it", s.cfg.Pipeline)
+		return ErrSlotMissing.New("the topics hold events, but database %s has no record that pipeline %s published them", s.database, s.cfg.Pipeline).
+			Fix("If another database publishes to these topics, or this one was made anew, give it a namespace of its own (topics.namespace). " +
+				"If this one has published, its record and slot were removed: do not make them anew, a repair publishes from the rows that the outbox retains.")
 	}
 	return nil
 }

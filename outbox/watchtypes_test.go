@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -216,6 +218,11 @@ func TestNotWatchable(t *testing.T) {
 		_, err := outbox.TableSchemas(t.Context(), s.conn, "odd", outbox.TableOptions{AggregateType: "odd"})
 		if f := fault.Find(err); !errors.Is(err, outbox.ErrNotWatchable) || !strings.Contains(err.Error(), "column c of table app.odd") || !strings.Contains(f.WhatToDo(), "exclude") {
 			t.Errorf("%s: %v", typ, err)
+		}
+		var pg *pgconn.PgError
+		_, err = s.conn.Exec(t.Context(), "select runnel.watch('odd', 'odd', exclude => array['d'])")
+		if !errors.As(err, &pg) || !strings.Contains(pg.Hint, "exclude => array['d','c'] (--exclude d,c)") {
+			t.Errorf("%s: the hint forgets what is left out already: %v", typ, err)
 		}
 		s.run(t, "select runnel.watch('odd', 'odd', exclude => array['c']); insert into odd (id) values (1); select runnel.unwatch('odd')")
 	}

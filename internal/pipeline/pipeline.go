@@ -54,6 +54,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		defer stop()
 	}
 	pause := firstPause
+	reread := false // the schemas were, for an event that is not known
+	waited := ""    // for what, as it was logged
 	for attempt := 1; ; attempt++ {
 		p.report.starting(attempt)
 		started := time.Now()
@@ -62,6 +64,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			p.report.stopped()
 			if err != nil {
 				p.log.Warn("the last run did not end cleanly; the next start continues exactly", "error", err)
+			}
+			if err == nil {
+				p.log.Info("stopped: what was published is confirmed")
 			}
 			return nil
 		}
@@ -73,8 +78,16 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		if published || time.Since(started) > time.Minute {
 			pause = firstPause
 		}
+		if published {
+			reread = false
+		}
 		wait := pause
 		switch {
+		case errors.Is(err, router.ErrUnknownEvent) && !reread:
+			// The folder of schemas may hold it by now: the next run reads it.
+			reread, wait = true, firstPause
+			p.report.failed(err)
+			p.log.Warn("an event is not known: reading the schemas again", "error", err)
 		case halts(err):
 			wait = p.cfg.Recheck
 			p.report.halted(err)
@@ -82,7 +95,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		case waits(err):
 			wait = standbyPause
 			p.report.blocked(err)
-			p.log.Info("standing by", "reason", err)
+			if reason := err.Error(); reason != waited {
+				waited = reason
+				p.log.Info("standing by", "reason", err)
+			}
 		default:
 			p.report.failed(err)
 			p.log.Warn("the run ended, starting over", "error", err, "pause", wait.Round(time.Millisecond))

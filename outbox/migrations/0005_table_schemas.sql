@@ -235,7 +235,9 @@ begin
     for f in select value from jsonb_each(fields) where not value ? 'retired' order by (value ->> 'place')::integer loop
         if f ? 'reason' then
             raise exception 'column % of table % cannot be published: %', quote_ident(f ->> 'column'), relation, f ->> 'reason'
-                using errcode = 'RN007', hint = format('Change the column, or leave it out: exclude => array[%L].', f ->> 'column');
+                using errcode = 'RN007', hint = (
+                    select format('Change the column, or leave it out: exclude => array[%s] (--exclude %s).', string_agg(quote_literal(c), ','), string_agg(c, ','))
+                    from unnest(left_out || (f ->> 'column')) c);
         end if;
     end loop;
     foreach name in array key loop
