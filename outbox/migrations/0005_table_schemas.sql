@@ -236,8 +236,8 @@ begin
         if f ? 'reason' then
             raise exception 'column % of table % cannot be published: %', quote_ident(f ->> 'column'), relation, f ->> 'reason'
                 using errcode = 'RN007', hint = (
-                    select format('Change the column, or leave it out: exclude => array[%s] (--exclude %s).', string_agg(quote_literal(c), ','), string_agg(c, ','))
-                    from unnest(left_out || (f ->> 'column')) c);
+                    select format('Change the column, or leave it out: exclude => array[%s] (--exclude %s).', string_agg(quote_literal(o.col), ','), string_agg(o.col, ','))
+                    from unnest(left_out || (f ->> 'column')) as o(col));
         end if;
     end loop;
     foreach name in array key loop
