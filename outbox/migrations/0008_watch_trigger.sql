@@ -254,13 +254,15 @@ end
 $$;
 
 -- The SQL that reads the row, and its size, which the table holds under $1's key.
+-- While a deferrable key is not checked there may be two: $1 itself comes first.
 create function runnel.kept_sql(w runnel.watched, fields jsonb) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return format('select %s, %s from %s t where %s', runnel.row_sql(w.relation::text, fields, 't', true), runnel.size_sql(fields, 't'),
-        w.relation, runnel.same_key_sql(w.relation, fields, w.key, '($1)'));
+    return format('select %1$s, %2$s from %3$s t where %4$s order by (%1$s) = (%5$s) desc', runnel.row_sql(w.relation::text, fields, 't', true),
+        runnel.size_sql(fields, 't'), w.relation, runnel.same_key_sql(w.relation, fields, w.key, '($1)'),
+        runnel.row_sql(w.relation::text, fields, '($1)', true));
 end
 $$;
 
