@@ -87,26 +87,20 @@ func (p *Pulsar) untrack(c closer) {
 	delete(p.others, c)
 }
 
-// discard closes a link in the background: the client may ask a broker that is
-// gone.
-func (p *Pulsar) discard(l *readerLink) {
+// closeLater closes a reader's link in the background: the client may ask a broker
+// that is gone. When the connection is closed, its Close closes the reader, and the
+// link with it.
+func (p *Pulsar) closeLater(l *readerLink) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed { // else Close's caller does not wait for more
-		p.pending.Add(1)
-		go func() {
-			defer p.pending.Done()
-			l.close()
-		}()
+	if p.closed {
 		return
 	}
-	go l.close()
-}
-
-func (p *Pulsar) isClosed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
+	p.pending.Add(1)
+	go func() {
+		defer p.pending.Done()
+		l.close()
+	}()
 }
 
 // within runs a call of the client, which knows no context, and gives up

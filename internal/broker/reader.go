@@ -158,20 +158,17 @@ func (r *reader) isClosed() bool {
 // reconnect replaces a link that was lost, for as long as ctx allows. What is
 // other than an outage it returns.
 func (r *reader) reconnect(ctx context.Context, old *readerLink) error {
-	if r.isClosed() {
-		return errClosed()
-	}
-	r.owner.discard(old)
+	r.owner.closeLater(old)
 	at, inclusive := pulsar.EarliestMessageID(), false
 	if r.after.Ledger >= 0 {
 		at, inclusive = pulsar.NewMessageID(r.after.Ledger, r.after.Entry, r.after.Batch, 0), r.inclusive
 	}
 	for pause := firstWait; ; pause = min(2*pause, longWait) {
-		err := r.connect(ctx, at, inclusive)
-		if err == nil || !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrLost) {
-			return err
+		if r.isClosed() {
+			return errClosed()
 		}
-		if r.owner.isClosed() || !sleep(ctx, pause) {
+		err := r.connect(ctx, at, inclusive)
+		if err == nil || !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrLost) || !sleep(ctx, pause) {
 			return err
 		}
 	}
