@@ -81,6 +81,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		if published {
 			reread = false
 		}
+		if !waits(err) {
+			waited = ""
+		}
 		wait := pause
 		switch {
 		case errors.Is(err, router.ErrUnknownEvent) && !reread:
