@@ -43,7 +43,7 @@ func judgeWatchedTables(tables []outbox.WatchedTable) (string, error) {
 		}
 	}
 	if len(messages) == 0 {
-		return fmt.Sprintf("%d tables are watched: %s", len(tables), strings.Join(names, ", ")), nil
+		return fmt.Sprintf("%s watched: %s", Count(len(tables), "table"), strings.Join(names, ", ")), nil
 	}
 	problem := outbox.ErrTableAltered.New("%s", strings.Join(messages, "; ")).Fix("%s", strings.Join(remedies, "\n"))
 	if !fatal {

@@ -37,7 +37,7 @@ func TestWatchedTablesCheck(t *testing.T) {
 	expect(Pass, "", "no table is watched")
 	db.Exec(t, `create table public.items (id int primary key, name text);
 		select runnel.watch('public.items', 'item', check_schema => false); select runnel.publish_begin('public.items')`)
-	expect(Pass, "", "1 tables are watched: public.items (first state: 0 rows so far)")
+	expect(Pass, "", "1 table watched: public.items (first state: 0 rows so far)")
 	db.Exec(t, "alter table public.items rename name to title")
 	expect(Warn, "WATCHED_TABLE_ALTERED", "column name is called title now; its field stays name", "select runnel.watch('public.items');")
 	db.Exec(t, "alter table public.items add size int, add weight numeric(5,1)")
@@ -54,7 +54,7 @@ func TestWatchedTablesCheck(t *testing.T) {
 
 func TestJudgeWatchedTables(t *testing.T) {
 	table := outbox.WatchedTable{Name: "a.b", FirstState: &outbox.FirstState{Finished: time.Now()}}
-	if saw, err := judgeWatchedTables([]outbox.WatchedTable{table}); err != nil || saw != "1 tables are watched: a.b" {
+	if saw, err := judgeWatchedTables([]outbox.WatchedTable{table}); err != nil || saw != "1 table watched: a.b" {
 		t.Errorf("%s, %v", saw, err)
 	}
 	var w warning

@@ -3,8 +3,6 @@ package pipeline_test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,22 +74,15 @@ func TestPoisonIsPublishedOnceTheCatalogHoldsIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Recheck = time.Second
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(schemasDir)); err != nil {
-		t.Fatal(err)
-	}
-	w.cfg.Schemas = dir
+	w.cfg.Schemas = catalogWith(t, nil)
 	w.init()
 	p, _ := w.start()
 	w.write(1, 20)
 	w.caughtUp()
-	w.insert("order", "1", "OrderReturned", 2, nil, []byte(`{"order_id":"1"}`))
+	w.insert("order", "1", "OrderReturned", 2, nil, []byte(`{"id":"1"}`))
 	w.write(21, 20)
 	reaches(t, p, pipeline.Halted, "EVENT_TYPE_UNKNOWN")
-	avsc := `{"type":"record","name":"OrderReturned","aggregate":"order","fields":[{"name":"order_id","type":"string"}]}`
-	if err := os.WriteFile(filepath.Join(dir, "OrderReturned.avsc"), []byte(avsc), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	addEvent(t, w.cfg.Schemas, "OrderReturned", "order")
 	reaches(t, p, pipeline.Streaming, "")
 	w.complete("order")
 }
@@ -102,20 +93,13 @@ func TestEventAddedWhileRunning(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Recheck = time.Hour
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(schemasDir)); err != nil {
-		t.Fatal(err)
-	}
-	w.cfg.Schemas = dir
+	w.cfg.Schemas = catalogWith(t, nil)
 	w.init()
 	w.start()
 	w.write(1, 20)
 	w.caughtUp()
-	avsc := `{"type":"record","name":"OrderReturned","aggregate":"order","fields":[{"name":"order_id","type":"string"}]}`
-	if err := os.WriteFile(filepath.Join(dir, "OrderReturned.avsc"), []byte(avsc), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w.insert("order", "1", "OrderReturned", 2, nil, []byte(`{"order_id":"1"}`))
+	addEvent(t, w.cfg.Schemas, "OrderReturned", "order")
+	w.insert("order", "1", "OrderReturned", 2, nil, []byte(`{"id":"1"}`))
 	w.write(21, 20)
 	w.caughtUp()
 	w.complete("order")

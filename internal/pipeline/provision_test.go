@@ -27,12 +27,18 @@ func catalogWith(t *testing.T, events map[string]string) string {
 		t.Fatal(err)
 	}
 	for name, aggregate := range events {
-		avsc := fmt.Sprintf(`{"type":"record","name":%q,"aggregate":%q,"fields":[{"name":"id","type":"string"}]}`, name, aggregate)
-		if err := os.WriteFile(filepath.Join(dir, name+".avsc"), []byte(avsc), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		addEvent(t, dir, name, aggregate)
 	}
 	return dir
+}
+
+// addEvent adds an event with the field "id" to a catalog.
+func addEvent(t *testing.T, dir, name, aggregate string) {
+	t.Helper()
+	avsc := fmt.Sprintf(`{"type":"record","name":%q,"aggregate":%q,"fields":[{"name":"id","type":"string"}]}`, name, aggregate)
+	if err := os.WriteFile(filepath.Join(dir, name+".avsc"), []byte(avsc), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // newest returns the newest schema that is registered for a topic.

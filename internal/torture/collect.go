@@ -102,23 +102,34 @@ func (r *runner) readTopics(ctx context.Context) (all []TopicMessage, err error)
 func readPartition(ctx context.Context, client *broker.Pulsar, local string, p broker.Partition, all []TopicMessage) ([]TopicMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	reader, err := client.Read(ctx, p, broker.Start{})
-	if err != nil {
-		return all, err
-	}
-	defer reader.Close()
-	for {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return all, err
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return all, fmt.Errorf("%s after %d messages of all: %w", p, len(all), err)
-		}
+	err := eachMessage(ctx, client, p, func(m *broker.Incoming) error {
 		all = append(all, TopicMessage{Topic: local, Partition: p.Index, At: fmt.Sprintf("%d:%d:%d", m.ID.Ledger, m.ID.Entry, m.ID.Batch),
 			Key: m.Key, ID: m.Properties["id"], Type: m.Properties["type"], Position: m.Properties[position.Property],
 			Version: m.SchemaVersion, Published: m.PublishTime.UnixMicro(), Payload: m.Payload})
+		return nil
+	})
+	return all, err
+}
+
+// eachMessage reads a partition raw, from its start to its end.
+func eachMessage(ctx context.Context, client *broker.Pulsar, p broker.Partition, do func(*broker.Incoming) error) error {
+	reader, err := client.Read(ctx, p, broker.Start{})
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for n := 0; ; n++ {
+		more, err := reader.HasNext(ctx)
+		if err != nil || !more {
+			return err
+		}
+		m, err := reader.Next(ctx)
+		if err == nil {
+			err = do(m)
+		}
+		if err != nil {
+			return fmt.Errorf("%s after %d messages: %w", p, n, err)
+		}
 	}
 }
 

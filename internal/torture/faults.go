@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 )
 
@@ -64,11 +65,10 @@ func kindsOfFaults() []fault {
 
 // killAt kills the daemon at a failpoint. Points that are passed at the start of
 // a run alone need one: its walsender is ended.
-func killAt(point string, most int64, restart bool) fault {
+func killAt(point string, most int, restart bool) fault {
 	return fault{name: "kill@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
-		rule := fmt.Sprintf("%s:%d:kill", point, 1+r.rand.Int64N(most))
-		rec.Rule = rule
-		if err := r.daemon.arm(rule); err != nil {
+		rec.Rule = r.killRule(point, most)
+		if err := r.daemon.arm(rec.Rule); err != nil {
 			return err
 		}
 		if restart {
@@ -76,14 +76,7 @@ func killAt(point string, most int64, restart bool) fault {
 				return err
 			}
 		}
-		report, err := r.daemon.awaitRule(ctx, rule, r.o.Patience)
-		if err != nil {
-			return err
-		}
-		if err := r.daemon.gone(ctx, r.o.Patience); err != nil {
-			return err
-		}
-		if err := r.fired(ctx, rec, report.Hits); err != nil {
+		if err := r.killsItself(ctx, rec, r.daemon); err != nil {
 			return err
 		}
 		return r.startDaemon(ctx, "")
@@ -92,15 +85,39 @@ func killAt(point string, most int64, restart bool) fault {
 
 // killInSnapshot is killAt for the rows from before the slot.
 func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
-	rec.Rule = fmt.Sprintf("capture.snapshot:%d:kill", 1+r.rand.IntN(r.o.Before))
+	rec.Rule = r.killRule("capture.snapshot", r.o.Before)
 	if err := r.startDaemon(ctx, rec.Rule); err != nil {
 		return err
 	}
-	report, err := r.daemon.awaitRule(ctx, rec.Rule, r.o.Patience)
+	return r.killsItself(ctx, rec, r.daemon)
+}
+
+// killCopyAt kills the projection at a failpoint of its own.
+func killCopyAt(point string) fault {
+	return fault{name: "kill@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
+		rec.Rule = r.killRule(point, 20)
+		if err := r.copy.arm(rec.Rule); err != nil {
+			return err
+		}
+		if err := r.killsItself(ctx, rec, r.copy); err != nil {
+			return err
+		}
+		return r.startCopy(ctx)
+	}}
+}
+
+// killRule draws the hit of a failpoint, at most the given one, that kills.
+func (r *runner) killRule(point string, most int) string {
+	return fmt.Sprintf("%s:%d:kill", point, 1+r.rand.IntN(most))
+}
+
+// killsItself waits for the end of a process that is armed with the record's rule.
+func (r *runner) killsItself(ctx context.Context, rec *FaultRecord, p *process) error {
+	report, err := p.awaitRule(ctx, rec.Rule, r.o.Patience)
 	if err != nil {
 		return err
 	}
-	if err := r.daemon.gone(ctx, r.o.Patience); err != nil {
+	if err := p.gone(ctx, r.o.Patience); err != nil {
 		return err
 	}
 	return r.fired(ctx, rec, report.Hits)
@@ -122,66 +139,56 @@ func failedAdd(point string) fault {
 	}}
 }
 
-// pausedPublisher stops the daemon until its connections were dropped, lets a
-// successor publish and die, and lets the first one go on.
+// pausedPublisher stops the daemon until its connections were dropped, lets the
+// one that stands by publish and die, and lets the first one go on.
 func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
-	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
 	paused := r.daemon
+	dies := fmt.Sprintf("pipeline.acked:%d:kill", 5+r.rand.IntN(40))
+	successor, err := r.standby(ctx, publishes+","+dies)
+	if err != nil {
+		return err
+	}
+	defer successor.kill()
+	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
 	if err := paused.arm(rec.Rule); err != nil {
 		return err
 	}
-	report, err := paused.awaitRule(ctx, rec.Rule, r.o.Patience)
+	report, err := r.stopsItself(ctx, rec, paused)
 	if err != nil {
 		return err
 	}
-	if err := await(ctx, r.o.Patience, func(context.Context) bool { return paused.stopped() }); err != nil {
-		return fmt.Errorf("stopping the daemon: %w", err)
-	}
+	defer paused.signal(syscall.SIGCONT)
+	began := time.Now()
 	if err := r.fired(ctx, rec, report.Hits); err != nil {
 		return err
 	}
-	began := time.Now()
-	dies := fmt.Sprintf("pipeline.acked:%d:kill", 5+r.rand.IntN(40))
-	successor, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), dies)
-	if err != nil {
+	if err := rec.takenOver(ctx, successor, began); err != nil {
 		return err
 	}
 	if _, err = successor.awaitRule(ctx, dies, r.o.Patience); err != nil {
-		successor.kill()
-		paused.signal(syscall.SIGCONT)
-		return fmt.Errorf("the successor did not publish: %w", err)
+		return err
 	}
-	err = successor.gone(ctx, r.o.Patience)
-	rec.Note = fmt.Sprintf("the successor published and died within %d ms", time.Since(began).Milliseconds())
-	paused.signal(syscall.SIGCONT)
-	return err
+	return successor.gone(ctx, r.o.Patience)
 }
 
 // pausedConnected stops the daemon with messages still to be sent, and ends its
 // replication session, but not its connections to the broker: a successor has
 // the slot while the first one holds the partitions. Then the first one goes on.
 func (r *runner) pausedConnected(ctx context.Context, rec *FaultRecord) error {
-	const published = "pipeline.acked:2:note"
-	second, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), published)
+	second, err := r.standby(ctx, publishes)
 	if err != nil {
 		return err
 	}
 	paused := r.daemon
 	r.daemon = second
 	defer paused.kill()
-	if err := await(ctx, r.o.Patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
-		return fmt.Errorf("the second daemon does not say that it waits: %w", err)
-	}
 	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
 	if err := paused.arm(rec.Rule); err != nil {
 		return err
 	}
-	report, err := paused.awaitRule(ctx, rec.Rule, r.o.Patience)
+	report, err := r.stopsItself(ctx, rec, paused)
 	if err != nil {
 		return err
-	}
-	if err := await(ctx, r.o.Patience, func(context.Context) bool { return paused.stopped() }); err != nil {
-		return fmt.Errorf("stopping the daemon: %w", err)
 	}
 	if err := r.endWalsender(ctx); err != nil {
 		return err
@@ -191,12 +198,24 @@ func (r *runner) pausedConnected(ctx context.Context, rec *FaultRecord) error {
 	}
 	// Less than the broker needs to notice. Rightly, the second one waits.
 	rec.Note = "the second daemon waited"
-	if _, err := second.awaitRule(ctx, published, 3*time.Second); err == nil {
+	if _, err := second.awaitRule(ctx, publishes, 3*time.Second); err == nil {
 		rec.Note = "the second daemon published"
 	}
 	paused.signal(syscall.SIGCONT)
 	// It is to send what it still has, if anybody lets it, before it is killed.
 	return await(ctx, r.o.Patience, func(ctx context.Context) bool { return paused.status(ctx).State == pipeline.Waiting })
+}
+
+// stopsItself waits until a process that is armed with the record's rule is stopped.
+func (r *runner) stopsItself(ctx context.Context, rec *FaultRecord, p *process) (failpoint.Report, error) {
+	report, err := p.awaitRule(ctx, rec.Rule, r.o.Patience)
+	if err != nil {
+		return report, err
+	}
+	if err := await(ctx, r.o.Patience, func(context.Context) bool { return p.stopped() }); err != nil {
+		return report, fmt.Errorf("stopping the daemon: %w", err)
+	}
+	return report, nil
 }
 
 // killOutside kills the daemon as an operator's machine would: at no step in
@@ -220,19 +239,11 @@ func (r *runner) terminate(ctx context.Context, rec *FaultRecord) error {
 	return r.startDaemon(ctx, "")
 }
 
-// takeover is how long a successor that stands by may take.
-const takeover = 15 * time.Second
-
-// twoDaemons starts a second one beside the first: it waits. Then the first dies,
-// and the second takes over.
+// twoDaemons lets a second daemon stand by the first, which dies.
 func (r *runner) twoDaemons(ctx context.Context, rec *FaultRecord) error {
-	second, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), "pipeline.acked:1:note")
+	second, err := r.standby(ctx, publishes)
 	if err != nil {
 		return err
-	}
-	if err := await(ctx, r.o.Patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
-		second.kill()
-		return fmt.Errorf("the second daemon does not say that it waits: %w", err)
 	}
 	if err := r.trigger(ctx, rec, func() error { r.daemon.kill(); return nil }); err != nil {
 		second.kill()
@@ -240,8 +251,36 @@ func (r *runner) twoDaemons(ctx context.Context, rec *FaultRecord) error {
 	}
 	began := time.Now()
 	r.daemon = second
-	_, err = second.awaitRule(ctx, "pipeline.acked:1:note", takeover)
-	rec.Note = fmt.Sprintf("taken over within %d ms", time.Since(began).Milliseconds())
+	return rec.takenOver(ctx, second, began)
+}
+
+// publishes is the rule of a daemon that stands by: it fires at its first
+// acknowledgements.
+const publishes = "pipeline.acked:1:note"
+
+// standby starts a daemon beside the one that publishes. It waits.
+func (r *runner) standby(ctx context.Context, rules string) (*process, error) {
+	second, err := r.spawn(ctx, roleDaemon, r.daemonSettings(), rules)
+	if err != nil {
+		return nil, err
+	}
+	if err := await(ctx, r.o.Patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
+		second.kill()
+		return nil, fmt.Errorf("the second daemon does not say that it waits: %w", err)
+	}
+	return second, nil
+}
+
+// takeover is how long one that stands by may take. After a death it takes less
+// than 5 s on a machine of its own; a daemon that was stopped keeps its connections
+// until the servers drop them.
+const takeover = 15 * time.Second
+
+// takenOver waits until one that stood by publishes.
+func (f *FaultRecord) takenOver(ctx context.Context, second *process, began time.Time) error {
+	_, err := second.awaitRule(ctx, publishes, takeover)
+	f.Takeover = time.Since(began).Milliseconds()
+	f.Note = fmt.Sprintf("taken over within %d ms", f.Takeover)
 	return err
 }
 
@@ -258,25 +297,4 @@ func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
 		return err
 	}
 	return r.startCopy(ctx)
-}
-
-// killCopyAt kills the projection at a failpoint of its own.
-func killCopyAt(point string) fault {
-	return fault{name: "kill@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
-		rec.Rule = fmt.Sprintf("%s:%d:kill", point, 1+r.rand.IntN(20))
-		if err := r.copy.arm(rec.Rule); err != nil {
-			return err
-		}
-		report, err := r.copy.awaitRule(ctx, rec.Rule, r.o.Patience)
-		if err != nil {
-			return err
-		}
-		if err := r.copy.gone(ctx, r.o.Patience); err != nil {
-			return err
-		}
-		if err := r.fired(ctx, rec, report.Hits); err != nil {
-			return err
-		}
-		return r.startCopy(ctx)
-	}}
 }

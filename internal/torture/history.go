@@ -98,7 +98,8 @@ type FaultRecord struct {
 	Outcome   string           `json:"outcome"` // as expected, or what happened instead
 	OK        bool             `json:"ok"`
 	Note      string           `json:"note,omitempty"`
-	Millis    int64            `json:"ms"` // until events passed again
+	Takeover  int64            `json:"takeover_ms,omitempty"` // from the first daemon's end until the one that stood by had published
+	Millis    int64            `json:"ms"`                    // until events passed again
 }
 
 // CopyAggregate is an aggregate of the local copy.

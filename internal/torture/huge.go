@@ -255,24 +255,11 @@ func (r *runner) verifyHuge(ctx context.Context, o HugeOptions, res *HugeResult)
 }
 
 func (r *runner) verifyPart(ctx context.Context, client *broker.Pulsar, p broker.Partition, schema *schemas.TopicSchema, seen []uint64, res *HugeResult) (rows int, err error) {
-	reader, err := client.Read(ctx, p, broker.Start{})
-	if err != nil {
-		return 0, err
-	}
-	defer reader.Close()
 	var last position.Stamp
-	for {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return rows, err
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return rows, fmt.Errorf("%s after %d rows: %w", p, rows, err)
-		}
+	err = eachMessage(ctx, client, p, func(m *broker.Incoming) error {
 		stamp, err := position.ParseStamp(m.Properties[position.Property])
 		if err != nil {
-			return rows, err
+			return err
 		}
 		if !last.Less(stamp.Position) || stamp.Ordinal != last.Ordinal+1 {
 			res.add("%s: %s after %s", p, stamp, last)
@@ -280,16 +267,18 @@ func (r *runner) verifyPart(ctx context.Context, client *broker.Pulsar, p broker
 		last = stamp
 		_, payload, err := schema.Split(m.Payload)
 		if err != nil {
-			return rows, err
+			return err
 		}
 		n, used := binary.Varint(payload)
 		if used <= 0 || !strings.HasPrefix(string(payload[used:min(len(payload), used+5)]), "\x08huge") {
-			continue // from before
+			return nil // from before
 		}
 		rows++
 		if n != int64(stamp.Index) || seen[n/64]&(1<<(n%64)) != 0 {
 			res.add("%s: row %d at index %d, or a second time", p, n, stamp.Index)
 		}
 		seen[n/64] |= 1 << (n % 64)
-	}
+		return nil
+	})
+	return rows, err
 }

@@ -46,14 +46,22 @@ type Finding struct {
 
 // Verdict is what the judge says of a history.
 type Verdict struct {
-	Seed         uint64         `json:"seed"`
-	Transactions int            `json:"transactions"`
-	Events       int            `json:"events"`
-	Messages     int            `json:"messages"`
-	Samples      int            `json:"samples"`
-	Faults       int            `json:"faults"`
-	Counts       map[string]int `json:"counts"`   // findings by check
-	Findings     []Finding      `json:"findings"` // the first few of each check
+	Seed         uint64               `json:"seed"`
+	Transactions int                  `json:"transactions"`
+	Events       int                  `json:"events"`
+	Messages     int                  `json:"messages"`
+	Samples      int                  `json:"samples"`
+	Faults       int                  `json:"faults"`
+	Takeovers    map[string]Takeovers `json:"takeovers"` // by fault
+	Counts       map[string]int       `json:"counts"`    // findings by check
+	Findings     []Finding            `json:"findings"`  // the first few of each check
+}
+
+// Takeovers sums up how soon a daemon that stood by had published. A fault that
+// ended otherwise counts as well.
+type Takeovers struct {
+	Count   int   `json:"count"`
+	Longest int64 `json:"longest_ms"`
 }
 
 // OK reports whether nothing was found.
@@ -71,7 +79,7 @@ func (v *Verdict) add(check, format string, args ...any) {
 // Judge looks at a history, and at nothing else.
 func Judge(h *History) *Verdict {
 	j := &judge{History: h, v: &Verdict{Seed: h.Run.Seed, Transactions: len(h.Commits), Events: len(h.Truth),
-		Messages: len(h.Topic), Samples: len(h.Samples), Faults: len(h.Faults), Counts: map[string]int{}}}
+		Messages: len(h.Topic), Samples: len(h.Samples), Faults: len(h.Faults), Takeovers: map[string]Takeovers{}, Counts: map[string]int{}}}
 	j.index()
 	j.truth()
 	j.messages()

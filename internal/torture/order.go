@@ -151,6 +151,10 @@ func (j *judge) run() {
 		j.v.add(CheckVacuous, "%d faults of %d", len(j.Faults), j.Run.Planned)
 	}
 	for _, f := range j.Faults {
+		if f.Takeover > 0 {
+			t := j.v.Takeovers[f.Fault]
+			j.v.Takeovers[f.Fault] = Takeovers{Count: t.Count + 1, Longest: max(t.Longest, f.Takeover)}
+		}
 		if !f.Fired {
 			j.v.add(CheckVacuous, "fault %d, %s, never fired", f.N, f.Fault)
 			continue

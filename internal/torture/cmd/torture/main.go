@@ -15,9 +15,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -112,6 +114,9 @@ func run(args []string) (int, error) {
 func tell(v *torture.Verdict) int {
 	fmt.Printf("seed %d: %d transactions, %d events, %d messages, %d faults, %d states of the slot\n",
 		v.Seed, v.Transactions, v.Events, v.Messages, v.Faults, v.Samples)
+	for _, fault := range slices.Sorted(maps.Keys(v.Takeovers)) {
+		fmt.Printf("taken over after %s: %d times, within %d ms\n", fault, v.Takeovers[fault].Count, v.Takeovers[fault].Longest)
+	}
 	if v.OK() {
 		fmt.Println("no finding")
 		return 0
