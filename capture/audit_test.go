@@ -28,7 +28,8 @@ func result(t *testing.T, r *running) Audit {
 func bootstrapped(t *testing.T, f *fixture, n int) {
 	t.Helper()
 	f.insert(t, 1, n, "bootstrap")
-	r := follow(t, f.open(t))
+	s := f.open(t)
+	r := follow(t, s)
 	if a := result(t, r); a.Rows != 0 || len(a.Missing) != 0 {
 		t.Fatalf("the bootstrap's own rows were followed: %+v", a)
 	}
@@ -36,6 +37,7 @@ func bootstrapped(t *testing.T, f *fixture, n int) {
 	pgtest.Eventually(t, patience, func() bool {
 		return pgtest.Value[bool](t, f.DB, "select snapshot_done from runnel.pipeline")
 	})
+	pgtest.Eventually(t, patience, func() bool { return f.confirmedFlush(t) > s.rec.consistentPoint })
 	r.mustStop()
 }
 

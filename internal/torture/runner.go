@@ -117,7 +117,22 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 		faults = faults[1:]
 	}
 	if err := r.begin(ctx); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		// A daemon that never gets going is a finding as well.
+		rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: "start", Expect: "events pass", Outcome: err.Error()}
+		r.say("%s: %s", rec.Fault, rec.Outcome)
+		if err := r.fired(ctx, &rec, nil); err != nil {
+			return err
+		}
+		r.history.Faults = append(r.history.Faults, rec)
+		if r.copy == nil {
+			if err := r.startCopy(ctx); err != nil {
+				return err
+			}
+		}
+		faults, endless = nil, false
 	}
 	over := time.Now().Add(r.o.Duration)
 	for i := 0; ; i++ {
