@@ -13,6 +13,7 @@ import (
 // The publication shows each insert once and under the root's name, and shows
 // neither adoption nor dropping.
 func TestPublicationShowsEachInsertOnce(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	slot := b.Slot("decode")
 	b.Exec(t, "select pg_create_logical_replication_slot('"+slot+"', 'pgoutput')")

@@ -7,6 +7,7 @@ import (
 
 // No server that old is at hand: the rule alone.
 func TestRefusesOldServers(t *testing.T) {
+	t.Parallel()
 	if err := refuseOld(140012, "14.12"); !errors.Is(err, ErrPostgresTooOld) {
 		t.Errorf("14.12: %v", err)
 	}
@@ -16,6 +17,7 @@ func TestRefusesOldServers(t *testing.T) {
 }
 
 func TestQuoteLiteral(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{"a": "'a'", "a'b": "'a''b'", `a\'b`: `E'a\\''b'`} {
 		if got := quoteLiteral(text); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)

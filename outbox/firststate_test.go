@@ -37,6 +37,7 @@ func (s *shop) requireCopy(t testing.TB, table string) {
 }
 
 func TestPublishRows(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, rowsDDL)
 	s.run(t, "call runnel.publish_rows('items')")
 	s.requireCopy(t, "items")
@@ -62,6 +63,7 @@ func TestPublishRows(t *testing.T) {
 // A row that a writer holds is waited for at the end of its chunk, with nothing
 // else held, so that no writer can come into a deadlock with us.
 func TestPublishRowsHeld(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, rowsDDL)
 	s.run(t, "select runnel.publish_begin('items')")
 	a, b, c := s.connect(t, nil), s.connect(t, nil), s.connect(t, nil)
@@ -98,6 +100,7 @@ func TestPublishRowsHeld(t *testing.T) {
 
 // Thousands of rows that one writer holds come as soon as it ends, all at once.
 func TestPublishRowsManyHeld(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, rowsDDL)
 	holder := s.connect(t, nil)
 	run(t, holder, "begin; update items set n = n + 1 where id % 2 = 0; select from items where id % 3 = 0 for update")
@@ -118,6 +121,7 @@ func TestPublishRowsManyHeld(t *testing.T) {
 
 // Interrupted, it goes on; begins a rewritten table anew.
 func TestPublishRowsResumes(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, rowsDDL)
 	publisher := s.connect(t, nil)
 	run(t, publisher, "select runnel.publish_begin('items')")
@@ -147,6 +151,7 @@ func TestPublishRowsResumes(t *testing.T) {
 }
 
 func TestPublishRowsPartitioned(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (id int primary key, n int) partition by range (id);
 		create table items_1 partition of items for values from (0) to (100);
 		create table items_2 partition of items for values from (100) to (200) partition by range (id);
@@ -175,6 +180,7 @@ func TestPublishRowsPartitioned(t *testing.T) {
 // Beside writers that insert, change, move, delete, roll back and lock, the copy
 // ends equal to the table, and no writer fails but by what it does itself.
 func TestPublishRowsUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, rowsDDL)
 	const writers = 3
 	const seed = 20260101

@@ -33,6 +33,7 @@ func (s *shop) remedy(t testing.TB) {
 // What changed while a trigger was not there, or disabled, comes by what the doctor
 // says, also when publish_rows was interrupted before, wherever it was.
 func TestPublishRowsAfterLoss(t *testing.T) {
+	t.Parallel()
 	const parts = `create table items (id int primary key, n int not null default 0, note text default repeat('x', 100)) partition by range (id);
 		create table items_1 partition of items for values from (0) to (500); create table items_2 partition of items for values from (500) to (5000);
 		insert into items select i from generate_series(1, 1000) i; select runnel.watch('items', 'item')`
@@ -59,6 +60,7 @@ func TestPublishRowsAfterLoss(t *testing.T) {
 
 // A trigger that is not there is no ground for a first state.
 func TestPublishRowsWithoutTrigger(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, rowsDDL+"; alter table items disable trigger runnel_watch")
 	refused(t, s.conn, "RN009", "the trigger runnel_watch of table app.items is gone, or disabled", "call runnel.publish_rows('items')")
 }
@@ -66,6 +68,7 @@ func TestPublishRowsWithoutTrigger(t *testing.T) {
 // A partition that joins brings its rows by what the doctor says; one whose table
 // was made long before, and one that left and comes back, too.
 func TestPublishRowsJoined(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items_0 (id int primary key, n int not null);
 		create table items (id int primary key, n int not null) partition by range (id);
 		create table items_1 partition of items for values from (0) to (500); create table items_2 partition of items for values from (500) to (1000);
@@ -82,6 +85,7 @@ func TestPublishRowsJoined(t *testing.T) {
 
 // A row that cannot be published is named.
 func TestPublishRowsNamesRow(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table odd (id int primary key, due date); insert into odd select i from generate_series(1, 50) i;
 		update odd set due = 'infinity' where id = 33; create table loose (k int, v int); insert into loose values (1, 1), (null, 2);
 		create table big (id text primary key, v text); insert into big values ('a', repeat('x', 2000)), ('', '');

@@ -59,6 +59,7 @@ func (b *box) partitions(t testing.TB) []string {
 }
 
 func TestPartitionsAhead(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	if n := len(b.partitions(t)); n != 32 { // today, 30 days ahead, default
 		t.Errorf("%d partitions after init", n)
@@ -79,6 +80,7 @@ func TestPartitionsAhead(t *testing.T) {
 // A stopped daemon does not stop the business: without partitions, rows go to
 // the default partition, which becomes a proper one as it is.
 func TestAdoptDefault(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	b.Exec(t, "do $$ declare p record; begin for p in select name from runnel.partitions() where not is_default loop execute 'drop table runnel.' || p.name; end loop; end $$")
 	writer := pgtest.Conn(t, b.writer)
@@ -104,6 +106,7 @@ func TestAdoptDefault(t *testing.T) {
 }
 
 func TestAdoptUnderConcurrentInserts(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	b.Exec(t, "do $$ declare p record; begin for p in select name from runnel.partitions() where not is_default loop execute 'drop table runnel.' || p.name; end loop; end $$")
 	const writers = 3
@@ -157,6 +160,7 @@ func TestAdoptUnderConcurrentInserts(t *testing.T) {
 // Rows on both sides of a partition stay in the default partition, are
 // reported, and go by retention.
 func TestStraddlingDefault(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	b.makePartition(t, "outbox_middle", "2020-02-01 00:00+00", "2020-02-02 00:00+00")
 	b.insertAt(t, "2020-01-01 12:00+00")
@@ -180,6 +184,7 @@ func TestStraddlingDefault(t *testing.T) {
 }
 
 func TestDropOnlyWhatIsOldAndConfirmed(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	b.makePartition(t, "outbox_old", "2020-02-01 00:00+00", "2020-02-02 00:00+00")
 	b.insertAt(t, "2020-02-01 12:00+00")
@@ -242,6 +247,7 @@ func TestDropOnlyWhatIsOldAndConfirmed(t *testing.T) {
 // rows is visible in every pipeline's snapshot. Snapshots are made up around
 // real xids, with transactions still in progress among them.
 func TestDropRuleGenerated(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := b.Conn(t)
 	b.confirm(t, "p")
@@ -315,6 +321,7 @@ func (s snapshot) sees(xid int64) bool {
 
 // A lock that is held for a while only delays housekeeping.
 func TestHousekeepingRetriesOnLocks(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	b.Exec(t, "drop table runnel.outbox_default")
 	b.Exec(t, "select runnel.ensure_partitions()")
@@ -339,6 +346,7 @@ func TestHousekeepingRetriesOnLocks(t *testing.T) {
 }
 
 func TestHousekeeperRuns(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	busy := b.Conn(t) // of this database, another housekeeper

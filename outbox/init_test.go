@@ -17,6 +17,7 @@ import (
 )
 
 func TestInitIsIdempotent(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	options := outbox.InitOptions{Roles: testRoles(db), EventTypes: []*schemas.EventType{orderPlaced}}
 	for run, changed := range []bool{true, false} {
@@ -54,6 +55,7 @@ func TestInitIsIdempotent(t *testing.T) {
 
 // What was damaged by hand is mended, and the report says so.
 func TestInitMends(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	for step, damage := range map[string]string{
 		"publication": "alter publication runnel set table runnel.outbox",
@@ -78,6 +80,7 @@ func TestInitMends(t *testing.T) {
 
 // The daemon may run init when there is nothing to do (`--auto-apply`).
 func TestInitAsDaemon(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	report, err := outbox.Init(t.Context(), pgtest.Conn(t, b.daemon),
 		outbox.InitOptions{Roles: b.roles, EventTypes: []*schemas.EventType{orderPlaced}})
@@ -90,6 +93,7 @@ func TestInitAsDaemon(t *testing.T) {
 }
 
 func TestInitWithoutRightsHandsOutTheScript(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	url := db.CreateRole(t, "nobody")
 	options := outbox.InitOptions{Roles: testRoles(db)}
@@ -114,6 +118,7 @@ func TestInitWithoutRightsHandsOutTheScript(t *testing.T) {
 
 // A role with CREATEROLE that owns the database does all but REPLICATION.
 func TestInitAsDatabaseOwner(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	roles := testRoles(db)
 	url := db.CreateRole(t, "dba", "createrole")
@@ -129,6 +134,7 @@ func TestInitAsDatabaseOwner(t *testing.T) {
 }
 
 func TestInitRefuses(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	conn := db.Conn(t)
 	for _, names := range []outbox.Roles{
@@ -152,6 +158,7 @@ func TestInitRefuses(t *testing.T) {
 }
 
 func TestMigrateConcurrently(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	const programs = 4
 	results := make(chan error, programs)
@@ -176,6 +183,7 @@ func TestMigrateConcurrently(t *testing.T) {
 }
 
 func TestInitConcurrentlyInTwoDatabases(t *testing.T) {
+	t.Parallel()
 	a, b := pgtest.New(t), pgtest.New(t)
 	roles := testRoles(a)
 	results := make(chan error, 2)
@@ -195,6 +203,7 @@ func TestInitConcurrentlyInTwoDatabases(t *testing.T) {
 
 // psql runs the script as it is printed; names need quoting.
 func TestScriptRunsInPsql(t *testing.T) {
+	t.Parallel()
 	psql, err := exec.LookPath("psql")
 	if err != nil {
 		t.Skip("no psql on this machine")
@@ -220,6 +229,7 @@ func TestScriptRunsInPsql(t *testing.T) {
 }
 
 func TestGrantsFileIsCurrent(t *testing.T) {
+	t.Parallel()
 	const file = "../deploy/grants.sql"
 	want, err := outbox.GrantsScript(outbox.Roles{})
 	if err != nil {
@@ -237,6 +247,7 @@ func TestGrantsFileIsCurrent(t *testing.T) {
 }
 
 func TestGrantsScriptRuns(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	script, err := outbox.GrantsScript(b.roles)
 	if err != nil {

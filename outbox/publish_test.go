@@ -46,6 +46,7 @@ func readOutbox(t testing.TB, db *pgtest.DB) []stored {
 }
 
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	b := newBox(t, orderPlaced)
 	ctx := outbox.WithTraceparent(outbox.WithCorrelation(t.Context(), "process-1", "cause-1"), "00-trace-01")
 	given := outbox.Event{
@@ -118,6 +119,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestPublishSQLInChunks(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	db, err := sql.Open("pgx", b.writer)
 	if err != nil {
@@ -150,6 +152,7 @@ func TestPublishSQLInChunks(t *testing.T) {
 }
 
 func TestRolledBackLeavesNothing(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.writer)
 	tx, err := conn.Begin(t.Context())
@@ -169,6 +172,7 @@ func TestRolledBackLeavesNothing(t *testing.T) {
 
 // Nothing of these reaches the database: tx is nil.
 func TestPublishValidates(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(*outbox.Event)
 		want   *fault.Code
@@ -230,6 +234,7 @@ func (typeless) EventType() *schemas.EventType         { return nil }
 func (typeless) AppendAvro(dst []byte) ([]byte, error) { return dst, nil }
 
 func TestSchemaNotApplied(t *testing.T) {
+	t.Parallel()
 	b := newBox(t, orderPlaced)
 	conn := pgtest.Conn(t, b.writer)
 	other := schemas.MustEventType(`{"type":"record","name":"OrderLost","aggregate":"order","fields":[]}`)
@@ -258,6 +263,7 @@ func TestSchemaNotApplied(t *testing.T) {
 }
 
 func TestPublishElsewhere(t *testing.T) {
+	t.Parallel()
 	empty := pgtest.New(t)
 	err := pgx.BeginFunc(t.Context(), empty.Conn(t), func(tx pgx.Tx) error {
 		_, err := outbox.Publish(t.Context(), tx, event("1"))
@@ -278,6 +284,7 @@ func TestPublishElsewhere(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.writer)
 	receipt := publish(t, conn, "a", "b", "a")
@@ -322,6 +329,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestContextHeaders(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.writer)
 	ctx := outbox.WithTraceparent(t.Context(), "t")

@@ -16,6 +16,7 @@ import (
 )
 
 func TestSQLPublish(t *testing.T) {
+	t.Parallel()
 	b := newBox(t, orderPlaced)
 	conn := pgtest.Conn(t, b.writer)
 	before := time.Now().Add(-time.Second)
@@ -65,6 +66,7 @@ func TestSQLPublish(t *testing.T) {
 // With nothing registered every type is admitted; from the first on, COPY too
 // is checked.
 func TestEventTypesOnEveryWayIn(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.writer)
 	copyIn := func(types ...string) error {
@@ -96,6 +98,7 @@ func TestEventTypesOnEveryWayIn(t *testing.T) {
 
 // What the checks of the table refuse, whatever the way in.
 func TestTableChecks(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.writer)
 	for name, change := range map[string][2]string{

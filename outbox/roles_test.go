@@ -11,6 +11,7 @@ import (
 const insertEvent = `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload) values ('order', '1', 'OrderPlaced', 2, '{}')`
 
 func TestWriterMayOnlyPublish(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.writer)
 	run(t, conn, insertEvent)
@@ -55,6 +56,7 @@ func TestWriterMayOnlyPublish(t *testing.T) {
 }
 
 func TestDaemonMayNotPublish(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := pgtest.Conn(t, b.daemon)
 	for _, sql := range []string{
@@ -100,6 +102,7 @@ func TestDaemonMayNotPublish(t *testing.T) {
 // Rows are immutable even for their owner: in the root, in the default
 // partition, in one made ahead, and in one made later.
 func TestRowsAreImmutable(t *testing.T) {
+	t.Parallel()
 	b := newBox(t)
 	conn := b.Conn(t) // superuser: grants do not stop it
 	publish(t, conn, "1")

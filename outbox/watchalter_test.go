@@ -23,6 +23,7 @@ const alteredDDL = `drop table if exists items, things; drop type if exists mood
 // table before and in a new one, what the doctor says, and that calling
 // runnel.watch again is the end of it.
 func TestAlter(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	const base = `"id":1,"name":"a"`
 	for _, c := range []struct {
@@ -169,6 +170,7 @@ func TestAlter(t *testing.T) {
 
 // The slow way, taken while a column is renamed, does all that the short one does.
 func TestAlterSlowly(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (id int primary key, parent int, n int not null default 0);
 		create function touch() returns trigger language plpgsql as $$ begin update items set total = total + 1 where id = new.parent; return null; end $$;
 		create trigger a_touch after update of parent on items for each row execute function touch();
@@ -190,6 +192,7 @@ func TestAlterSlowly(t *testing.T) {
 // Altered and written in one transaction, and in one that reads an old snapshot:
 // the trigger goes by what the table is, not by what the session knows of it.
 func TestAlterWithinTransaction(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, alteredDDL+"insert into items (id, name) values (1, 'a')")
 	s.run(t, `begin; update items set name = 'b'; alter table items rename note to remark; alter table items drop price;
 		update items set remark = 'x'; alter table items rename remark to note; update items set note = 'y'; rollback`)
@@ -220,6 +223,7 @@ func TestAlterWithinTransaction(t *testing.T) {
 // Restored from a dump, tables have other oids, and columns other numbers: they are
 // known by their names until runnel.watch is called.
 func TestWatchRestored(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, alteredDDL+"insert into items (id, name, hidden) values (1, 'a', 'h')")
 	s.Exec(t, `alter table runnel.watched disable trigger all; update runnel.watched set relid = 1, hidden = '{3}',
 		fields = (select jsonb_agg(jsonb_set(f, '{attnum}', to_jsonb((f ->> 'attnum')::int + 1))) from jsonb_array_elements(fields) f), signature = replace(signature, ' 1:', ' 2:')`)
@@ -244,6 +248,7 @@ func TestWatchRestored(t *testing.T) {
 
 // Altered under load: no event is lost or poison, whatever sessions have cached.
 func TestAlterUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table items (id int primary key, n int not null, note text); insert into items select i, 0, null from generate_series(1, 20) i")
 	s.run(t, "select runnel.watch('items', 'item')")
 	s.run(t, "call runnel.publish_rows('items')")
@@ -321,6 +326,7 @@ func TestAlterUnderLoad(t *testing.T) {
 
 // What happens to triggers and tables by hand is found.
 func TestWatchProblems(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (id int primary key, n int unique); select runnel.watch('items', 'item')`)
 	expect := func(fatal bool, text string) {
 		t.Helper()

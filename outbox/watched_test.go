@@ -12,6 +12,7 @@ import (
 
 // A database without the outbox, or of a version before, is told as such.
 func TestWatchedTablesWithoutOutbox(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	for _, sql := range []string{"drop function runnel.watch_problems(regclass)", "drop table runnel.watched cascade", "drop schema runnel cascade"} {
 		s.Exec(t, sql)
@@ -35,6 +36,7 @@ func TestWatchedTablesWithoutOutbox(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	other := errors.New("other")
 	if !errors.Is(outbox.Explain(other), other) || outbox.Explain(nil) != nil {
 		t.Error("what is not ours is changed")

@@ -16,6 +16,7 @@ import (
 const watchItems = "select runnel.watch('app.items', aggregate => 'item', key => 'id')"
 
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table items (id int primary key, name text not null, note text); insert into items values (0, 'before', null)")
 	s.run(t, watchItems)
 	s.expect(t) // existing rows come on request
@@ -62,6 +63,7 @@ func TestWatch(t *testing.T) {
 
 // Statements of all kinds, and what triggers and generated columns make of them.
 func TestWatchStatements(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (id int primary key, name text, loud text generated always as (upper(name)) stored);
 		create function tidy() returns trigger language plpgsql as $$ begin new.name := trim(new.name); return new; end $$;
 		create trigger tidy before insert or update on items for each row execute function tidy()`)
@@ -93,6 +95,7 @@ func TestWatchStatements(t *testing.T) {
 
 // Rows that foreign keys take along are changes as all others.
 func TestWatchCascades(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table orders (id int primary key); create table lines (n int primary key, "order" int references orders on delete cascade on update cascade)`)
 	s.run(t, "select runnel.watch('orders', 'order'), runnel.watch('lines', 'line')")
 	s.run(t, "insert into orders values (1), (2); insert into lines values (10, 1), (20, 2)")
@@ -116,6 +119,7 @@ func TestWatchCascades(t *testing.T) {
 
 // More columns than a function of Postgres takes arguments.
 func TestWatchWide(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	var b strings.Builder
 	b.WriteString("create table wide (id int primary key")
@@ -132,6 +136,7 @@ func TestWatchWide(t *testing.T) {
 }
 
 func TestWatchBefore(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table items (id int primary key, name text not null, due date)")
 	s.run(t, "insert into items values (1, 'old', null), (2, 'odd', 'infinity')")
 	s.run(t, "select runnel.watch('items', 'item', before => true)")
@@ -153,6 +158,7 @@ func TestWatchBefore(t *testing.T) {
 
 // No two keys have one id.
 func TestWatchKeys(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (a text, b text, n int, at timestamptz, x bytea, primary key (a, b))`)
 	s.run(t, `select runnel.watch('items', 'item')`)
 	s.run(t, `insert into items values ('a,b', 'c', 1), ('a', 'b,c', 2), ('a\', 'b', 3), ('', '', 4)`)
@@ -188,6 +194,7 @@ func TestWatchKeys(t *testing.T) {
 // The last event of a key tells its last state, also when statements change the
 // table from within its own triggers, or swap keys.
 func TestWatchOrderWithinStatements(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (id int primary key, parent int, total int not null default 0);
 		create function add_up() returns trigger language plpgsql as $$ begin
 			update items set total = total + 1 where id = new.parent; return null; end $$;
@@ -217,6 +224,7 @@ func TestWatchOrderWithinStatements(t *testing.T) {
 }
 
 func TestWatchPartitioned(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table items (id int, day date, name text, primary key (id, day)) partition by range (day);
 		create table items_a partition of items for values from ('2026-01-01') to ('2026-02-01');
 		create table items_b (name text, gone int, day date not null, id int not null);

@@ -15,6 +15,7 @@ import (
 // Whatever two sessions do to a table, interleaved as may be, and whatever its
 // own triggers do, the events in commit order give the table, row for row.
 func TestWatchHistories(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	sessions := []*pgx.Conn{s.connect(t, nil), s.connect(t, nil)}
 	for _, c := range sessions {
@@ -88,6 +89,7 @@ func TestWatchHistories(t *testing.T) {
 // TestWatchTwoRowsOfOneKey: while a deferred key is not checked, two rows have it;
 // the event holds the one that was written.
 func TestWatchTwoRowsOfOneKey(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	other := s.connect(t, nil)
 	s.run(t, `create table items (id int primary key deferrable initially deferred, n int);

@@ -14,6 +14,7 @@ import (
 // cast, of a type or of its arrays, it finds code of the type's owner; none of it
 // may run, on any way that a row takes.
 func TestWatchHostileTypes(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create type mood as enum ('sad', 'so_so', ''); alter type mood rename value '' to 'up';
 		create type odd as enum ('fine', 'not a name', '');
 		create domain feeling as mood; create domain words as text; create domain moods as mood[]; create domain blob as bytea;
@@ -58,6 +59,7 @@ func TestWatchHostileTypes(t *testing.T) {
 // The condition that finds a row by its key takes the index's own operator, not
 // one that the table's owner has made for a domain.
 func TestWatchHostileOperators(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.Exec(t, "create extension citext schema app")
 	s.run(t, `create domain label as citext;
@@ -76,6 +78,7 @@ func TestWatchHostileOperators(t *testing.T) {
 
 // Policies are code of the table's owner: the table is read only where none apply.
 func TestWatchHostilePolicies(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table things (id int primary key, n int) partition by range (id);
 		create table part partition of things default; insert into things values (1, 1);
 		create function evil(int) returns boolean language plpgsql as $$ begin raise exception 'code of the table''s owner runs as %', current_user; end $$;
@@ -94,6 +97,7 @@ func TestWatchHostilePolicies(t *testing.T) {
 // run as the reader, who may read what is watched and nothing else, and cannot get
 // more by altering the functions that are its own.
 func TestWatchHostileIndexes(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table things (id int primary key, n int); insert into things values (1, 1);
 		create function note(sql text) returns void language plpgsql as $$ begin
 			if current_user not like '%shop' then

@@ -11,6 +11,7 @@ import (
 // An event's size is that of its Avro, on every way that it takes: much larger than
 // the JSON of floating point, much smaller than that of bytes.
 func TestWatchSizes(t *testing.T) {
+	t.Parallel()
 	for _, way := range []struct{ name, ddl, alter string }{
 		{"short", "", ""},
 		{"slow", "", "alter table big rename note to remark"},
@@ -47,6 +48,7 @@ func TestWatchSizes(t *testing.T) {
 
 // A TRUNCATE takes rows that an old snapshot does not see.
 func TestWatchTruncateIsolation(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table items (id int primary key); select runnel.watch('items', 'item')")
 	for _, level := range []string{"repeatable read", "serializable"} {
 		old := s.connect(t, nil)
@@ -63,6 +65,7 @@ func TestWatchTruncateIsolation(t *testing.T) {
 // which the table's own triggers have changed it; not of those that other tables'
 // triggers and foreign keys make.
 func TestWatchRowSecurity(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table mine (id int primary key, n int not null default 0, parent int); alter table mine enable row level security; create policy mine on mine using (true);
 		create table other (id int primary key);
 		create function note() returns trigger language plpgsql as $$ begin insert into mine values (new.id); update mine set n = n + 1 where id = new.id; return null; end $$;
@@ -93,12 +96,14 @@ func TestWatchRowSecurity(t *testing.T) {
 
 // A deferrable key makes every change read the table.
 func TestWatchRowSecurityDeferrable(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table mine (id int primary key deferrable); alter table mine enable row level security")
 	refused(t, s.conn, "RN007", "every change would be refused ALTER ROLE", "select runnel.watch('mine', 'mine')")
 }
 
 // An id is the key's text: a type that writes it otherwise makes other aggregates.
 func TestAlterKey(t *testing.T) {
+	t.Parallel()
 	for alter, ok := range map[string]bool{
 		"alter k type numeric(12,4)":                 false,
 		"alter k type numeric(12,2)":                 true,

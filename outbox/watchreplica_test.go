@@ -11,6 +11,7 @@ import (
 
 // Rows that come by a subscription are published as all others.
 func TestWatchSubscription(t *testing.T) {
+	t.Parallel()
 	source := pgtest.New(t)
 	source.Exec(t, "create table public.items (id int primary key, name text); insert into items values (1, 'before'); create publication p for table items")
 	source.Exec(t, "select pg_create_logical_replication_slot('"+source.Slot("sub")+"', 'pgoutput')")
@@ -49,6 +50,7 @@ ItemDeleted {"key":{"id":2}}`
 // An installation of the version before, with events in it, becomes one with
 // watched tables; its rows and partitions stay.
 func TestUpgradeToWatchedTables(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	roles := testRoles(db)
 	conn := db.Conn(t)

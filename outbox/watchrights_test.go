@@ -14,6 +14,7 @@ import (
 // Every role that may write the table publishes by that, whatever else it may
 // not; none may decide what is published but the table's owner.
 func TestWatchRights(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table items (id int primary key, name text, secret text); insert into items values (0, 'zero', 's')")
 	s.run(t, "select runnel.watch('items', 'item', exclude => array['secret'])")
 
@@ -88,6 +89,7 @@ func TestWatchRights(t *testing.T) {
 
 // A schema that our owner may not use, and row security, say what to do.
 func TestWatchObstacles(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.Exec(t, "create schema locked; grant usage, create on schema locked to "+s.Role("shop"))
 	s.run(t, "create table locked.items (id int primary key)")
@@ -117,6 +119,7 @@ func TestWatchObstacles(t *testing.T) {
 
 // With event types in use, a table is watched only once its very schema is known.
 func TestWatchUnregistered(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create table items (id int primary key, name text)")
 	var warnings []string
 	conn := s.connect(t, func(n *pgconn.Notice) { warnings = append(warnings, n.Message) })

@@ -68,6 +68,7 @@ const typesDDL = `create schema other; create type mood as enum ('sad', 'so_so',
 // of the transcoder as the table has it, under session settings that change how
 // Postgres writes values.
 func TestWatchTypes(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "")
 	s.Exec(t, "grant create on database "+s.Name()+" to "+s.Role("shop"))
 	s.run(t, typesDDL)
@@ -127,6 +128,7 @@ func TestWatchTypes(t *testing.T) {
 
 // A NOT NULL column is no union, except one that joins later (see watchalter_test.go).
 func TestTableSchemas(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table "order-lines" (line int, "order" bigint, note text, primary key ("order", line));
 		comment on table "order-lines" is 'What is "ordered".'; comment on column "order-lines".note is 'Of the packer.'`)
 	yes := true
@@ -152,6 +154,7 @@ func TestTableSchemas(t *testing.T) {
 }
 
 func TestNotWatchable(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create table good (id int primary key, x text);
 		create view v as select * from good; create materialized view mv as select * from good;
 		create table keyless (id int); create sequence seq; create unlogged table loose (id int primary key);
@@ -267,6 +270,7 @@ func TestNotWatchable(t *testing.T) {
 
 // What Avro does not have is refused in the writer's own transaction.
 func TestRefusedValues(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, "create type mood as enum ('sad')")
 	for _, c := range []struct{ typ, value, text string }{
 		{"numeric(5,2)", "'NaN'", "column c holds what its events cannot: a value that Avro does not have"},
@@ -309,6 +313,7 @@ func TestRefusedValues(t *testing.T) {
 // Names of types are made of the aggregate's and the enum's: no two types have one,
 // in a table, in all watched tables, and with what they share.
 func TestWatchTypeNames(t *testing.T) {
+	t.Parallel()
 	s := newShop(t, `create type item_status as enum ('sold'); create type status as enum ('new', 'gone'); create type operation as enum ('add'); create type "itemStatus" as enum ('x');
 		create table orders (id int primary key, s item_status); create table items (id int primary key, s status, n int); create table rows (id int primary key, o operation);
 		create table twice (id int primary key, a item_status, b "itemStatus"); create table keys (id int primary key)`)
