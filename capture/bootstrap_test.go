@@ -285,8 +285,9 @@ func TestRolledBackWhileMade(t *testing.T) {
 	}()
 	for i := range 2 {
 		pgtest.Eventually(t, patience, func() bool {
-			return pgtest.Value[bool](t, f.DB, `select exists (select from pg_locks w join pg_locks h using (transactionid)
-				where not w.granted and h.granted and h.pid = $1)`, int32(holders[i].PgConn().PID()))
+			// Slots that other tests make on this server wait as well.
+			return pgtest.Value[bool](t, f.DB, `select exists (select from pg_stat_activity
+				where usename = $1 and $2 = any(pg_blocking_pids(pid)))`, f.Role("daemon"), int32(holders[i].PgConn().PID()))
 		}, "the making of the slot does not wait for transaction %d", i)
 		exec(holders[i+1], "begin; select pg_current_xact_id()")
 		exec(holders[i], "rollback")
