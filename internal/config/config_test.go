@@ -123,6 +123,7 @@ func TestBadFiles(t *testing.T) {
 		{"unknown nested key", "postgres:\n  ulr: x\n", ":2:3", ErrUnknownKey, "Did you mean postgres.url?"},
 		{"wrong section", "postgres:\n  in_flight: 1MiB\n", ":2:3", ErrUnknownKey, "Did you mean capture.in_flight?"},
 		{"no section", "stall: 60s\n", ":1:1", ErrUnknownKey, "Did you mean capture.stall?"},
+		{"a section misspelt", "topic:\n  partitions: 3\n", ":1:1", ErrUnknownKey, "Did you mean topics?"},
 		{"nothing near", "gibberish_of_sorts: 1\n", ":1:1", ErrUnknownKey, "gibberish_of_sorts"},
 		{"unknown route key", "routes:\n  - {topics: x}\n", ":2:6", ErrUnknownKey, "Did you mean topic?"},
 		{"number for text", "name: 2024\n", ":1:7", ErrType, "quotes"},

@@ -238,10 +238,23 @@ func (r *reader) unknown(entry *ast.MappingValueNode, key string, known []string
 	if near == "" && prefix != "" { // right name, wrong section
 		near = nearest.Of(strings.TrimPrefix(key, prefix), known)
 	}
+	if near == "" {
+		near = nearest.Of(key, sections(known))
+	}
 	if near != "" {
 		e = e.Fix("Did you mean %s?", near)
 	}
 	r.fail(e)
+}
+
+// sections returns what stands before the last dot of each key that has one.
+func sections(keys []string) (all []string) {
+	for _, key := range keys {
+		if i := strings.LastIndexByte(key, '.'); i >= 0 {
+			all = append(all, key[:i])
+		}
+	}
+	return all
 }
 
 func (r *reader) wrongType(node ast.Node, key, want, found string, k kind) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -58,14 +59,32 @@ func expiredAt(c *tls.Config, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// Root strips the layers of an error to connect whose texts repeat the address.
+// Root strips the layers of an error to connect whose texts repeat the address,
+// and says in one line what several attempts ended in.
 func Root(err error) error {
 	var connect *pgconn.ConnectError
 	for errors.As(err, &connect) && errors.Unwrap(connect) != nil {
 		err = errors.Unwrap(connect)
 	}
-	return err
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return &attempts{err, strings.Join(lines, "; ")}
 }
+
+// attempts is an error to connect. Where TLS is only preferred, or a name has
+// several addresses, pgconn tries more than once.
+type attempts struct {
+	error
+	text string
+}
+
+func (a *attempts) Error() string { return a.text }
+
+func (a *attempts) Unwrap() error { return a.error }
 
 // Unusable says why an address cannot be used, without quoting it: the parser's
 // own message quotes parts of it, and with them a password.

@@ -91,3 +91,20 @@ func TestUnusable(t *testing.T) {
 		}
 	}
 }
+
+// What is tried twice is told once, in one line.
+func TestAttempts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = pgconn.Connect(context.Background(), "postgres://u@"+address+"/d?sslmode=prefer")
+	if text := Root(err).Error(); !strings.Contains(err.Error(), "\n") || strings.Contains(text, "\n") ||
+		strings.Count(text, "refused") != 1 || !errors.Is(Root(err), syscall.ECONNREFUSED) {
+		t.Errorf("%s", text)
+	}
+}
