@@ -61,7 +61,12 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		Progress: func(text string) { r.say("%s", text) }}); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx))) }()
+	defer func() {
+		if err != nil || !v.OK() {
+			err = errors.Join(err, r.keepLogs())
+		}
+		err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx)))
+	}()
 	if err := r.torture(ctx, faults, endless); err != nil {
 		return nil, err
 	}

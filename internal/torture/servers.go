@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -189,4 +191,18 @@ func (r *runner) admin(ctx context.Context, method, path string, body any) error
 		err = fmt.Errorf("%s %s: %s %s", method, path, response.Status, answer)
 	}
 	return err
+}
+
+// keepLogs copies the logs of Postgres and Pulsar to the run's folder.
+func (r *runner) keepLogs() error {
+	for _, server := range r.stack.Servers() {
+		text, err := os.ReadFile(server.Log)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(r.o.Dir, filepath.Base(server.Log)), text, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
