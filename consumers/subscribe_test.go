@@ -87,6 +87,31 @@ func TestSubscribeDeliversInOrderAndRetries(t *testing.T) {
 	}
 }
 
+// While the handler has a message, only those before it are acknowledged.
+func TestSubscribeAcknowledgesHandledMessages(t *testing.T) {
+	w, b := subscription(t)
+	w.fill(t, 40, make(truth))
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	handled := make(map[int]int)
+	err := consumers.Subscribe(ctx, b, "mailer", []string{orders}, func(_ context.Context, m consumers.Message) error {
+		mu.Lock()
+		defer mu.Unlock()
+		of := broker.Partition{Topic: orders, Index: m.Partition}
+		if acked := w.ackedOf(of, "mailer"); acked > handled[m.Partition] {
+			t.Errorf("%s: %d are acknowledged, %d are handled", of, acked, handled[m.Partition])
+		}
+		handled[m.Partition]++
+		if handled[0]+handled[1] == 40 {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil || handled[0]+handled[1] != 40 {
+		t.Errorf("%v messages: %v", handled, err)
+	}
+}
+
 // What was not acknowledged comes again.
 func TestSubscribeDeliversAtLeastOnce(t *testing.T) {
 	w, b := subscription(t)
