@@ -26,29 +26,54 @@ type entry struct {
 type fate uint8
 
 const (
-	wasApplied fate = iota
-	wasSkipped
-	wasUnknown
-	wasDiscarded
+	wasApplied   fate = iota
+	wasSkipped        // applied, or put aside, before
+	wasUnknown        // no handler takes it
+	wasDiscarded      // its handler gave it up
+	wasParked         // it failed and was put aside
+	wasBehind         // put aside behind an earlier event of its key
 )
+
+// decision is what becomes of an entry without its handler, after it failed.
+type decision struct {
+	fate   fate        // wasDiscarded or wasParked
+	parked parkedEvent // for wasParked: all but the message
+}
 
 // transact puts entries into the copy, in order, in one transaction, and
 // returns the fates of those that are now durable: all, or those before a gap.
-// A discarded entry moves the position without its handler.
+// Of one entry alone, d says what becomes of it instead. What comes behind a
+// parked event of its key is parked too, and the position moves past it.
 //
 // Errors of type *trouble can be tried again, and must be when it is unknown
 // whether the commit happened: then the gate decides, because the lock on the
 // position row waits for the earlier transaction to end. Other errors stop
 // the projection.
-func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([]fate, error) {
+func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]fate, error) {
+	var fates []fate
+	var last position.Stamp
+	err := w.locked(ctx, func(tx pgx.Tx, stored position.Stamp, parked int64) (moved bool, err error) {
+		fates, last, err = w.fill(ctx, tx, stored, parked, entries, d)
+		return last != stored, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.status.passed(last, w.p.now())
+	return fates, nil
+}
+
+// locked runs do in a transaction that holds the lock on the partition's position
+// row, and commits when do says that there is something to commit.
+func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, stored position.Stamp, parked int64) (bool, error)) error {
 	conn, err := w.p.cfg.Database.Acquire(ctx)
 	if err != nil {
-		return nil, outageOf(ctx, err)
+		return outageOf(ctx, err)
 	}
 	defer conn.Release()
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
-		return nil, outageOf(ctx, err)
+		return outageOf(ctx, err)
 	}
 	committed := false
 	defer func() {
@@ -56,15 +81,35 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 			rollback(ctx, tx)
 		}
 	}()
+	stored, parked, err := w.p.lock(ctx, tx, w.partition)
+	switch {
+	case errors.Is(err, ErrTables):
+		return err
+	case err != nil:
+		return outageOf(ctx, err)
+	}
+	w.knowParked(parked)
+	commit, err := do(tx, stored, parked)
+	if err != nil || !commit {
+		return err
+	}
+	failpoint.Hit("consumers.applied") // and not committed
+	if err := tx.Commit(ctx); err != nil {
+		return w.trouble(ctx, err, conn.Conn().IsClosed())
+	}
+	committed = true
+	failpoint.Hit("consumers.committed") // and not acknowledged
+	return nil
+}
 
-	stored, err := w.p.lock(ctx, tx, w.partition)
+// fill does the work of transact within its transaction.
+func (w *worker) fill(ctx context.Context, tx pgx.Tx, stored position.Stamp, parked int64, entries []entry, d *decision) ([]fate, position.Stamp, error) {
+	blocked, err := w.blockedKeys(ctx, tx, entries, parked)
 	if err != nil {
-		if errors.Is(err, ErrTables) {
-			return nil, err
-		}
-		return nil, outageOf(ctx, err)
+		return nil, stored, outageOf(ctx, err)
 	}
 	fates := make([]fate, 0, len(entries))
+	var aside []parkedEvent
 	last, lastID := stored, broker.MessageID{}
 	fresh := make([]Message, 0, len(entries))
 	guard := &guardedTx{Tx: tx}
@@ -73,23 +118,32 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 		v := gate(last, e.stamp)
 		if v == gap || v == torn {
 			if i == 0 {
-				return nil, w.broken(v, stored, e)
+				return nil, stored, w.broken(v, stored, e)
 			}
 			break // what came before it is right: keep that first
 		}
-		f := wasApplied
+		f := w.fateOf(e, v, blocked, d)
+		if f == wasParked || f == wasBehind {
+			if parked+int64(len(aside)) >= int64(w.p.cfg.ParkLimit) {
+				if i == 0 {
+					return nil, stored, &trouble{full, ErrParkedFull.New("%d events are parked, the limit is %d", parked, w.p.cfg.ParkLimit).At("%s", w.partition)}
+				}
+				break
+			}
+			row := parkedEvent{state: stateBehind}
+			if f == wasParked {
+				row = d.parked
+			}
+			row.Message = e.Message
+			aside = append(aside, row)
+		}
 		switch {
-		case v == skip:
-			f = wasSkipped
-		case discard:
-			f = wasDiscarded
+		case f != wasApplied:
 		case w.p.batch != nil:
 			fresh = append(fresh, e.Message)
-		case e.handler == nil:
-			f = wasUnknown
 		default:
 			if err := w.call(guard, func() error { return e.handler.call(ctx, guard, e.Message) }); err != nil {
-				return nil, w.handlerTrouble(ctx, err, guard)
+				return nil, stored, w.handlerTrouble(ctx, err, guard)
 			}
 		}
 		fates = append(fates, f)
@@ -99,22 +153,48 @@ func (w *worker) transact(ctx context.Context, entries []entry, discard bool) ([
 	}
 	if len(fresh) > 0 {
 		if err := w.call(guard, func() error { return w.p.batch(ctx, guard, fresh) }); err != nil {
-			return nil, w.handlerTrouble(ctx, err, guard)
+			return nil, stored, w.handlerTrouble(ctx, err, guard)
 		}
 	}
-	if last != stored {
-		if err := w.p.move(ctx, tx, w.partition, last, lastID); err != nil {
-			return nil, w.trouble(ctx, err, conn.Conn().IsClosed())
-		}
-		failpoint.Hit("consumers.applied") // and not committed
-		if err := tx.Commit(ctx); err != nil {
-			return nil, w.trouble(ctx, err, conn.Conn().IsClosed())
-		}
-		committed = true
-		failpoint.Hit("consumers.committed") // and not acknowledged
+	if last == stored {
+		return fates, last, nil
 	}
-	w.status.passed(last, w.p.now())
-	return fates, nil
+	if len(aside) > 0 {
+		if err := w.p.park(ctx, tx, w.partition, aside); err != nil {
+			return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
+		}
+	}
+	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside)); err != nil {
+		return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
+	}
+	return fates, last, nil
+}
+
+// fateOf says what becomes of an entry; wasApplied means that its handler decides.
+func (w *worker) fateOf(e *entry, v verdict, blocked map[string]bool, d *decision) fate {
+	switch {
+	case v == skip:
+		return wasSkipped
+	case w.p.batch == nil && e.handler == nil:
+		return wasUnknown
+	case blocked[e.AggregateID]:
+		return wasBehind
+	case d != nil:
+		return d.fate
+	}
+	return wasApplied
+}
+
+// blockedKeys returns the keys of entries that have parked events.
+func (w *worker) blockedKeys(ctx context.Context, tx pgx.Tx, entries []entry, parked int64) (map[string]bool, error) {
+	if parked == 0 {
+		return nil, nil
+	}
+	keys := make([]string, 0, len(entries))
+	for i := range entries {
+		keys = append(keys, entries[i].AggregateID)
+	}
+	return w.p.blocked(ctx, tx, w.partition, keys)
 }
 
 // call runs a handler, and finds out when it broke its transaction without
@@ -170,7 +250,7 @@ func outageOf(ctx context.Context, err error) error {
 	return &trouble{down, err}
 }
 
-func (w *worker) trouble(ctx context.Context, err error, closed bool) error {
+func (w *worker) trouble(ctx context.Context, err error, closed bool) *trouble {
 	return &trouble{classify(ctx, err, closed), err}
 }
 

@@ -42,9 +42,13 @@ type Config struct {
 	// search path leads to the schema Name. It runs once per name and version,
 	// in one transaction with the record that it ran. Default: no tables.
 	Migrate func(context.Context, pgx.Tx) error
-	// Retry says when a failing event is tried again. Default: 3 tries at
-	// once, then after 1, 10 and 60 s, and every 60 s from there on.
+	// Retry says when a failing event is tried again, before it is parked for a
+	// person. Default: 3 tries at once, then after 1, 10 and 60 s.
 	Retry Retry
+	// ParkLimit bounds the events of one partition that are put aside, because they
+	// failed or wait behind one that did. The next one that fails then keeps its
+	// whole partition waiting. Default: 100,000.
+	ParkLimit int
 	// BatchSize is the largest number of events of one partition that share a
 	// transaction, from 1 to 10,000. Default: 100.
 	BatchSize int
@@ -62,14 +66,15 @@ type Config struct {
 	Observer Observer
 }
 
-// Retry says when a failing event is tried again. While it waits, its
-// partition waits and holds no transaction.
+// Retry says when a failing event is tried again. While it waits, the events of
+// its key wait behind it, and others go on; no transaction is open. An event that
+// cannot be decoded is parked at once.
 type Retry struct {
 	// Immediate is the number of tries without a pause, the first included.
 	// Default: 3.
 	Immediate int
-	// Delays are the pauses before the tries that follow; the last one
-	// repeats. Default: 1 s, 10 s, 60 s.
+	// Delays are the pauses before the tries that follow; after the last of them
+	// the event is parked. Default: 1 s, 10 s, 60 s.
 	Delays []time.Duration
 }
 
@@ -149,6 +154,9 @@ func (c Config) WithDefaults() Config {
 		c.Namespace = DefaultNamespace
 	}
 	c.Retry = c.Retry.withDefaults()
+	if c.ParkLimit == 0 {
+		c.ParkLimit = 100_000
+	}
 	if c.BatchSize == 0 {
 		c.BatchSize = 100
 	}
@@ -208,6 +216,8 @@ func (c Config) validate() error {
 		return ErrConfig.New("BatchBytes is %d: it must be positive", c.BatchBytes)
 	case c.TransactionIdle < time.Second:
 		return ErrConfig.New("TransactionIdle is %s: it must be at least 1 s", c.TransactionIdle)
+	case c.ParkLimit < 1:
+		return ErrConfig.New("ParkLimit is %d: it must be positive", c.ParkLimit)
 	case c.Retry.Immediate < 1:
 		return ErrConfig.New("Retry.Immediate is %d: it must be at least 1", c.Retry.Immediate)
 	}

@@ -25,14 +25,18 @@
 //  6. No transaction is open while the projection waits for messages, for the
 //     schema registry or for the next try of a failed event.
 //
-// A handler's error is retried, first at once and then with growing delays,
-// while the event's partition waits and other partitions go on. A handler may
-// answer with Discard or RetryAfter instead. There is no parking of failing
-// events and no rebuild beside a live copy in this package yet.
+// A handler's error is retried, at first at once. An event that fails for longer
+// is put aside: a row beside the copy, written in the transaction that moves the
+// position past it, with the later events of its key behind it, while other keys go
+// on. It is tried again after growing delays, then parked for a person, who retries
+// or discards it (runnel dlq); those behind it follow in order. A handler may answer
+// with Discard or RetryAfter instead. When everything fails, nothing is put aside
+// and partitions wait. There is no rebuild beside a live copy in this package yet.
 //
 // The package does not write to topics: package outbox does.
 //
 // Start with Config, New, Handle and Projection.Run; then partition.go, which
-// runs one partition, and apply.go, which is the transaction. Subscribe is the
+// runs one partition, apply.go, which is the transaction, and redrive.go, which
+// tries parked events again. Subscribe is the
 // small loop for those who keep no copy.
 package consumers

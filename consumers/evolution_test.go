@@ -2,9 +2,7 @@ package consumers_test
 
 import (
 	"context"
-	"errors"
 	"maps"
-	"slices"
 	"sync"
 	"testing"
 
@@ -55,27 +53,4 @@ func TestSchemaEvolution(t *testing.T) {
 	if !maps.Equal(got, map[string]OrderPlacedOld{"a": {1, "old"}, "b": {2, "new"}}) {
 		t.Errorf("got %v", got)
 	}
-}
-
-// Bytes that can't be read hold the partition; tries come once a minute.
-func TestUndecodable(t *testing.T) {
-	w := newWorld(t, 1)
-	of := broker.Partition{Topic: orders}
-	whole := w.message(t, of, "a", OrderPlaced{N: 1, Note: "fine"})
-	cut := *whole
-	cut.Payload = whole.Payload[:len(whole.Payload)-2]
-	w.append(of, &cut)
-	w.pauses.hold = make(chan struct{})
-	r := start(t, w.config(t), func(p *consumers.Projection) {
-		handleFold(p)
-		p.SetSleep(w.pauses.sleep)
-	})
-	pgtest.Eventually(t, patience, func() bool { return slices.Contains(w.pauses.seen(), 60e9) }, "a pause of a minute")
-	if err := r.Status()[0].Err; !errors.Is(err, consumers.ErrUndecodable) {
-		t.Errorf("status: %v", err)
-	}
-	if at := w.positions(t); at[0] != 0 {
-		t.Errorf("positions %v", at)
-	}
-	r.stop(t)
 }

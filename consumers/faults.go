@@ -37,12 +37,15 @@ var (
 	ErrUndecodable = fault.Define("EVENT_UNDECODABLE", fault.Runtime,
 		"An event's bytes can't be read as the type that is asked for.",
 		"Deploy a handler whose schema can read the writer's; the cause says what does not fit.")
+	ErrParkedFull = fault.Define("PROJECTION_PARKED_FULL", fault.Environment,
+		"So many events of a partition are parked that the next one that fails, and its partition, must wait.",
+		"Look at them with `runnel dlq list`, mend what they fail by and run `runnel dlq retry`; or raise Config.ParkLimit.")
 	ErrSchemaUnavailable = fault.Define("SCHEMA_UNAVAILABLE", fault.Environment,
 		"The schema that an event was written with can't be fetched from the registry.",
 		"Check the registry's address and that the topic still has its schemas; the projection goes on by itself.")
 	ErrHandlerPanic = fault.Define("HANDLER_PANIC", fault.Runtime,
 		"A handler panicked; its transaction was rolled back.",
-		"Correct the handler; the event is retried and its partition waits.")
+		"Correct the handler; the event is tried again, and its key waits.")
 	ErrHandlerTx = fault.Define("HANDLER_TRANSACTION", fault.Runtime,
 		"A handler broke or ended the transaction it was given.",
 		"Return the error of a failed statement; never call Commit or Rollback: the projection does.")
@@ -50,5 +53,5 @@ var (
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrTables, ErrMigrate,
-	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrSchemaUnavailable,
+	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable,
 	ErrHandlerPanic, ErrHandlerTx}

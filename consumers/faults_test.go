@@ -171,6 +171,8 @@ func TestForeignMessageStops(t *testing.T) {
 		"position can't be read":   func(p map[string]string) { p["position"] = "5" },
 		"is no UUID":               func(p map[string]string) { p["id"] = "5" },
 		"no property \"type\"":     func(p map[string]string) { delete(p, "type") },
+		"key or type is not text":  func(p map[string]string) { p["type"] = "a\x00" },
+		"\"h\" is not text":        func(p map[string]string) { p["h"] = "\xff" },
 	} {
 		m := w.message(t, of, "a", OrderPlaced{})
 		spoil(m.Properties)

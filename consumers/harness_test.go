@@ -39,7 +39,7 @@ type world struct {
 	*scripted
 	db  *pgtest.DB
 	saw struct {
-		applied, skipped, unknown, discarded, failed, stopped atomic.Int64
+		applied, skipped, unknown, discarded, failed, parked, behind, stopped atomic.Int64
 	}
 	pauses pauses
 }
@@ -92,6 +92,8 @@ func (w *world) config(t *testing.T) consumers.Config {
 			UnknownType: func(consumers.Message) { w.saw.unknown.Add(1) },
 			Discarded:   func(consumers.Message, error) { w.saw.discarded.Add(1) },
 			Failed:      func(consumers.Message, int, time.Duration, error) { w.saw.failed.Add(1) },
+			Parked:      func(consumers.Message, error) { w.saw.parked.Add(1) },
+			Behind:      func(consumers.Message) { w.saw.behind.Add(1) },
 			Stopped:     func(string, int, error) { w.saw.stopped.Add(1) },
 		},
 	}
@@ -150,14 +152,21 @@ func (w *world) requireCopy(t *testing.T, want truth) {
 	}
 }
 
-// fill publishes n orders of some aggregates over all partitions.
+// fill publishes n orders of some aggregates over all partitions. N counts all
+// that was published, from 0.
 func (w *world) fill(t *testing.T, n int, want truth) {
 	t.Helper()
 	count := w.scripted.partitions[orders]
+	w.mu.Lock()
+	var before int
+	for _, log := range w.logs {
+		before += len(log)
+	}
+	w.mu.Unlock()
 	for i := range n {
 		at := i % count
 		key := fmt.Sprintf("o%d-%d", at, i%7)
-		e := OrderPlaced{N: int64(i), Note: fmt.Sprintf("note %d", i), Amount: int64(i) * 3}
+		e := OrderPlaced{N: int64(before + i), Note: fmt.Sprintf("note %d", i), Amount: int64(i) * 3}
 		w.publish(t, broker.Partition{Topic: orders, Index: at}, key, e)
 		want.add(key, e)
 	}
@@ -258,6 +267,32 @@ func (w *world) appliedAll(t *testing.T) {
 		return true
 	}, "the copy stands at the end of the topics: %v", func() string { return fmt.Sprint(w.positions(t)) })
 }
+
+// unparked waits until nothing is parked, and all partitions stand at the end.
+func (w *world) unparked(t *testing.T) {
+	t.Helper()
+	w.appliedAll(t)
+	conn := w.db.Conn(t)
+	var rows, counted int
+	pgtest.Eventually(t, patience, func() bool {
+		err := conn.QueryRow(t.Context(), `select (select count(*) from runnel_projections.parked),
+			(select coalesce(sum(parked), 0) from runnel_projections.position)`).Scan(&rows, &counted)
+		return err == nil && rows == 0 && counted == 0
+	}, "nothing is parked: %v", func() string { return fmt.Sprintf("%d rows, %d counted", rows, counted) })
+}
+
+// parked returns what is parked, in the order of the topic.
+func (w *world) parked(t *testing.T) []consumers.ParkedEvent {
+	t.Helper()
+	all, err := consumers.Parked(t.Context(), w.db.Conn(t), "fulfilment", consumers.ParkedFilter{}, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// soon is a schedule for tests.
+var soon = consumers.Retry{Immediate: 2, Delays: []time.Duration{time.Millisecond, 20 * time.Millisecond}}
 
 var errHandler = errors.New("the handler refuses")
 

@@ -1,7 +1,9 @@
 package consumers
 
 import (
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -69,10 +71,16 @@ func (c *codec) read(in *broker.Incoming) (Message, position.Stamp, error) {
 	if eventType == "" {
 		return Message{}, position.Stamp{}, foreign("the message has no property %q", propertyType)
 	}
+	if !isText(in.Key) || !isText(eventType) {
+		return Message{}, position.Stamp{}, foreign("the message's key or type is not text")
+	}
 	var headers map[string]string
 	if extra := len(in.Properties) - 3; extra > 0 {
 		headers = make(map[string]string, extra)
 		for k, v := range in.Properties {
+			if !isText(k) || !isText(v) {
+				return Message{}, position.Stamp{}, foreign("the message's property %.80q is not text", k)
+			}
 			if k != propertyID && k != propertyType && k != position.Property {
 				headers[k] = v
 			}
@@ -94,3 +102,6 @@ func (c *codec) read(in *broker.Incoming) (Message, position.Stamp, error) {
 		codec:       c,
 	}, stamp, nil
 }
+
+// isText reports whether Postgres takes s as text, as it did in the outbox.
+func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }

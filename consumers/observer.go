@@ -15,7 +15,9 @@ const (
 	keyError      = "error"
 	keyTries      = "tries"
 	keyPause      = "pause"
+	keyNextTry    = "next_try"
 	keyCount      = "count"
+	keyKey        = "key"
 	keyStack      = "stack"
 )
 
@@ -32,8 +34,14 @@ type Observer struct {
 	// Discarded: the handler answered with Discard; the position moved on.
 	Discarded func(Message, error)
 	// Failed: a try failed, for the given number of times; the next one comes
-	// after the pause.
+	// after the pause, during which the event's key waits.
 	Failed func(m Message, tries int, pause time.Duration, err error)
+	// Parked: the event failed for as long as it was tried and waits for a person,
+	// beside the copy; the position moved on. The error is the last one.
+	Parked func(Message, error)
+	// Behind: an earlier event of the same key failed and was put aside, and so was
+	// this one, behind it; the position moved on.
+	Behind func(Message)
 	// Stopped: the projection stops for good, because of a gap for example.
 	Stopped func(topic string, partition int, err error)
 }
@@ -79,6 +87,18 @@ func (o Observer) discarded(m Message, err error) {
 func (o Observer) failed(m Message, tries int, pause time.Duration, err error) {
 	if o.Failed != nil {
 		o.Failed(m, tries, pause, err)
+	}
+}
+
+func (o Observer) parked(m Message, err error) {
+	if o.Parked != nil {
+		o.Parked(m, err)
+	}
+}
+
+func (o Observer) behind(m Message) {
+	if o.Behind != nil {
+		o.Behind(m)
 	}
 }
 

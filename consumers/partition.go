@@ -21,6 +21,9 @@ type worker struct {
 	database  outage
 	registry  outage
 	unknown   map[string]bool // types that were logged; bounded
+	parked    int64           // events put aside, as the database said last
+	look      time.Time       // when to look for parked events that are due
+	fullSince time.Time       // when the log was last told that no more can be parked
 }
 
 // conflictLimit is how often a transaction that lost against another is done
@@ -35,6 +38,7 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 		database: outage{what: "applying to the database", log: log, sleep: p.sleep},
 		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
 		unknown:  make(map[string]bool),
+		look:     p.now(),
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,6 +52,7 @@ func (w *worker) run(ctx context.Context) error {
 		maxCount: w.p.cfg.BatchSize, maxBytes: w.p.cfg.BatchBytes,
 		log: w.log, sleep: w.p.sleep, connected: w.status.connected,
 		process: w.process, silent: w.silent, silence: w.p.silence,
+		redrive: w.redrive, redriveIn: w.redriveIn,
 	}
 	err := r.run(ctx)
 	if f := fault.Find(err); f != nil && ctx.Err() == nil {
@@ -129,9 +134,9 @@ func (w *worker) apply(ctx context.Context, entries []entry) (done int, err erro
 	if len(entries) == 1 {
 		return w.applyOne(ctx, entries)
 	}
-	done, err = w.settle(ctx, entries, false)
+	fates, err := w.settleEntries(ctx, entries, nil)
 	if t, ok := errors.AsType[*trouble](err); !ok || t.class != failed {
-		return done, err
+		return len(fates), err
 	}
 	for i := range entries {
 		n, err := w.applyOne(ctx, entries[i:i+1])
@@ -143,83 +148,133 @@ func (w *worker) apply(ctx context.Context, entries []entry) (done int, err erro
 	return done, nil
 }
 
-// applyOne applies a single entry, as often as it takes.
+// applyOne applies a single entry. When it fails for longer than an instant, it is
+// put aside, so that only its key waits: unless everything fails.
 func (w *worker) applyOne(ctx context.Context, one []entry) (done int, err error) {
 	m := one[0].Message
 	var quiet time.Duration // since the last line in the log
 	for tries := 1; ; tries++ {
-		done, err = w.settle(ctx, one, false)
+		fates, err := w.settleEntries(ctx, one, nil)
 		if t, ok := errors.AsType[*trouble](err); !ok || t.class != failed {
-			return done, err
+			return len(fates), err
 		}
 		cause := errors.Unwrap(err)
 		if d, ok := errors.AsType[*discarded](cause); ok {
-			return w.discard(ctx, one, d.err)
+			return w.decide(ctx, one, &decision{fate: wasDiscarded}, d.err)
 		}
-		pause := w.p.cfg.Retry.pause(tries, cause)
+		pause, again := w.p.cfg.Retry.next(tries, cause)
+		if again && pause == 0 {
+			w.p.cfg.Observer.failed(m, tries, 0, cause)
+			continue
+		}
+		if !w.p.breaker.opens() {
+			aside := parkedEvent{state: stateParked, tries: counted(tries-1, cause), cause: cause}
+			if again {
+				aside.state, aside.nextTry = stateRetrying, w.p.now().Add(pause)
+				w.p.cfg.Observer.failed(m, tries, pause, cause)
+			}
+			return w.decide(ctx, one, &decision{fate: wasParked, parked: aside}, cause)
+		}
+		pause = w.p.cfg.Retry.pause(tries, cause)
 		w.status.troubled(cause, tries)
 		w.p.cfg.Observer.failed(m, tries, pause, cause)
-		if quiet += pause; tries == 1 || quiet >= outageLog {
+		if quiet += pause; quiet >= outageLog || tries <= w.p.cfg.Retry.Immediate {
 			quiet = 0
-			w.log.Error("event failed, its partition waits", w.describe(m, cause, keyTries, tries, keyPause, pause)...)
+			w.log.Error("every event fails, so none is put aside and the partition waits", w.describe(m, cause, keyTries, tries, keyPause, pause)...)
 		}
-		if err := w.p.sleep(ctx, pause); err != nil {
+		if err := w.pause(ctx, pause); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// discard moves the position past an event that its handler gave up.
-func (w *worker) discard(ctx context.Context, one []entry, cause error) (int, error) {
+// decide moves the position past an event that failed.
+func (w *worker) decide(ctx context.Context, one []entry, d *decision, cause error) (int, error) {
 	for {
-		done, err := w.settle(ctx, one, true)
+		fates, err := w.settleEntries(ctx, one, d)
 		if t, ok := errors.AsType[*trouble](err); ok && t.class == failed {
-			// Only the position was moved, so no handler is at fault.
+			// No handler was called, so none is at fault.
 			w.status.troubled(t.err, 0)
 			if err := w.database.wait(ctx, t.err); err != nil {
 				return 0, err
 			}
 			continue
 		}
-		if err == nil {
-			w.p.cfg.Observer.discarded(one[0].Message, cause)
-			w.log.Warn("event discarded", w.describe(one[0].Message, cause)...)
+		if err != nil {
+			return 0, err
 		}
-		return done, err
+		m := one[0].Message
+		switch fates[0] { // another instance may have been faster
+		case wasParked:
+			w.tellParked(m, d.parked)
+		case wasDiscarded:
+			w.p.cfg.Observer.discarded(m, cause)
+			w.log.Warn("event discarded", w.describe(m, cause)...)
+		}
+		return len(fates), nil
 	}
 }
 
-// settle runs a transaction over entries until its outcome is known, through
-// outages of the database, and reports what became durable.
-func (w *worker) settle(ctx context.Context, entries []entry, discard bool) (int, error) {
+// tellParked reports an event that failed and was put aside.
+func (w *worker) tellParked(m Message, r parkedEvent) {
+	if r.state == stateRetrying {
+		w.wakeAt(r.nextTry)
+		w.log.Warn("event failed, its key waits", w.describe(m, r.cause, keyTries, r.tries, keyNextTry, r.nextTry)...)
+		return
+	}
+	w.p.cfg.Observer.parked(m, r.cause)
+	w.log.Error("event parked, its key waits for a person", w.describe(m, r.cause, keyTries, r.tries)...)
+}
+
+// settleEntries is transact through everything that is not an entry's fault.
+func (w *worker) settleEntries(ctx context.Context, entries []entry, d *decision) (fates []fate, err error) {
+	err = w.settle(ctx, func(ctx context.Context) (err error) {
+		fates, err = w.transact(ctx, entries, d)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.report(entries, fates)
+	return fates, nil
+}
+
+// settle runs a transaction until its outcome is known, through outages of the
+// database and lost races.
+func (w *worker) settle(ctx context.Context, transact func(context.Context) error) error {
 	for conflicts := 0; ; {
-		fates, err := w.transact(ctx, entries, discard)
+		err := transact(ctx)
 		if err == nil {
 			w.database.over()
-			w.report(entries, fates)
-			return len(fates), nil
+			return nil
 		}
 		t, ok := errors.AsType[*trouble](err)
 		switch {
 		case !ok:
-			return 0, err
+			return err
 		case t.class == stopping:
-			return 0, ctx.Err()
+			return ctx.Err()
 		case t.class == failed:
 			w.database.over() // it answered
-			return 0, err
+			return err
 		case t.class == conflict && conflicts >= conflictLimit:
-			return 0, &trouble{failed, t.err}
+			return &trouble{failed, t.err}
 		case t.class == conflict:
 			conflicts++
 			if err := w.p.sleep(ctx, time.Duration(conflicts)*10*time.Millisecond); err != nil {
-				return 0, err
+				return err
 			}
 			continue
 		}
 		w.status.troubled(t.err, 0)
+		if t.class == full {
+			if err := w.waitFull(ctx, t.err); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := w.database.wait(ctx, t.err); err != nil {
-			return 0, err
+			return err
 		}
 	}
 }
@@ -231,9 +286,12 @@ func (w *worker) report(entries []entry, fates []fate) {
 		m := entries[i].Message
 		switch f {
 		case wasApplied:
+			w.p.breaker.passed()
 			o.applied(m, now)
 		case wasSkipped:
 			o.skipped(m)
+		case wasBehind:
+			o.behind(m)
 		case wasUnknown:
 			o.unknownType(m)
 			if !w.unknown[m.Type] && len(w.unknown) < 100 {

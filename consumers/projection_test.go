@@ -120,64 +120,6 @@ func TestTwoInstancesApplyOnce(t *testing.T) {
 	}
 }
 
-// A failing event holds its partition, in order; the others go on.
-func TestFailingEventHoldsItsPartition(t *testing.T) {
-	w := newWorld(t, 2)
-	w.pauses.hold = make(chan struct{})
-	want := make(truth)
-	w.fill(t, 60, want)
-	cfg := w.config(t)
-	p, err := consumers.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var healed atomic.Bool
-	consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
-		if err := fold(ctx, tx, e); err != nil || e.Payload.N != 20 || healed.Load() {
-			return err
-		}
-		return errHandler
-	})
-	p.SetSleep(w.pauses.sleep)
-	r := startProjection(t, p)
-
-	pgtest.Eventually(t, patience, func() bool {
-		at := w.positions(t)
-		return at[0] == 10 && at[1] == 30 && len(w.pauses.seen()) == 1
-	}, "partition 0 waits before its 11th event, partition 1 is done: %v", func() string { return fmt.Sprint(w.positions(t)) })
-	if n := cfg.Database.Stat().AcquiredConns(); n != 0 {
-		t.Errorf("%d connections are held while waiting", n)
-	}
-	if n := w.ackedOf(broker.Partition{Topic: orders}, "fulfilment"); n > 10 {
-		t.Errorf("%d messages are acknowledged, 10 are applied", n)
-	}
-	status := r.Status()[0]
-	if !errors.Is(status.Err, errHandler) || status.Tries != 1 || status.Ordinal != 10 {
-		t.Errorf("status %+v", status)
-	}
-	for range 5 {
-		select {
-		case w.pauses.hold <- struct{}{}:
-		case <-time.After(patience):
-			t.Fatal("nobody pauses")
-		}
-	}
-	pgtest.Eventually(t, patience, func() bool { return len(w.pauses.seen()) == 6 }, "six pauses")
-	if got := fmt.Sprint(w.pauses.seen()); got != "[0s 0s 1s 10s 1m0s 1m0s]" {
-		t.Errorf("pauses %s", got)
-	}
-	w.fill(t, 20, want)
-	pgtest.Eventually(t, patience, func() bool { at := w.positions(t); return at[0] == 10 && at[1] == 40 }, "partition 1 goes on")
-	healed.Store(true)
-	close(w.pauses.hold)
-	w.appliedAll(t)
-	w.requireCopy(t, want)
-	if n := w.saw.failed.Load(); n != 6 {
-		t.Errorf("%d failed tries", n)
-	}
-	r.stop(t)
-}
-
 func TestDiscardMovesOn(t *testing.T) {
 	w := newWorld(t, 1)
 	want := make(truth)
@@ -201,7 +143,7 @@ func TestDiscardMovesOn(t *testing.T) {
 	}
 }
 
-// Each thing that a handler can do wrong holds its event until it stops.
+// Each thing that a handler can do wrong is undone, and its event tried again.
 func TestHandlerMistakes(t *testing.T) {
 	codes := map[string]*fault.Code{
 		"panics": consumers.ErrHandlerPanic, "hides an error": consumers.ErrHandlerTx, "commits": consumers.ErrHandlerTx,
@@ -237,6 +179,7 @@ func TestHandlerMistakes(t *testing.T) {
 			w.fill(t, 9, want)
 			var tries atomic.Int64
 			cfg := w.config(t)
+			cfg.Retry = consumers.Retry{Immediate: 3, Delays: []time.Duration{1, 1, 1, 1}}
 			cfg.Observer.Failed = func(_ consumers.Message, _ int, _ time.Duration, err error) {
 				w.saw.failed.Add(1)
 				if code := codes[name]; code != nil && !errors.Is(err, code) {
@@ -253,9 +196,8 @@ func TestHandlerMistakes(t *testing.T) {
 				}
 				return mistake(ctx, tx)
 			})
-			p.SetSleep(w.pauses.sleep)
 			r := startProjection(t, p)
-			w.appliedAll(t)
+			w.unparked(t)
 			r.stop(t)
 			w.requireCopy(t, want)
 			if n := w.saw.failed.Load(); n < 4 || n > 5 { // the first may have been in a batch

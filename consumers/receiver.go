@@ -30,6 +30,10 @@ type receiver struct {
 	silent func(ctx context.Context, link *link) (bool, error)
 	// silence is the pause before silent is first called.
 	silence time.Duration
+	// redrive, if any, tries parked events again; it is called when the consumer is
+	// active and redriveIn says that it is time.
+	redrive   func(context.Context) error
+	redriveIn func() time.Duration
 }
 
 // link is one consumer's connection to a partition.
@@ -99,9 +103,17 @@ func (r *receiver) consume(ctx context.Context, consumer broker.Consumer, receiv
 	defer receiver.Wait()
 	defer cancel()
 	link := &link{consumer, r.log.With(keyTopic, r.partition.Topic, keyPartition, r.partition.Index)}
-	pause := r.silence
+	pause := r.silence // of the subscription, before it is looked after
+	var silence time.Duration
 	for {
-		batch, err := box.take(ctx, pause)
+		wait := pause - silence
+		if r.redrive != nil && consumer.Active() {
+			wait = min(wait, max(r.redriveIn(), 0))
+		}
+		batch, err := box.take(ctx, wait)
+		if silence += wait; len(batch) > 0 {
+			silence = 0
+		}
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
@@ -111,14 +123,19 @@ func (r *receiver) consume(ctx context.Context, consumer broker.Consumer, receiv
 			receiving.over()
 			err = r.process(ctx, batch, link)
 		case r.silent == nil || !consumer.Active():
-			pause = r.silence // who takes over should look soon
+			pause, silence = r.silence, 0 // who takes over should look soon
+		case silence < pause: // only parked events are due
 		default:
 			var should bool
+			silence = 0
 			if should, err = r.silent(ctx, link); should {
 				pause = r.silence
 			} else {
 				pause = min(2*pause, silentLast)
 			}
+		}
+		if err == nil && r.redrive != nil && consumer.Active() && r.redriveIn() <= 0 {
+			err = r.redrive(ctx)
 		}
 		if err != nil {
 			return err

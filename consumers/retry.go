@@ -9,7 +9,7 @@ import (
 )
 
 // Discard marks a handler's error as one that no retry will cure: the event is
-// counted, logged and passed over for good. What the handler wrote for it is
+// counted, logged and passed over for good, not parked. What the handler wrote for it is
 // rolled back. Discard(nil) is nil.
 func Discard(err error) error {
 	if err == nil {
@@ -23,9 +23,10 @@ type discarded struct{ err error }
 func (d *discarded) Error() string { return "discarded: " + d.err.Error() }
 func (d *discarded) Unwrap() error { return d.err }
 
-// RetryAfter marks a handler's error as temporary and says when to try again,
-// in place of Config.Retry's schedule. Meanwhile the event's partition waits.
-// A duration that is not positive means at once. RetryAfter(d, nil) is nil.
+// RetryAfter marks a handler's error as temporary and says when to try again, in
+// place of the schedule of retries and as often as it is returned. Meanwhile the
+// later events of the same key wait, and no others; in Subscribe, the partition
+// does. A duration that is not positive leaves it to the schedule. RetryAfter(d, nil) is nil.
 func RetryAfter(d time.Duration, err error) error {
 	if err == nil {
 		return nil
@@ -41,20 +42,38 @@ type retryLater struct {
 func (r *retryLater) Error() string { return r.err.Error() }
 func (r *retryLater) Unwrap() error { return r.err }
 
-// pause returns how long to wait after the given number of failed tries, the
-// last of which failed with err.
-func (r Retry) pause(tries int, err error) time.Duration {
+// next says whether an event is tried again after the given number of failed
+// tries, the last of which failed with err, and after which pause.
+func (r Retry) next(tries int, err error) (pause time.Duration, again bool) {
 	var later *retryLater
-	if errors.As(err, &later) {
-		return later.after
+	switch {
+	case errors.As(err, &later) && later.after > 0:
+		return later.after, true
+	case errors.Is(err, ErrUndecodable):
+		return 0, false // the bytes won't change
+	case tries < r.Immediate:
+		return 0, true
+	case tries-r.Immediate < len(r.Delays):
+		return r.Delays[tries-r.Immediate], true
 	}
-	if errors.Is(err, ErrUndecodable) {
-		return r.Delays[len(r.Delays)-1] // the bytes won't change
+	return 0, false
+}
+
+// pause is next for what is tried for ever: the last delay repeats.
+func (r Retry) pause(tries int, err error) time.Duration {
+	if d, again := r.next(tries, err); again {
+		return d
 	}
-	if tries < r.Immediate {
-		return 0
+	return r.Delays[len(r.Delays)-1]
+}
+
+// counted returns the number of tries after one that failed with err: those of
+// RetryAfter do not count.
+func counted(tries int, err error) int {
+	if later, ok := errors.AsType[*retryLater](err); ok && later.after > 0 {
+		return tries
 	}
-	return r.Delays[min(tries-r.Immediate, len(r.Delays)-1)]
+	return tries + 1
 }
 
 // sleeper waits for d or until ctx ends, which it reports.

@@ -21,21 +21,31 @@ import (
 func TestRetrySchedule(t *testing.T) {
 	r := Retry{}.withDefaults()
 	cause := errors.New("no")
-	var got []time.Duration
+	const never = -1
+	var got, forever []time.Duration
 	for tries := 1; tries <= 7; tries++ {
-		got = append(got, r.pause(tries, cause))
+		d, again := r.next(tries, cause)
+		if !again {
+			d = never
+		}
+		got, forever = append(got, d), append(forever, r.pause(tries, cause))
 	}
-	want := []time.Duration{0, 0, time.Second, 10 * time.Second, time.Minute, time.Minute, time.Minute}
-	if !slices.Equal(got, want) {
+	if want := []time.Duration{0, 0, time.Second, 10 * time.Second, time.Minute, never, never}; !slices.Equal(got, want) {
 		t.Errorf("pauses %v, want %v", got, want)
 	}
-	if d := r.pause(1, fmt.Errorf("wrapped: %w", RetryAfter(5*time.Second, cause))); d != 5*time.Second {
-		t.Errorf("RetryAfter waits %v", d)
+	if want := []time.Duration{0, 0, time.Second, 10 * time.Second, time.Minute, time.Minute, time.Minute}; !slices.Equal(forever, want) {
+		t.Errorf("for ever: pauses %v, want %v", forever, want)
 	}
-	if d := r.pause(1, RetryAfter(-1, cause)); d != 0 {
-		t.Errorf("negative RetryAfter waits %v", d)
+	later := fmt.Errorf("wrapped: %w", RetryAfter(5*time.Second, cause))
+	for _, tries := range []int{1, 100} { // as often as the handler says so
+		if d, again := r.next(tries, later); d != 5*time.Second || !again || counted(tries, later) != tries {
+			t.Errorf("RetryAfter waits %v, again: %v", d, again)
+		}
 	}
-	if d := r.pause(1, ErrUndecodable.New("bytes")); d != time.Minute {
+	if d, again := r.next(6, RetryAfter(-1, cause)); again || counted(5, RetryAfter(-1, cause)) != 6 {
+		t.Errorf("without a duration, RetryAfter waits %v, again: %v", d, again)
+	}
+	if d, again := r.next(1, ErrUndecodable.New("bytes")); again {
 		t.Errorf("undecodable waits %v: its bytes won't change", d)
 	}
 }

@@ -18,7 +18,8 @@ type PartitionStatus struct {
 	Position  Position  // the last that this instance passed; zero: none since Run
 	Ordinal   uint64    // of that position
 	PassedAt  time.Time // when
-	Tries     int       // of the event that fails; 0: none does
+	Parked    int64     // events that failed, or wait behind one that did, as this instance saw last
+	Tries     int       // of the event that keeps the partition waiting; 0: none does
 	Err       error     // what the partition waits for, or why it stopped; nil: nothing
 	Stopped   bool      // for good
 }
@@ -64,6 +65,8 @@ func (s *status) passed(to position.Stamp, at time.Time) {
 		p.Position, p.Ordinal, p.PassedAt, p.Tries, p.Err = to.Position, to.Ordinal, at, 0, nil
 	})
 }
+
+func (s *status) parked(n int64) { s.update(func(p *PartitionStatus) { p.Parked = n }) }
 
 func (s *status) troubled(err error, tries int) {
 	s.update(func(p *PartitionStatus) { p.Err, p.Tries = err, tries })

@@ -16,6 +16,7 @@ const (
 	failed   class = iota // the event's fault, or its handler's: retry it alone
 	conflict              // lost against another transaction: do it again
 	down                  // the database's fault: wait, do it again
+	full                  // no room for another parked event: wait, do it again
 	stopping              // ctx ended
 )
 

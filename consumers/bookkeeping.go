@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/runnel-cdc/runnel/internal/broker"
-	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // bookkeeping is the Postgres schema of the projections' positions. It is not
@@ -23,7 +19,7 @@ const setupLock = 0x52756e6e656c5072
 
 // The version is part of the keys, and the schema of the tables is recorded,
 // so that two versions can stand side by side.
-const bookkeepingDDL = `
+const positionsDDL = `
 create table runnel_projections.projection (
 	name       text        not null,
 	version    integer     not null check (version > 0),
@@ -49,6 +45,50 @@ create table runnel_projections.position (
 comment on table runnel_projections.position is
 	'Up to where a projection has applied a topic partition; moved in the transaction of the rows.';`
 
+// A row holds a message as it was received. The first row of a key is retrying
+// (next_try says when) or parked for a person; the others wait behind it.
+const parkedDDL = `
+alter table runnel_projections.position add column parked bigint not null default 0 check (parked >= 0);
+comment on column runnel_projections.position.parked is 'Number of rows in table parked; changed with them.';
+create table runnel_projections.parked (
+	projection     text        not null,
+	version        integer     not null,
+	topic          text        not null,
+	partition      integer     not null,
+	ordinal        bigint      not null,
+	position       text collate "C" not null,
+	key            text        not null,
+	event_id       uuid        not null,
+	event_type     text        not null,
+	occurred_at    timestamptz not null,
+	published_at   timestamptz not null,
+	headers        jsonb       not null,
+	schema_version bigint      not null,
+	payload        bytea       not null,
+	state          text        not null check (state in ('retrying', 'parked', 'behind')),
+	tries          integer     not null,
+	error_code     text        not null,
+	error          text        not null,
+	parked_at      timestamptz not null,
+	next_try       timestamptz,
+	primary key (projection, version, topic, partition, ordinal),
+	check ((state = 'retrying') = (next_try is not null)),
+	foreign key (projection, version, topic, partition)
+		references runnel_projections.position on delete cascade on update cascade
+);
+create index on runnel_projections.parked (projection, version, topic, partition, key, ordinal);
+create index on runnel_projections.parked (projection, version, topic, partition, next_try) where state = 'retrying';
+create index on runnel_projections.parked (event_id);
+comment on table runnel_projections.parked is
+	'Events that failed, and those of the same key behind them; written in the transaction that moves the position.';`
+
+// bookkeepingSteps bring the schema from nothing, or from what an earlier release
+// made, up to date. A step was done when its table is there.
+var bookkeepingSteps = []struct{ table, ddl string }{
+	{"runnel_projections.position", positionsDDL},
+	{"runnel_projections.parked", parkedDDL},
+}
+
 // setup makes, once, what the projection needs in its database: the table of
 // positions, its own schema, and in that the tables of Migrate.
 func (p *Projection) setup(ctx context.Context) error {
@@ -72,22 +112,28 @@ func (p *Projection) setup(ctx context.Context) error {
 	return err
 }
 
-// makeBookkeeping creates the table of positions. It looks first, because
+// makeBookkeeping creates the tables that are missing. It looks first, because
 // CREATE SCHEMA IF NOT EXISTS asks for the right to create even when it need not.
 func makeBookkeeping(ctx context.Context, tx pgx.Tx) error {
-	var table, schema bool
-	err := tx.QueryRow(ctx, `select to_regclass('runnel_projections.position') is not null,
-		to_regnamespace('runnel_projections') is not null`).Scan(&table, &schema)
-	if err != nil || table {
-		return err
-	}
-	if !schema {
-		if _, err := tx.Exec(ctx, "create schema "+bookkeeping); err != nil {
+	for _, step := range bookkeepingSteps {
+		var table, schema bool
+		err := tx.QueryRow(ctx, "select to_regclass($1) is not null, to_regnamespace($2) is not null", step.table, bookkeeping).Scan(&table, &schema)
+		if err != nil {
+			return err
+		}
+		if table {
+			continue
+		}
+		if !schema {
+			if _, err := tx.Exec(ctx, "create schema "+bookkeeping); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, step.ddl); err != nil {
 			return err
 		}
 	}
-	_, err = tx.Exec(ctx, bookkeepingDDL)
-	return err
+	return nil
 }
 
 // makeTables creates the projection's schema and tables, or checks that the
@@ -165,117 +211,6 @@ func (p *Projection) enter(ctx context.Context, tx pgx.Tx) error {
 	path, idle := p.settings()
 	_, err := tx.Exec(ctx, settingsSQL, path, idle)
 	return err
-}
-
-const (
-	lockSQL = `select position, ordinal from runnel_projections.position
-		where projection = $1 and version = $2 and topic = $3 and partition = $4 for update`
-	insertSQL = `insert into runnel_projections.position (projection, version, topic, partition, position, ordinal)
-		values ($1, $2, $3, $4, $5, 0) on conflict do nothing`
-	moveSQL = `update runnel_projections.position set position = $5, ordinal = $6, message_id = $7, updated_at = clock_timestamp()
-		where projection = $1 and version = $2 and topic = $3 and partition = $4`
-)
-
-// lock takes the position row of a partition for this transaction and returns
-// what it holds. Whoever held it before has committed or rolled back by then.
-func (p *Projection) lock(ctx context.Context, tx pgx.Tx, of broker.Partition) (position.Stamp, error) {
-	path, idle := p.settings()
-	var stored position.Stamp
-	scan := func(row pgx.Row) error {
-		var text string
-		var ordinal int64
-		err := row.Scan(&text, &ordinal)
-		if err == nil {
-			stored.Position, err = position.Parse(text)
-			stored.Ordinal = uint64(ordinal)
-		}
-		return err
-	}
-	var batch pgx.Batch
-	batch.Queue(settingsSQL, path, idle)
-	batch.Queue(lockSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index).QueryRow(scan)
-	err := tx.SendBatch(ctx, &batch).Close()
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return stored, err
-	}
-	// The first event ever of this partition.
-	if _, err := tx.Exec(ctx, insertSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, Position{}.String()); err != nil {
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && pg.Code == "23503" {
-			return stored, ErrTables.New("projection %s, version %d, was removed from the database while it ran", p.cfg.Name, p.cfg.Version)
-		}
-		return stored, err
-	}
-	return stored, scan(tx.QueryRow(ctx, lockSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index))
-}
-
-// move stores the position of the last event that the transaction covers.
-func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID) error {
-	tag, err := tx.Exec(ctx, moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal), id.String())
-	if err == nil && tag.RowsAffected() != 1 {
-		return errors.New("the position row vanished while it was locked")
-	}
-	return err
-}
-
-// reached returns where the last message that a partition's position covers
-// lies in the topic, if there was one.
-func (p *Projection) reached(ctx context.Context, of broker.Partition) (id broker.MessageID, found bool, err error) {
-	var text string
-	err = p.cfg.Database.QueryRow(ctx, `select message_id from runnel_projections.position
-		where projection = $1 and version = $2 and topic = $3 and partition = $4`,
-		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&text)
-	if errors.Is(err, pgx.ErrNoRows) || (err == nil && text == "") {
-		return id, false, nil
-	}
-	if err == nil {
-		id, err = broker.ParseMessageID(text)
-	}
-	return id, err == nil, err
-}
-
-// Querier is what Positions needs: a *pgxpool.Pool, *pgx.Conn or pgx.Tx.
-type Querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-// PartitionPosition says up to where a projection has applied a partition.
-type PartitionPosition struct {
-	Version   int    // of the projection
-	Topic     string // full name
-	Partition int
-	Position  Position
-	Ordinal   uint64 // number of the partition's events that were passed
-	UpdatedAt time.Time
-}
-
-// Positions reads a projection's positions, one per partition that had an
-// event, from the projection's database. It works from any process. Where no
-// projection ever ran there are none.
-func Positions(ctx context.Context, db Querier, projection string) ([]PartitionPosition, error) {
-	rows, err := db.Query(ctx, "select to_regclass('runnel_projections.position') is not null")
-	if err != nil {
-		return nil, fmt.Errorf("reading positions: %w", err)
-	}
-	if made, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool]); err != nil || !made {
-		return nil, err
-	}
-	rows, err = db.Query(ctx, `select version, topic, partition, position, ordinal, updated_at
-		from runnel_projections.position where projection = $1 order by version, topic, partition`, projection)
-	if err != nil {
-		return nil, fmt.Errorf("reading positions: %w", err)
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (PartitionPosition, error) {
-		var r PartitionPosition
-		var text string
-		var ordinal int64
-		err := row.Scan(&r.Version, &r.Topic, &r.Partition, &text, &ordinal, &r.UpdatedAt)
-		if err == nil {
-			r.Position, err = position.Parse(text)
-			r.Ordinal = uint64(ordinal)
-		}
-		return r, err
-	})
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

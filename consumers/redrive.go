@@ -1,0 +1,243 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/position"
+)
+
+// lookAgain is how often a partition with parked events looks for those that a
+// person wants to be tried.
+const lookAgain = 3 * time.Second
+
+// knowParked notes how many events are parked, as a transaction saw it.
+func (w *worker) knowParked(n int64) {
+	if n > 0 && w.parked == 0 {
+		w.wakeAt(w.p.now().Add(lookAgain))
+	}
+	w.parked = n
+	w.status.parked(n)
+}
+
+// wakeAt makes the worker look for parked events at a time, unless it does sooner.
+func (w *worker) wakeAt(at time.Time) {
+	if w.look.IsZero() || at.Before(w.look) {
+		w.look = at
+	}
+}
+
+// redriveIn returns how long it is until parked events are to be looked for.
+func (w *worker) redriveIn() time.Duration {
+	if w.look.IsZero() {
+		return silentLast // none is
+	}
+	return w.look.Sub(w.p.now())
+}
+
+// pause waits, and meanwhile tries parked events that are due: one that is applied
+// may end what the partition waits for.
+func (w *worker) pause(ctx context.Context, d time.Duration) error {
+	for d > 0 {
+		in := w.redriveIn()
+		if in <= 0 {
+			began := w.p.now()
+			if err := w.redrive(ctx); err != nil {
+				return err
+			}
+			d -= w.p.now().Sub(began)
+			continue
+		}
+		in = min(in, d)
+		if err := w.p.sleep(ctx, in); err != nil {
+			return err
+		}
+		d -= in
+	}
+	return ctx.Err()
+}
+
+// waitFull waits for room among the parked events.
+func (w *worker) waitFull(ctx context.Context, err error) error {
+	if now := w.p.now(); now.Sub(w.fullSince) >= outageLog {
+		w.fullSince = now
+		w.log.Error("no more events can be parked, the partition waits", explain(err)...)
+	}
+	return w.pause(ctx, lookAgain)
+}
+
+// redrive tries parked events that are due, a few of one key: it is called again
+// for more, after live events had their turn.
+func (w *worker) redrive(ctx context.Context) error {
+	var rows []parkedEvent
+	var next time.Time
+	err := w.settle(ctx, func(ctx context.Context) (err error) {
+		if rows, next, err = w.p.due(ctx, w.codec, w.partition, w.p.now()); err != nil {
+			return outageOf(ctx, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		w.look = time.Time{}
+		if w.parked > 0 {
+			w.look = w.p.now().Add(lookAgain)
+		}
+		if !next.IsZero() {
+			w.wakeAt(next)
+		}
+		return nil
+	}
+	w.look = w.p.now() // there may be more
+	entries := make([]entry, len(rows))
+	for i := range rows {
+		e := entry{Message: rows[i].Message, handler: w.p.handlers[rows[i].Type]}
+		if e.handler != nil {
+			e.AggregateType = e.handler.event.AggregateType
+		}
+		if e.handler != nil || w.p.batch != nil {
+			if err := w.fetchSchema(ctx, &e.Message); err != nil {
+				return err
+			}
+		}
+		entries[i] = e
+	}
+	err = w.redriveEntries(ctx, rows, entries)
+	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed && len(rows) > 1 {
+		rows, entries = rows[:1], entries[:1] // the event at fault waits alone, behind all before it
+		err = w.redriveEntries(ctx, rows, entries)
+	}
+	switch t, ok := errors.AsType[*trouble](err); {
+	case errors.Is(err, errChanged):
+		return nil // looked up again
+	case ok && t.class == failed:
+		return w.failedAgain(ctx, rows[0], entries[0].Message, t.err)
+	}
+	return err
+}
+
+// redriveEntries applies parked events in one transaction with their removal.
+func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries []entry) error {
+	var fates []fate
+	err := w.settle(ctx, func(ctx context.Context) error {
+		return w.locked(ctx, func(tx pgx.Tx, _ position.Stamp, _ int64) (bool, error) {
+			if err := w.p.claim(ctx, tx, w.partition, rows); err != nil {
+				return false, w.parkTrouble(ctx, tx, err)
+			}
+			var err error
+			if fates, err = w.handleParked(ctx, tx, entries); err != nil {
+				return false, err
+			}
+			if err := w.p.unpark(ctx, tx, w.partition, rows); err != nil {
+				return false, w.parkTrouble(ctx, tx, err)
+			}
+			return true, nil
+		})
+	})
+	if err == nil {
+		w.report(entries, fates)
+		w.log.Info("parked events applied", keyCount, len(entries), keyKey, entries[0].AggregateID)
+	}
+	return err
+}
+
+// handleParked calls the handlers.
+func (w *worker) handleParked(ctx context.Context, tx pgx.Tx, entries []entry) ([]fate, error) {
+	fates := make([]fate, len(entries))
+	guard := &guardedTx{Tx: tx}
+	if w.p.batch != nil {
+		messages := make([]Message, len(entries))
+		for i := range entries {
+			messages[i] = entries[i].Message
+		}
+		if err := w.call(guard, func() error { return w.p.batch(ctx, guard, messages) }); err != nil {
+			return nil, w.handlerTrouble(ctx, err, guard)
+		}
+		return fates, nil
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e.handler == nil { // of a release before
+			fates[i] = wasUnknown
+			continue
+		}
+		if err := w.call(guard, func() error { return e.handler.call(ctx, guard, e.Message) }); err != nil {
+			return nil, w.handlerTrouble(ctx, err, guard)
+		}
+	}
+	return fates, nil
+}
+
+// parkTrouble judges an error of a statement about parked events: no event is at
+// fault.
+func (w *worker) parkTrouble(ctx context.Context, tx pgx.Tx, err error) error {
+	if errors.Is(err, errChanged) {
+		return err
+	}
+	t := w.trouble(ctx, err, tx.Conn().IsClosed())
+	if t.class == failed {
+		t.class = down
+	}
+	return t
+}
+
+// failedAgain records that the first parked event of a key failed once more.
+func (w *worker) failedAgain(ctx context.Context, r parkedEvent, m Message, cause error) error {
+	if d, ok := errors.AsType[*discarded](cause); ok {
+		return w.discardParked(ctx, r, m, d.err)
+	}
+	tries := counted(r.tries, cause)
+	pause, again := w.p.cfg.Retry.next(tries, cause)
+	if w.p.breaker.isOpen() { // this event may be right, and does not lose its tries
+		tries, again = r.tries, true
+		pause = max(w.p.cfg.Retry.pause(tries, cause), w.p.cfg.Retry.Delays[0])
+	}
+	r.Message, r.tries, r.cause, r.state, r.nextTry = m, tries, cause, stateParked, time.Time{}
+	if again {
+		r.state, r.nextTry = stateRetrying, w.p.now().Add(pause)
+	}
+	err := w.onParked(ctx, r, func(tx pgx.Tx) error { return w.p.keepParked(ctx, tx, w.partition, r) })
+	if err != nil {
+		return err
+	}
+	if again {
+		w.p.cfg.Observer.failed(m, tries, pause, cause)
+	}
+	w.tellParked(m, r)
+	return nil
+}
+
+// discardParked removes a parked event that its handler gave up.
+func (w *worker) discardParked(ctx context.Context, r parkedEvent, m Message, cause error) error {
+	err := w.onParked(ctx, r, func(tx pgx.Tx) error { return w.p.unpark(ctx, tx, w.partition, []parkedEvent{r}) })
+	if err == nil {
+		w.p.cfg.Observer.discarded(m, cause)
+		w.log.Warn("event discarded", w.describe(m, cause)...)
+	}
+	return err
+}
+
+// onParked changes the first parked event of a key, unless it is not that any more.
+func (w *worker) onParked(ctx context.Context, r parkedEvent, change func(pgx.Tx) error) error {
+	err := w.settle(ctx, func(ctx context.Context) error {
+		return w.locked(ctx, func(tx pgx.Tx, _ position.Stamp, _ int64) (bool, error) {
+			err := w.p.claim(ctx, tx, w.partition, []parkedEvent{r})
+			if err == nil {
+				err = change(tx)
+			}
+			if err != nil {
+				return false, w.parkTrouble(ctx, tx, err)
+			}
+			return true, nil
+		})
+	})
+	if errors.Is(err, errChanged) {
+		return nil
+	}
+	return err
+}

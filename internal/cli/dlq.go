@@ -1,0 +1,334 @@
+package cli
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-cdc/runnel/consumers"
+	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/wire"
+)
+
+// dlqFlags say which parked events are meant.
+type dlqFlags struct {
+	projection, eventType, key, code, id string
+	limit                                int
+	all, dryRun, yes                     bool
+}
+
+func (f *dlqFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.projection, "projection", "", "`name` of the projection; required")
+	flags.StringVar(&f.eventType, "type", "", "events of this `type`")
+	flags.StringVar(&f.key, "key", "", "events of this `aggregate`")
+	flags.StringVar(&f.code, "error", "", "events whose last error has this `code`")
+}
+
+// addChange adds the flags of commands that change something.
+func (f *dlqFlags) addChange(cmd *cobra.Command) {
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.id, "id", "", "the event with this `id`")
+	cmd.Flags().BoolVar(&f.all, "all", false, "all parked events")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing")
+}
+
+// filter returns what the flags select.
+func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
+	filter := consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code}
+	if f.projection == "" {
+		return filter, ErrUsage.New("--projection is missing").Fix("Write the projection's name: `--projection fulfilment`.")
+	}
+	if f.id != "" {
+		id, err := uuid.Parse(f.id)
+		if err != nil {
+			return filter, ErrUsage.New("%.100q is not an event's id", f.id).Fix("`runnel dlq list --projection %s` shows the ids.", f.projection)
+		}
+		filter.ID = id
+	}
+	return filter, nil
+}
+
+// changes is filter for a command that changes something: it wants to be told what.
+func (f *dlqFlags) changes() (consumers.ParkedFilter, error) {
+	filter, err := f.filter()
+	if err == nil && filter == (consumers.ParkedFilter{}) != f.all {
+		err = ErrUsage.New("which parked events are meant is not said, or said twice").
+			Fix("Give --id, --key, --type or --error, or else --all.")
+	}
+	return filter, err
+}
+
+// parkedResult is one parked event.
+type parkedResult struct {
+	ID            string            `json:"id"`
+	Type          string            `json:"type"`
+	Key           string            `json:"key"`
+	Topic         string            `json:"topic"`
+	Partition     int               `json:"partition"`
+	Position      string            `json:"position"` // as in its property
+	Version       int               `json:"version"`  // of the projection
+	State         string            `json:"state"`
+	Tries         int               `json:"tries"`
+	Code          string            `json:"error_code"`
+	Error         string            `json:"error"`
+	ParkedAt      time.Time         `json:"parked_at"`
+	NextTry       *time.Time        `json:"next_try"`
+	OccurredAt    time.Time         `json:"occurred_at"`
+	Headers       map[string]string `json:"headers"`
+	SchemaVersion int64             `json:"schema_version"`
+	Payload       string            `json:"payload"` // its bytes, in base64
+}
+
+func parkedResultOf(e consumers.ParkedEvent) (parkedResult, error) {
+	m := e.Message
+	at, err := stampOf(m.Position.String(), int64(m.Ordinal))
+	r := parkedResult{ID: m.ID.String(), Type: m.Type, Key: m.AggregateID, Topic: m.Topic, Partition: m.Partition, Position: at, Version: e.Version,
+		State: e.State, Tries: e.Tries, Code: e.Code, Error: e.Error, ParkedAt: e.ParkedAt, OccurredAt: m.OccurredAt, Headers: m.Headers,
+		SchemaVersion: e.SchemaVersion, Payload: base64.StdEncoding.EncodeToString(e.Payload)}
+	if !e.NextTry.IsZero() {
+		r.NextTry = &e.NextTry
+	}
+	return r, err
+}
+
+type dlqListResult struct {
+	Events []parkedResult `json:"events"`
+	More   bool           `json:"more"` // there are more than --limit
+}
+
+func (r dlqListResult) text(p *printer) {
+	if len(r.Events) == 0 {
+		p.line("nothing is parked")
+		return
+	}
+	table := [][]string{{"ID", "TYPE", "KEY", "STATE", "TRIES", "PARKED", "ERROR"}}
+	for _, e := range r.Events {
+		cause := e.Error
+		if e.Code != "" {
+			cause = e.Code
+		}
+		table = append(table, []string{e.ID, clean(e.Type), clean(e.Key), e.State, strconv.Itoa(e.Tries), doctor.FormatAge(e.ParkedAt) + " ago", shorten(clean(cause), 60)})
+	}
+	p.table(table, func(row, _ int, text string) string {
+		if row == 0 {
+			return p.paint(bold, text)
+		}
+		return text
+	})
+	if r.More {
+		p.line("and more; --limit shows them")
+	}
+}
+
+func shorten(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
+type dlqShowResult struct{ parkedResult }
+
+func (r dlqShowResult) text(p *printer) {
+	rows := [][]string{{"event", r.ID}, {"type", r.Type}, {"key", r.Key}, {"topic", fmt.Sprintf("%s, partition %d", r.Topic, r.Partition)},
+		{"position", r.Position}, {"occurred", r.OccurredAt.UTC().Format(time.RFC3339Nano)}, {"state", r.State}, {"tries", strconv.Itoa(r.Tries)},
+		{"parked", r.ParkedAt.UTC().Format(time.RFC3339)}}
+	if r.NextTry != nil {
+		rows = append(rows, []string{"next try", r.NextTry.UTC().Format(time.RFC3339)})
+	}
+	if r.Error != "" {
+		rows = append(rows, []string{"error", strings.TrimSpace(r.Code + " " + r.Error)})
+	}
+	rows = append(rows, []string{"schema", fmt.Sprintf("version %d", r.SchemaVersion)}, []string{"payload", r.Payload})
+	p.table(rows, func(_, column int, text string) string {
+		if column == 0 {
+			return p.paint(bold, text)
+		}
+		return clean(text)
+	})
+}
+
+type dlqChangeResult struct {
+	Verb    string `json:"-"`
+	Matched int    `json:"matched"`
+	Changed int    `json:"changed"` // keys of retry, events of discard
+	DryRun  bool   `json:"dry_run"`
+	What    string `json:"-"`
+}
+
+func (r dlqChangeResult) text(p *printer) {
+	if r.DryRun {
+		p.line("%s would be %s; nothing was changed", doctor.Count(r.Matched, "event"), r.Verb)
+		return
+	}
+	p.line("%s", r.What)
+}
+
+func dlqSpec() *spec {
+	return &spec{
+		use: "dlq", short: "See, retry and discard the events that a projection parked",
+		long: `An event that a projection's handler refuses for longer than its schedule of
+retries is parked: a row beside the copy, with the later events of its key behind
+it. These commands work on the projection's own database (--postgres), as a role
+that may change schema runnel_projections.`,
+		example: `  runnel dlq list --projection fulfilment --postgres postgres://shop@localhost/fulfilment`,
+		sub:     []*spec{dlqListSpec(), dlqShowSpec(), dlqRetrySpec(), dlqDiscardSpec()},
+	}
+}
+
+// withParked runs do with a connection to the projection's database.
+func withParked(ctx context.Context, c *call, do func(*pgx.Conn) (any, error)) (any, error) {
+	cfg, err := c.config("postgres.url")
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.deps.postgres(ctx, cfg, "dlq")
+	if err != nil {
+		return nil, err
+	}
+	defer wire.Close(conn)
+	result, err := do(conn)
+	if err != nil && fault.Find(err) == nil {
+		err = wire.QueryFault(err, "look at the parked events")
+	}
+	return result, err
+}
+
+func dlqListSpec() *spec {
+	var f dlqFlags
+	return &spec{
+		use: "list", short: "List parked events",
+		long: `Lists the parked events of a projection in the order of their partitions. One that
+is retrying is tried again by itself; one that is parked waits for a person; one
+that is behind waits for an earlier event of its key.`,
+		example: `  runnel dlq list --projection fulfilment
+  runnel dlq list --projection fulfilment --error EVENT_UNDECODABLE -o json`,
+		flags: func(cmd *cobra.Command) {
+			f.add(cmd)
+			cmd.Flags().IntVar(&f.limit, "limit", 100, "`number` of events at most")
+		},
+		run: func(ctx context.Context, c *call) (any, error) {
+			filter, err := f.filter()
+			if err != nil {
+				return nil, err
+			}
+			if f.limit < 1 {
+				return nil, ErrUsage.New("--limit is %d", f.limit).Fix("Give a number from 1.")
+			}
+			return withParked(ctx, c, func(conn *pgx.Conn) (any, error) {
+				all, err := consumers.Parked(ctx, conn, f.projection, filter, f.limit+1)
+				if err != nil {
+					return nil, err
+				}
+				r := dlqListResult{Events: []parkedResult{}, More: len(all) > f.limit}
+				for _, e := range all[:min(len(all), f.limit)] {
+					one, err := parkedResultOf(e)
+					if err != nil {
+						return nil, err
+					}
+					r.Events = append(r.Events, one)
+				}
+				return r, nil
+			})
+		},
+	}
+}
+
+func dlqShowSpec() *spec {
+	var f dlqFlags
+	return &spec{
+		use: "show EVENT-ID", short: "Show one parked event",
+		long:    "Shows a parked event with its error, headers and bytes.",
+		example: `  runnel dlq show 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --projection fulfilment -o json`,
+		args:    oneArg("EVENT-ID"),
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&f.projection, "projection", "", "`name` of the projection; required")
+		},
+		run: func(ctx context.Context, c *call) (any, error) {
+			f.id = c.args[0]
+			filter, err := f.filter()
+			if err != nil {
+				return nil, err
+			}
+			return withParked(ctx, c, func(conn *pgx.Conn) (any, error) {
+				all, err := consumers.Parked(ctx, conn, f.projection, filter, 1)
+				if err != nil {
+					return nil, err
+				}
+				if len(all) == 0 {
+					return nil, ErrUsage.New("projection %.100q has no parked event %s", f.projection, f.id).
+						Fix("`runnel dlq list --projection %s` shows those it has.", f.projection)
+				}
+				one, err := parkedResultOf(all[0])
+				return dlqShowResult{one}, err
+			})
+		},
+	}
+}
+
+// dlqChange is what retry and discard have in common.
+func dlqChange(ctx context.Context, c *call, f *dlqFlags, verb string, change func(*pgx.Conn, consumers.ParkedFilter) (changed int, what string, err error)) (any, error) {
+	filter, err := f.changes()
+	if err != nil {
+		return nil, err
+	}
+	return withParked(ctx, c, func(conn *pgx.Conn) (any, error) {
+		r := dlqChangeResult{Verb: verb, DryRun: f.dryRun}
+		if r.Matched, err = consumers.CountParked(ctx, conn, f.projection, filter); err != nil || f.dryRun {
+			return r, err
+		}
+		r.Changed, r.What, err = change(conn, filter)
+		return r, err
+	})
+}
+
+func dlqRetrySpec() *spec {
+	var f dlqFlags
+	return &spec{
+		use: "retry", short: "Let parked events be tried again",
+		long: `Makes parked events due. A running instance of the projection tries them within
+seconds, those behind them follow in order, and live events go on meanwhile. An
+event that fails again goes through its schedule of retries once more. Where only
+events behind another match, that one is tried first.`,
+		example: `  runnel dlq retry --projection fulfilment --error EVENT_UNDECODABLE --dry-run
+  runnel dlq retry --projection fulfilment --key order-7`,
+		flags: f.addChange,
+		run: func(ctx context.Context, c *call) (any, error) {
+			return dlqChange(ctx, c, &f, "retried", func(conn *pgx.Conn, filter consumers.ParkedFilter) (int, string, error) {
+				n, err := consumers.RetryParked(ctx, conn, f.projection, filter)
+				return n, doctor.Count(n, "aggregate") + " will be tried again", err
+			})
+		},
+	}
+}
+
+func dlqDiscardSpec() *spec {
+	var f dlqFlags
+	return &spec{
+		use: "discard", short: "Remove parked events for good",
+		long: `Removes parked events: the copy will never hold what they said. What waited behind
+them is tried. Without --yes nothing is changed.`,
+		example: `  runnel dlq discard --projection fulfilment --id 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10
+  runnel dlq discard --projection fulfilment --type OrderNoted --yes`,
+		flags: func(cmd *cobra.Command) {
+			f.addChange(cmd)
+			cmd.Flags().BoolVar(&f.yes, "yes", false, "really")
+		},
+		run: func(ctx context.Context, c *call) (any, error) {
+			f.dryRun = f.dryRun || !f.yes
+			return dlqChange(ctx, c, &f, "discarded", func(conn *pgx.Conn, filter consumers.ParkedFilter) (int, string, error) {
+				n, err := consumers.DiscardParked(ctx, conn, f.projection, filter)
+				return n, doctor.Count(n, "event") + " discarded", err
+			})
+		},
+	}
+}

@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/consumers"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
+)
+
+// Events that a projection parked, from the handler's refusal to the redrive, by
+// commands.
+func TestDeadLetters(t *testing.T) {
+	db := pgtest.New(t)
+	l := newLive(t, db)
+	if text := l.must("dlq", "list", "--projection", "copy"); text != "nothing is parked\n" {
+		t.Errorf("before there is a projection: %q", text)
+	}
+	l.must("init")
+	ctx, stop := context.WithCancelCause(t.Context())
+	exited := make(chan int, 1)
+	go func() {
+		code, _, stderr := l.run(ctx, "run", "--auto-apply")
+		t.Log(stderr)
+		exited <- code
+	}()
+	db.Exec(t, "select runnel.publish('order', (n % 5)::text, 'Placed', jsonb_build_object('n', n)) from generate_series(1, 20) n")
+
+	var sick atomic.Bool
+	sick.Store(true)
+	var applied atomic.Int64
+	var namespace string
+	for _, v := range l.environ {
+		if name, ok := strings.CutPrefix(v, "RUNNEL_TOPICS_NAMESPACE="); ok {
+			namespace = name
+		}
+	}
+	p, err := consumers.New(consumers.Config{Name: "copy", Database: db.Pool(t), Namespace: namespace, Topics: []string{"order"},
+		Broker: consumers.BrokerConfig{URL: pulsartest.URL(t), AdminURL: pulsartest.AdminURL(t)},
+		Retry:  consumers.Retry{Immediate: 1, Delays: []time.Duration{time.Millisecond}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers.HandleBatch(p, func(_ context.Context, _ pgx.Tx, all []consumers.Message) error {
+		for _, m := range all {
+			if sick.Load() && m.AggregateID == "3" {
+				return errors.New("no\x00thing of three")
+			}
+		}
+		applied.Add(int64(len(all)))
+		return nil
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+
+	var list dlqListResult
+	pgtest.Eventually(t, time.Minute, func() bool {
+		l.result(&list, "dlq", "list", "--projection", "copy")
+		return len(list.Events) == 4 && list.Events[0].State == "parked"
+	}, "four events to be parked")
+	first := list.Events[0]
+	if first.Error != "nothing of three" || first.Tries != 2 || first.Key != "3" || list.Events[1].State != "behind" || list.More {
+		t.Errorf("%+v", list)
+	}
+	if text := l.must("dlq", "list", "--projection", "copy", "--limit", "1"); !strings.Contains(text, "nothing of three") || !strings.HasSuffix(text, "--limit shows them\n") {
+		t.Errorf("list: %s", text)
+	}
+	if text := l.must("dlq", "show", first.ID, "--projection", "copy"); !strings.Contains(text, first.Payload) || !strings.Contains(text, first.Position) {
+		t.Errorf("show: %s", text)
+	}
+	for _, wrong := range [][]string{
+		{"dlq", "list"}, {"dlq", "show", "x", "--projection", "copy"}, {"dlq", "retry", "--projection", "copy"}, {"dlq", "list", "--projection", "copy", "--limit", "0"},
+		{"dlq", "retry", "--projection", "copy", "--all", "--key", "3"}, {"dlq", "show", "0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10", "--projection", "copy"},
+	} {
+		if code, _, stderr := l.run(t.Context(), wrong...); code != 2 || !strings.Contains(stderr, "USAGE") {
+			t.Errorf("%q: exit code %d, %s", wrong, code, stderr)
+		}
+	}
+	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID); text != "1 event would be discarded; nothing was changed\n" {
+		t.Errorf("discard without --yes: %s", text)
+	}
+	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID, "--yes"); text != "1 event discarded\n" {
+		t.Errorf("discard: %s", text)
+	}
+	pgtest.Eventually(t, time.Minute, func() bool {
+		l.result(&list, "dlq", "list", "--projection", "copy")
+		return len(list.Events) == 3 && list.Events[0].State == "parked"
+	}, "the next one to be parked")
+	sick.Store(false)
+	if text := l.must("dlq", "retry", "--projection", "copy", "--all", "--dry-run"); text != "3 events would be retried; nothing was changed\n" {
+		t.Errorf("retry: %s", text)
+	}
+	if text := l.must("dlq", "retry", "--projection", "copy", "--all"); text != "1 aggregate will be tried again\n" {
+		t.Errorf("retry: %s", text)
+	}
+	pgtest.Eventually(t, time.Minute, func() bool {
+		l.result(&list, "dlq", "list", "--projection", "copy")
+		return len(list.Events) == 0 && applied.Load() == 19
+	}, "all to be applied: %v", func() string { return list.Events[0].State })
+	stop(nil)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	<-exited
+}
