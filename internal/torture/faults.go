@@ -153,6 +153,7 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if err := paused.arm(rec.Rule); err != nil {
 		return err
 	}
+	run := paused.status(ctx).Run
 	report, err := r.stopsItself(ctx, rec, paused)
 	if err != nil {
 		return err
@@ -168,7 +169,15 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if _, err = successor.awaitRule(ctx, dies, r.o.Patience); err != nil {
 		return err
 	}
-	return successor.gone(ctx, r.o.Patience)
+	if err := successor.gone(ctx, r.o.Patience); err != nil {
+		return err
+	}
+	paused.signal(syscall.SIGCONT)
+	// What it had sent is acknowledged to it now. It goes on in a new run.
+	return await(ctx, r.o.Patience, func(ctx context.Context) bool {
+		now := paused.status(ctx)
+		return now.State == pipeline.Streaming && now.Run > run
+	})
 }
 
 // pausedConnected stops the daemon with messages still to be sent, and ends its
