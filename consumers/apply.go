@@ -59,6 +59,11 @@ func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]
 	if err != nil {
 		return nil, err
 	}
+	for _, f := range fates {
+		if f == wasParked || f == wasBehind {
+			w.knowParked(w.parked + 1)
+		}
+	}
 	w.status.passed(last, w.p.now())
 	return fates, nil
 }

@@ -251,11 +251,11 @@ func TestVersionIsKept(t *testing.T) {
 	w.db.Exec(t, "drop schema fulfilment cascade; delete from runnel_projections.projection where name = 'fulfilment'")
 	r := start(t, cfg, handleFold)
 	w.appliedAll(t)
+	pgtest.Eventually(t, patience, func() bool {
+		return w.ackedOf(broker.Partition{Topic: orders}, "fulfilment-v2") > 0
+	}, "acknowledged with a subscription of its own")
 	r.stop(t)
 	w.requireCopy(t, want)
-	if n := w.ackedOf(broker.Partition{Topic: orders}, "fulfilment-v2"); n == 0 {
-		t.Error("the second version has no subscription of its own")
-	}
 	requireFault(t, start(t, w.config(t), handleFold).wait(t), consumers.ErrVersion, "start version 3")
 }
 

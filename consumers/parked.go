@@ -91,6 +91,14 @@ func (p *Projection) blocked(ctx context.Context, tx pgx.Tx, of broker.Partition
 // redriveLimit bounds the events that are tried again in one transaction.
 const redriveLimit = 100
 
+// countParked returns how many events of a partition are parked.
+func (p *Projection) countParked(ctx context.Context, of broker.Partition) (n int64, err error) {
+	err = p.cfg.Database.QueryRow(ctx, `select coalesce((select parked from runnel_projections.position
+		where projection = $1 and version = $2 and topic = $3 and partition = $4), 0)`,
+		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&n)
+	return n, err
+}
+
 // due returns the events to be tried now, a few of one key in their order, and
 // when the next one is to be tried (zero: none is).
 func (p *Projection) due(ctx context.Context, c *codec, of broker.Partition, now time.Time) (rows []parkedEvent, next time.Time, err error) {

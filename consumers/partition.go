@@ -89,13 +89,8 @@ func (w *worker) applyBatch(ctx context.Context, batch []*broker.Incoming, link 
 		if e.Message, e.stamp, foreign = w.codec.read(in); foreign != nil {
 			break // after what came before it
 		}
-		if e.handler = w.p.handlers[e.Type]; e.handler != nil {
-			e.AggregateType = e.handler.event.AggregateType
-		}
-		if e.handler != nil || w.p.batch != nil {
-			if err := w.fetchSchema(ctx, &e.Message); err != nil {
-				return 0, err
-			}
+		if err := w.complete(ctx, &e); err != nil {
+			return 0, err
 		}
 		entries = append(entries, e)
 	}
@@ -110,6 +105,17 @@ func (w *worker) applyBatch(ctx context.Context, batch []*broker.Incoming, link 
 		}
 	}
 	return done, foreign
+}
+
+// complete finds an entry's handler, and the schema that it was written with.
+func (w *worker) complete(ctx context.Context, e *entry) error {
+	if e.handler = w.p.handlers[e.Type]; e.handler != nil {
+		e.AggregateType = e.handler.event.AggregateType
+	}
+	if e.handler == nil && w.p.batch == nil {
+		return nil
+	}
+	return w.fetchSchema(ctx, &e.Message)
 }
 
 // fetchSchema waits while the registry is down; no transaction is open.

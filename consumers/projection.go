@@ -27,7 +27,7 @@ type Projection struct {
 	sleep   sleeper          // replaced in tests
 	now     func() time.Time // replaced in tests
 	silence time.Duration    // after which a silent subscription is looked after; shorter in tests
-	breaker breaker
+	breaker breaker          // of all partitions
 
 	mu       sync.Mutex
 	started  bool // handlers are fixed
@@ -75,8 +75,8 @@ func New(cfg Config) (*Projection, error) {
 // A nil error means applied. Discard passes the event over, RetryAfter says
 // when to try again, and any other error is retried as Config.Retry says; then
 // the event is parked: a row beside the copy, with later events of its key
-// behind it, until a person retries or discards it. A panic counts as an error. Events of types without a handler are passed over
-// and counted.
+// behind it, until a person retries or discards it. A panic counts as an error.
+// Events of types without a handler are passed over and counted.
 func Handle[T schemas.Payload](p *Projection, h func(context.Context, pgx.Tx, Event[T]) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

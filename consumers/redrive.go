@@ -14,7 +14,8 @@ import (
 // person wants to be tried.
 const lookAgain = 3 * time.Second
 
-// knowParked notes how many events are parked, as a transaction saw it.
+// knowParked notes how many events are parked. While there are any, the worker
+// looks for those that a person wants to be tried.
 func (w *worker) knowParked(n int64) {
 	if n > 0 && w.parked == 0 {
 		w.wakeAt(w.p.now().Add(lookAgain))
@@ -74,10 +75,19 @@ func (w *worker) waitFull(ctx context.Context, err error) error {
 func (w *worker) redrive(ctx context.Context) error {
 	var rows []parkedEvent
 	var next time.Time
-	err := w.settle(ctx, func(ctx context.Context) (err error) {
+	err := w.settle(ctx, func(ctx context.Context) error {
+		var err error
 		if rows, next, err = w.p.due(ctx, w.codec, w.partition, w.p.now()); err != nil {
 			return outageOf(ctx, err)
 		}
+		if len(rows) > 0 {
+			return nil
+		}
+		n, err := w.p.countParked(ctx, w.partition)
+		if err != nil {
+			return outageOf(ctx, err)
+		}
+		w.knowParked(n)
 		return nil
 	})
 	if err != nil {
@@ -96,27 +106,22 @@ func (w *worker) redrive(ctx context.Context) error {
 	w.look = w.p.now() // there may be more
 	entries := make([]entry, len(rows))
 	for i := range rows {
-		e := entry{Message: rows[i].Message, handler: w.p.handlers[rows[i].Type]}
-		if e.handler != nil {
-			e.AggregateType = e.handler.event.AggregateType
+		entries[i] = entry{Message: rows[i].Message}
+		if err := w.complete(ctx, &entries[i]); err != nil {
+			return err
 		}
-		if e.handler != nil || w.p.batch != nil {
-			if err := w.fetchSchema(ctx, &e.Message); err != nil {
-				return err
-			}
-		}
-		entries[i] = e
 	}
 	err = w.redriveEntries(ctx, rows, entries)
 	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed && len(rows) > 1 {
 		rows, entries = rows[:1], entries[:1] // the event at fault waits alone, behind all before it
 		err = w.redriveEntries(ctx, rows, entries)
 	}
-	switch t, ok := errors.AsType[*trouble](err); {
-	case errors.Is(err, errChanged):
-		return nil // looked up again
-	case ok && t.class == failed:
-		return w.failedAgain(ctx, rows[0], entries[0].Message, t.err)
+	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed {
+		err = w.failedAgain(ctx, rows[0], entries[0].Message, t.err)
+	}
+	if errors.Is(err, errChanged) {
+		w.look = w.p.now().Add(lookAgain)
+		return nil
 	}
 	return err
 }
@@ -140,6 +145,7 @@ func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries
 		})
 	})
 	if err == nil {
+		w.knowParked(w.parked - int64(len(rows)))
 		w.report(entries, fates)
 		w.log.Info("parked events applied", keyCount, len(entries), keyKey, entries[0].AggregateID)
 	}
@@ -216,15 +222,17 @@ func (w *worker) failedAgain(ctx context.Context, r parkedEvent, m Message, caus
 func (w *worker) discardParked(ctx context.Context, r parkedEvent, m Message, cause error) error {
 	err := w.onParked(ctx, r, func(tx pgx.Tx) error { return w.p.unpark(ctx, tx, w.partition, []parkedEvent{r}) })
 	if err == nil {
+		w.knowParked(w.parked - 1)
 		w.p.cfg.Observer.discarded(m, cause)
 		w.log.Warn("event discarded", w.describe(m, cause)...)
 	}
 	return err
 }
 
-// onParked changes the first parked event of a key, unless it is not that any more.
+// onParked changes the first parked event of a key; errChanged: it is not that any
+// more.
 func (w *worker) onParked(ctx context.Context, r parkedEvent, change func(pgx.Tx) error) error {
-	err := w.settle(ctx, func(ctx context.Context) error {
+	return w.settle(ctx, func(ctx context.Context) error {
 		return w.locked(ctx, func(tx pgx.Tx, _ position.Stamp, _ int64) (bool, error) {
 			err := w.p.claim(ctx, tx, w.partition, []parkedEvent{r})
 			if err == nil {
@@ -236,8 +244,4 @@ func (w *worker) onParked(ctx context.Context, r parkedEvent, change func(pgx.Tx
 			return true, nil
 		})
 	})
-	if errors.Is(err, errChanged) {
-		return nil
-	}
-	return err
 }
