@@ -100,6 +100,40 @@ func (p process) signal(sig syscall.Signal) error {
 	return nil
 }
 
+// freeze sends SIGSTOP and waits, for at most patience, until every thread has
+// stopped: none of them is within a system call then, but those that wait.
+func (p process) freeze(patience time.Duration) error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	// A thread that does not stop in time waits for a disk, and is killed there.
+	_ = poll(ctx, time.Millisecond, p.frozen)
+	return nil
+}
+
+// frozen reports whether all threads have stopped, or ended.
+func (p process) frozen() bool {
+	if !p.alive() {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	if err != nil {
+		return true
+	}
+	for _, t := range threads {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", p.PID, t.Name()))
+		if err != nil {
+			continue
+		}
+		if _, state, err := parseStat(string(stat)); err == nil && !strings.Contains("TtZX", state) {
+			return false
+		}
+	}
+	return true
+}
+
 // A step of ending a process: a signal, and how long it may take.
 type step struct {
 	signal   syscall.Signal

@@ -78,6 +78,22 @@ func TestProcessEndsAndEscalates(t *testing.T) {
 	}
 }
 
+func TestFreeze(t *testing.T) {
+	p := shell(t, "while :; do sleep 0.01; done")
+	if p.frozen() {
+		t.Error("taken for frozen")
+	}
+	if err := p.freeze(10 * time.Second); err != nil || !p.frozen() {
+		t.Errorf("not frozen: %v", err)
+	}
+	if err := p.end(t.Context(), step{syscall.SIGKILL, 10 * time.Second}); err != nil {
+		t.Error(err)
+	}
+	if err := p.freeze(time.Minute); err != nil {
+		t.Errorf("a dead process: %v", err)
+	}
+}
+
 // TestForeignProcess: same id, other start time: it is somebody else's.
 func TestForeignProcess(t *testing.T) {
 	p := shell(t, "exec sleep 60")

@@ -49,10 +49,15 @@ func (p *pulsarState) urls() (service, admin string) {
 	return fmt.Sprintf("pulsar://127.0.0.1:%d", p.Broker), fmt.Sprintf("http://127.0.0.1:%d", p.Web)
 }
 
-// KillBroker ends Pulsar by SIGKILL, with its bookie and ZooKeeper.
+// KillBroker ends Pulsar by SIGKILL, with its bookie and ZooKeeper, anywhere but
+// in the middle of a system call: SIGKILL would cut a write to the bookie's journal
+// short, and what it leaves cannot be read any more (deploy/pulsar/standalone.conf).
 func (s *Stack) KillBroker() error {
 	p, err := s.process(func() *process { return pulsarProcess(s.state) })
 	if err != nil {
+		return err
+	}
+	if err := p.freeze(2 * time.Second); err != nil {
 		return err
 	}
 	return p.end(context.Background(), step{syscall.SIGKILL, 10 * time.Second})
