@@ -89,7 +89,11 @@ func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
 	if err := r.startDaemon(ctx, rec.Rule); err != nil {
 		return err
 	}
-	return r.killsItself(ctx, rec, r.daemon)
+	err := r.killsItself(ctx, rec, r.daemon)
+	// Not before it dies is it known to have come so far. A successor that applies
+	// too would set right what topic.deduplication sets wrong.
+	r.applied = err == nil
+	return err
 }
 
 // killCopyAt kills the projection at a failpoint of its own.
