@@ -52,9 +52,9 @@ type decision struct {
 func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]fate, error) {
 	var fates []fate
 	var last position.Stamp
-	err := w.locked(ctx, func(tx pgx.Tx, stored position.Stamp, parked int64) (moved bool, err error) {
-		fates, last, err = w.fill(ctx, tx, stored, parked, entries, d)
-		return last != stored, err
+	err := w.locked(ctx, func(tx pgx.Tx, held partitionRow) (moved bool, err error) {
+		fates, last, err = w.fill(ctx, tx, held, entries, d)
+		return last != held.Stamp, err
 	})
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]
 
 // locked runs do in a transaction that holds the lock on the partition's position
 // row, and commits when do says that there is something to commit.
-func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, stored position.Stamp, parked int64) (bool, error)) error {
+func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, held partitionRow) (bool, error)) error {
 	conn, err := w.p.cfg.Database.Acquire(ctx)
 	if err != nil {
 		return outageOf(ctx, err)
@@ -86,15 +86,16 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, stored position.
 			rollback(ctx, tx)
 		}
 	}()
-	stored, parked, err := w.p.lock(ctx, tx, w.partition)
+	held, err := w.p.lock(ctx, tx, w.partition, w.state)
 	switch {
-	case errors.Is(err, ErrTables):
+	case errors.Is(err, ErrTables), errors.Is(err, ErrVersion):
 		return err
 	case err != nil:
 		return outageOf(ctx, err)
 	}
-	w.knowParked(parked)
-	commit, err := do(tx, stored, parked)
+	w.is(held.state)
+	w.knowParked(held.parked)
+	commit, err := do(tx, held)
 	if err != nil || !commit {
 		return err
 	}
@@ -108,7 +109,8 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, stored position.
 }
 
 // fill does the work of transact within its transaction.
-func (w *worker) fill(ctx context.Context, tx pgx.Tx, stored position.Stamp, parked int64, entries []entry, d *decision) ([]fate, position.Stamp, error) {
+func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries []entry, d *decision) ([]fate, position.Stamp, error) {
+	stored, parked := held.Stamp, held.parked
 	blocked, err := w.blockedKeys(ctx, tx, entries, parked)
 	if err != nil {
 		return nil, stored, outageOf(ctx, err)
@@ -120,7 +122,14 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, stored position.Stamp, par
 	guard := &guardedTx{Tx: tx}
 	for i := range entries {
 		e := &entries[i]
-		v := gate(last, e.stamp)
+		if held.state == building && w.limit.Less(e.Position) {
+			if i == 0 {
+				return nil, stored, &trouble{ahead, errAhead}
+			}
+			break
+		}
+		e.CatchingUp = held.state == building
+		v := w.gate(last, e.stamp)
 		if v == gap || v == torn {
 			if i == 0 {
 				return nil, stored, w.broken(v, stored, e)
@@ -234,8 +243,7 @@ func (w *worker) handlerTrouble(ctx context.Context, err error, guard *guardedTx
 	if guard.gone() {
 		return ErrHandlerTx.Wrap(err, "the handler ended its transaction by a statement of its own; rows may be durable without their position").
 			At("%s", w.partition).
-			Fix("Remove the statement from the handler; then rebuild the projection: stop every instance, run: %s and start version %d.",
-				w.p.forget(), w.p.cfg.Version+1)
+			Fix("Remove the statement from the handler; then rebuild the projection: start version %d.", w.p.cfg.Version+1)
 	}
 	var d *discarded
 	if errors.As(err, &d) || errors.Is(err, ErrHandlerPanic) {
@@ -272,8 +280,7 @@ func (w *worker) broken(v verdict, stored position.Stamp, e *entry) error {
 	}
 	return what.At("%s", w.partition).
 		Fix("The copy is right up to its position. Find out who trimmed or deleted the topic; "+
-			"then rebuild from what it holds: stop every instance, run: %s and start version %d.",
-			w.p.forget(), w.p.cfg.Version+1)
+			"then rebuild from what it holds: start version %d with Config.AllowMissing.", w.p.cfg.Version+1)
 }
 
 // rollback gives a transaction up even when ctx has ended.

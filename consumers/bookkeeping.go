@@ -3,7 +3,6 @@ package consumers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -82,11 +81,35 @@ create index on runnel_projections.parked (event_id);
 comment on table runnel_projections.parked is
 	'Events that failed, and those of the same key behind them; written in the transaction that moves the position.';`
 
+// Of one projection, at most one version is live, one is being built beside it and
+// one is old. A partition's row repeats the state, so that whoever locks it knows.
+// complete is a position up to which a version that is being built has applied
+// what the partition holds, also where it lacks messages.
+const rebuildDDL = `
+create table runnel_projections.rebuild (
+	projection text        not null,
+	version    integer     not null,
+	started_at timestamptz not null default now(),
+	swapped_at timestamptz,
+	primary key (projection, version),
+	foreign key (projection, version)
+		references runnel_projections.projection (name, version) on delete cascade on update cascade
+);
+comment on table runnel_projections.rebuild is 'Versions that were, or are being, built beside a live copy.';
+alter table runnel_projections.projection add column state text not null default 'live'
+	check (state in ('live', 'building', 'old'));
+create unique index on runnel_projections.projection (name, state);
+alter table runnel_projections.position
+	add column state text not null default 'live' check (state in ('live', 'building', 'old')),
+	add column complete text collate "C" not null default '';
+alter table runnel_projections.parked add column catching_up boolean not null default false;`
+
 // bookkeepingSteps bring the schema from nothing, or from what an earlier release
 // made, up to date. A step was done when its table is there.
 var bookkeepingSteps = []struct{ table, ddl string }{
 	{"runnel_projections.position", positionsDDL},
 	{"runnel_projections.parked", parkedDDL},
+	{"runnel_projections.rebuild", rebuildDDL},
 }
 
 // setup makes, once, what the projection needs in its database: the table of
@@ -107,7 +130,7 @@ func (p *Projection) setup(ctx context.Context) error {
 			Fix("As the database's owner: create schema if not exists %s authorization ROLE; "+
 				"create schema if not exists %s authorization ROLE; or, where another role made the positions: "+
 				"grant usage on schema %[1]s to ROLE; grant select, insert, update, delete on all tables in schema %[1]s to ROLE;",
-				bookkeeping, p.schema())
+				bookkeeping, p.cfg.Name)
 	}
 	return err
 }
@@ -136,79 +159,16 @@ func makeBookkeeping(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// makeTables creates the projection's schema and tables, or checks that the
-// database holds this version of them.
-func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
-	rows, _ := tx.Query(ctx, "select version, schema from runnel_projections.projection where name = $1 order by version", p.cfg.Name)
-	type made struct {
-		Version int
-		Schema  string
-	}
-	known, err := pgx.CollectRows(rows, pgx.RowToStructByPos[made])
-	if err != nil {
-		return err
-	}
-	var exists bool
-	if err := tx.QueryRow(ctx, "select to_regnamespace(quote_ident($1)) is not null", p.schema()).Scan(&exists); err != nil {
-		return err
-	}
-	if len(known) > 0 {
-		switch held := known[len(known)-1]; {
-		case held.Version != p.cfg.Version:
-			return ErrVersion.New("the database holds version %d of projection %s, this is version %d", held.Version, p.cfg.Name, p.cfg.Version).
-				Fix("Start version %d; or stop every instance, run: %s and start version %d, which begins at the start of the topics.",
-					held.Version, p.forget(), max(held.Version, p.cfg.Version-1)+1)
-		case !exists:
-			return ErrTables.New("schema %s of projection %s does not exist", p.schema(), p.cfg.Name).
-				Fix("Restore the schema; or stop every instance, run: %s and start version %d, which begins at the start of the topics.",
-					p.forget(), p.cfg.Version+1)
-		}
-		return nil
-	}
-	if !exists {
-		if _, err := tx.Exec(ctx, "create schema "+quote(p.schema())); err != nil {
-			return err
-		}
-	}
-	if err := p.enter(ctx, tx); err != nil {
-		return err
-	}
-	if p.cfg.Migrate != nil {
-		guard := &guardedTx{Tx: tx}
-		if err := p.cfg.Migrate(ctx, guard); err != nil {
-			if c := classify(ctx, err, tx.Conn().IsClosed()); c != failed {
-				return err
-			}
-			return ErrMigrate.Wrap(err, "projection %s, version %d", p.cfg.Name, p.cfg.Version)
-		}
-		if err := guard.check(); err != nil {
-			return ErrMigrate.Wrap(err, "projection %s, version %d", p.cfg.Name, p.cfg.Version)
-		}
-	}
-	_, err = tx.Exec(ctx, "insert into runnel_projections.projection (name, version, schema) values ($1, $2, $3)",
-		p.cfg.Name, p.cfg.Version, p.schema())
-	return err
-}
-
-// schema returns the Postgres schema of the projection's tables.
-func (p *Projection) schema() string { return p.cfg.Name }
-
-// forget returns the SQL that removes the projection from its database.
-func (p *Projection) forget() string {
-	return fmt.Sprintf("drop schema if exists %s cascade; delete from runnel_projections.projection where name = '%s';",
-		quote(p.schema()), p.cfg.Name)
-}
-
 // settingsSQL makes unqualified names lead to the projection's schema, and
 // lets Postgres end a transaction that a frozen instance has left open.
 const settingsSQL = "select set_config('search_path', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)"
 
-func (p *Projection) settings() (path, idle string) {
-	return quote(p.schema()) + ", public", strconv.FormatInt(p.cfg.TransactionIdle.Milliseconds(), 10)
+func (p *Projection) settings(state copyState) (path, idle string) {
+	return quote(p.schema(state)) + ", public", strconv.FormatInt(p.cfg.TransactionIdle.Milliseconds(), 10)
 }
 
-func (p *Projection) enter(ctx context.Context, tx pgx.Tx) error {
-	path, idle := p.settings()
+func (p *Projection) enter(ctx context.Context, tx pgx.Tx, state copyState) error {
+	path, idle := p.settings(state)
 	_, err := tx.Exec(ctx, settingsSQL, path, idle)
 	return err
 }

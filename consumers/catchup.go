@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // A subscription may leave out messages that are in the topic: Pulsar 4.0.8,
@@ -54,11 +55,32 @@ func (w *worker) catchUp(ctx context.Context, link *link) (applied int, err erro
 		if !link.consumer.Active() {
 			return applied, errHandedOver
 		}
-		done, err := w.applyBatch(ctx, batch, link)
-		if applied += done; err != nil {
-			return applied, err
+		for len(batch) > 0 {
+			done, err := w.applyBatch(ctx, batch, link)
+			applied += done
+			batch = batch[done:]
+			if err != nil && !w.accept(err, batch, from.After == nil) {
+				return applied, err
+			}
 		}
 	}
+}
+
+// accept lets a copy go on without events that the topic itself lacks, where
+// Config.AllowMissing says so: while it is built, or with its first event. batch
+// begins with the one behind the gap, as read from the topic.
+func (w *worker) accept(gap error, batch []*broker.Incoming, first bool) bool {
+	first = first && w.accepted == (position.Stamp{})
+	if !errors.Is(gap, ErrGap) || !w.p.cfg.AllowMissing || w.state != building && !first || len(batch) == 0 {
+		return false
+	}
+	_, stamp, err := w.codec.read(batch[0])
+	if err != nil || stamp == w.accepted {
+		return false
+	}
+	w.accepted = stamp
+	w.log.Warn("events are missing in the topic; the copy goes without them", explain(gap)...)
+	return true
 }
 
 // readBatch reads what is there, up to the bounds of a batch.
@@ -86,6 +108,9 @@ func (w *worker) reached(ctx context.Context) (id broker.MessageID, found bool, 
 			w.database.over()
 			return id, found, nil
 		}
+		if errors.Is(err, ErrVersion) || errors.Is(err, ErrTables) {
+			return id, false, err
+		}
 		w.status.troubled(err, 0)
 		if err := w.database.wait(ctx, err); err != nil {
 			return id, false, err
@@ -109,7 +134,14 @@ func (w *worker) jumped(ctx context.Context, link *link, gap error) error {
 // silent looks after a subscription that has not delivered for a while, and
 // reports whether it should have.
 func (w *worker) silent(ctx context.Context, link *link) (should bool, err error) {
+	limit, err := w.limitIfBuilding(ctx)
+	if err != nil {
+		return false, err
+	}
 	n, err := w.catchUp(ctx, link)
+	if n == 0 && err == nil {
+		err = w.completed(ctx, limit) // nothing, if this copy is not being built
+	}
 	if n > 0 {
 		w.log.Warn("the subscription was silent; messages were read from the topic", keyCount, n)
 	}

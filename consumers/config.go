@@ -23,9 +23,15 @@ type Config struct {
 	// schema of its tables. Lower-case letters, digits and _, beginning with a
 	// letter, at most 50 bytes. Required.
 	Name string
-	// Version counts the projection's definitions, from 1. The database
-	// remembers which one it holds, and Run refuses another. Default: 1.
+	// Version counts the projection's definitions, from 1. A version above the one
+	// that the database holds is built beside it, from the start of the topics, and
+	// takes its place when it has caught up; Run refuses one below. Default: 1.
 	Version int
+	// AllowMissing lets a copy be built from what its topics still hold, although
+	// events are gone: at their beginning, or, of a version that is built beside
+	// another, anywhere. Otherwise that is ErrGap, as it is for a copy that was
+	// built. What the copy goes without is logged.
+	AllowMissing bool
 	// Database holds the copy and the positions. Each partition uses at most
 	// one connection at a time. Required; the caller closes it after Run.
 	Database *pgxpool.Pool

@@ -31,7 +31,11 @@
 // on. It is tried again after growing delays, then parked for a person, who retries
 // or discards it (runnel dlq); those behind it follow in order. A handler may answer
 // with Discard or RetryAfter instead. When everything fails, nothing is put aside
-// and partitions wait. There is no rebuild beside a live copy in this package yet.
+// and partitions wait.
+//
+// A version above the live one is built beside it, in a schema of its own and never
+// beyond it, and takes its place in one transaction when both stand at the same
+// positions (rebuild.go, swap.go).
 //
 // The package does not write to topics: package outbox does.
 //

@@ -14,11 +14,14 @@ var (
 		"Run was called while the projection runs already.",
 		"Call Run once; a second instance needs a Projection of its own.")
 	ErrVersion = fault.Define("PROJECTION_VERSION", fault.Input,
-		"The database holds another version of this projection than the one that was started.",
-		"Start the version that the database holds.")
+		"The database holds a later version of this projection than the one that was started, or is building another.",
+		"Start the version that the database holds, or a later one.")
+	ErrOldCopy = fault.Define("PROJECTION_OLD_COPY", fault.Environment,
+		"A rebuild can't begin while the copy of before the last one is still there.",
+		"Remove it when you are content with the new one: `runnel rebuild drop --projection NAME`.")
 	ErrTables = fault.Define("PROJECTION_TABLES_MISSING", fault.Environment,
 		"The database knows the projection's positions, but the schema of its tables is gone.",
-		"Restore the schema, or forget the projection's positions and rebuild it from the start.")
+		"Restore the schema, or start the next version, which is built from the start of the topics.")
 	ErrMigrate = fault.Define("PROJECTION_MIGRATE", fault.Runtime,
 		"Migrate could not create the projection's tables; nothing was changed.",
 		"Correct the statement that the cause names and start again.")
@@ -30,7 +33,7 @@ var (
 		"Topics are made by Runnel (runnel run --auto-apply) and are partitioned.")
 	ErrGap = fault.Define("PROJECTION_GAP", fault.Runtime,
 		"Events are missing in the topic between the projection's position and the next message.",
-		"Rebuild the projection from the start of its topics; the copy is right up to its position.")
+		"The copy is right up to its position. Start the next version, which is built from what the topics hold (Config.AllowMissing).")
 	ErrForeignMessage = fault.Define("PROJECTION_FOREIGN_MESSAGE", fault.Runtime,
 		"A message in the topic was not published by Runnel.",
 		"Find the producer that writes to the topic and stop it; only Runnel may publish there.")
@@ -52,6 +55,6 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrTables, ErrMigrate,
+var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrTables, ErrMigrate,
 	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable,
 	ErrHandlerPanic, ErrHandlerTx}

@@ -31,3 +31,12 @@ func gate(stored, next position.Stamp) verdict {
 	}
 	return torn
 }
+
+// gate is the gate of the worker's partition, which lets pass what was accepted.
+func (w *worker) gate(stored, next position.Stamp) verdict {
+	v := gate(stored, next)
+	if v == gap && next == w.accepted {
+		return pass
+	}
+	return v
+}

@@ -29,6 +29,7 @@ type Message struct {
 	Position      Position
 	Ordinal       uint64            // counts the partition's messages, from 1
 	Headers       map[string]string // properties but for id, type and position; not to be changed
+	CatchingUp    bool              // an earlier version, or an earlier try, has had it: hold side effects back
 
 	payload []byte
 	schema  int64  // version of the topic's schema, -1 for none

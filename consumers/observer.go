@@ -6,6 +6,7 @@ import "time"
 const (
 	keyProjection = "projection"
 	keyTopic      = "topic"
+	keyVersion    = "version"
 	keyPartition  = "partition"
 	keyPosition   = "position"
 	keyEventID    = "event_id"

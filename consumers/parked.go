@@ -36,8 +36,8 @@ type parkedEvent struct {
 const errorBytes = 2000
 
 const parkSQL = `insert into runnel_projections.parked (projection, version, topic, partition, ordinal, position, key,
-	event_id, event_type, occurred_at, published_at, headers, schema_version, payload, state, tries, error_code, error, parked_at, next_try)
-	values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
+	event_id, event_type, occurred_at, published_at, headers, schema_version, payload, state, tries, error_code, error, parked_at, next_try, catching_up)
+	values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
 
 // park keeps messages beside the copy, in the transaction that moves the position
 // past them.
@@ -51,7 +51,7 @@ func (p *Projection) park(ctx context.Context, tx pgx.Tx, of broker.Partition, r
 		}
 		code, text := describeCause(r.cause)
 		batch.Queue(parkSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, int64(r.Ordinal), r.Position.String(), r.AggregateID,
-			r.ID, r.Type, r.OccurredAt, r.PublishedAt, headers, r.schema, r.payload, r.state, r.tries, code, text, p.now(), nullTime(r.nextTry))
+			r.ID, r.Type, r.OccurredAt, r.PublishedAt, headers, r.schema, r.payload, r.state, r.tries, code, text, p.now(), nullTime(r.nextTry), r.CatchingUp)
 	}
 	return tx.SendBatch(ctx, &batch).Close()
 }
@@ -115,7 +115,7 @@ func (p *Projection) due(ctx context.Context, c *codec, of broker.Partition, now
 	case at.After(now):
 		return nil, *at, nil
 	}
-	found, _ := p.cfg.Database.Query(ctx, `select ordinal, position, event_id, event_type, occurred_at, published_at, headers, schema_version, payload, state, tries
+	found, _ := p.cfg.Database.Query(ctx, `select ordinal, position, event_id, event_type, occurred_at, published_at, headers, schema_version, payload, state, tries, catching_up
 		from (select *, row_number() over w as n, sum(octet_length(payload)) over w as bytes from (select * from runnel_projections.parked
 			where projection = $1 and version = $2 and topic = $3 and partition = $4 and key = $5 order by ordinal limit $6) few
 			window w as (order by ordinal)) fit
@@ -126,7 +126,7 @@ func (p *Projection) due(ctx context.Context, c *codec, of broker.Partition, now
 		var ordinal int64
 		var at string
 		var headers []byte
-		err := row.Scan(&ordinal, &at, &r.ID, &r.Type, &r.OccurredAt, &r.PublishedAt, &headers, &r.schema, &r.payload, &r.state, &r.tries)
+		err := row.Scan(&ordinal, &at, &r.ID, &r.Type, &r.OccurredAt, &r.PublishedAt, &headers, &r.schema, &r.payload, &r.state, &r.tries, &r.CatchingUp)
 		if err == nil {
 			r.Position, err = position.Parse(at)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // worker applies one partition. It has one goroutine, which owns all fields.
@@ -24,6 +25,13 @@ type worker struct {
 	parked    int64           // events put aside, as the database said last
 	look      time.Time       // when to look for parked events that are due
 	fullSince time.Time       // when the log was last told that no more can be parked
+
+	state copyState // of the copy, as the database said last
+	// While building: up to where the live copy is, or was, and up to where this one
+	// is known to be complete.
+	limit, completeTo position.Position
+
+	accepted position.Stamp // of an event behind a gap that is not one's to mind
 }
 
 // conflictLimit is how often a transaction that lost against another is done
@@ -39,6 +47,7 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
 		unknown:  make(map[string]bool),
 		look:     p.now(),
+		state:    p.state,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,6 +76,9 @@ func (w *worker) run(ctx context.Context) error {
 func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
 	for tried := false; ; tried = true {
 		done, err := w.applyBatch(ctx, batch, link)
+		if err == nil {
+			return w.caughtUp(ctx, batch[len(batch)-1])
+		}
 		if !errors.Is(err, ErrGap) || tried && done == 0 { // the topic, read to its end, did not close it
 			return err
 		}
@@ -268,6 +280,12 @@ func (w *worker) settle(ctx context.Context, transact func(context.Context) erro
 		case t.class == conflict:
 			conflicts++
 			if err := w.p.sleep(ctx, time.Duration(conflicts)*10*time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		}
+		if t.class == ahead {
+			if err := w.follow(ctx); err != nil {
 				return err
 			}
 			continue

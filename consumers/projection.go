@@ -28,6 +28,7 @@ type Projection struct {
 	now     func() time.Time // replaced in tests
 	silence time.Duration    // after which a silent subscription is looked after; shorter in tests
 	breaker breaker          // of all partitions
+	state   copyState        // when Run began
 
 	mu       sync.Mutex
 	started  bool // handlers are fixed
@@ -196,6 +197,9 @@ func (p *Projection) Run(ctx context.Context) error {
 	}
 	codec := newCodec(registry)
 	group, inner := errgroup.WithContext(ctx)
+	if p.state == building {
+		group.Go(func() error { return p.build(inner, client, topics) })
+	}
 	for _, topic := range topics {
 		group.Go(func() error {
 			count, err := waitPartitions(inner, client, topic, p.log, p.sleep)

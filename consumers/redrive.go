@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // lookAgain is how often a partition with parked events looks for those that a
@@ -130,7 +128,7 @@ func (w *worker) redrive(ctx context.Context) error {
 func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries []entry) error {
 	var fates []fate
 	err := w.settle(ctx, func(ctx context.Context) error {
-		return w.locked(ctx, func(tx pgx.Tx, _ position.Stamp, _ int64) (bool, error) {
+		return w.locked(ctx, func(tx pgx.Tx, _ partitionRow) (bool, error) {
 			if err := w.p.claim(ctx, tx, w.partition, rows); err != nil {
 				return false, w.parkTrouble(ctx, tx, err)
 			}
@@ -233,7 +231,7 @@ func (w *worker) discardParked(ctx context.Context, r parkedEvent, m Message, ca
 // more.
 func (w *worker) onParked(ctx context.Context, r parkedEvent, change func(pgx.Tx) error) error {
 	return w.settle(ctx, func(ctx context.Context) error {
-		return w.locked(ctx, func(tx pgx.Tx, _ position.Stamp, _ int64) (bool, error) {
+		return w.locked(ctx, func(tx pgx.Tx, _ partitionRow) (bool, error) {
 			err := w.p.claim(ctx, tx, w.partition, []parkedEvent{r})
 			if err == nil {
 				err = change(tx)

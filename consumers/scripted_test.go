@@ -105,6 +105,12 @@ func (s *scripted) message(t testing.TB, of broker.Partition, key string, p sche
 	}
 	s.lsn += 16
 	n := len(s.logs[of])
+	if n > 0 { // also after a hole
+		last, err := position.ParseStamp(s.logs[of][n-1].Properties[position.Property])
+		if err == nil {
+			n = int(last.Ordinal)
+		}
+	}
 	stamp := position.Stamp{Position: position.Position{Epoch: 1, LSN: s.lsn}, Ordinal: uint64(n) + 1}
 	return &broker.Incoming{
 		Partition: of, ID: broker.MessageID{Ledger: 1, Entry: int64(n), Batch: -1}, Key: key, Payload: data,

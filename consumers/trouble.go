@@ -17,6 +17,7 @@ const (
 	conflict              // lost against another transaction: do it again
 	down                  // the database's fault: wait, do it again
 	full                  // no room for another parked event: wait, do it again
+	ahead                 // the live copy is not there yet: wait for it
 	stopping              // ctx ended
 )
 

@@ -14,8 +14,6 @@ import (
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/doctor"
-	"github.com/runnel-cdc/runnel/internal/fault"
-	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 // dlqFlags say which parked events are meant.
@@ -27,7 +25,7 @@ type dlqFlags struct {
 
 func (f *dlqFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.projection, "projection", "", "`name` of the projection; required")
+	projectionFlag(cmd, &f.projection)
 	flags.StringVar(&f.eventType, "type", "", "events of this `type`")
 	flags.StringVar(&f.key, "key", "", "events of this `aggregate`")
 	flags.StringVar(&f.code, "error", "", "events whose last error has this `code`")
@@ -44,8 +42,8 @@ func (f *dlqFlags) addChange(cmd *cobra.Command) {
 // filter returns what the flags select.
 func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
 	filter := consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code}
-	if f.projection == "" {
-		return filter, ErrUsage.New("--projection is missing").Fix("Write the projection's name: `--projection fulfilment`.")
+	if err := requireProjection(f.projection); err != nil {
+		return filter, err
 	}
 	if f.id != "" {
 		id, err := uuid.Parse(f.id)
@@ -185,22 +183,9 @@ that may change schema runnel_projections.`,
 	}
 }
 
-// withParked runs do with a connection to the projection's database.
+// withParked is withProjection for parked events.
 func withParked(ctx context.Context, c *call, do func(*pgx.Conn) (any, error)) (any, error) {
-	cfg, err := c.config("postgres.url")
-	if err != nil {
-		return nil, err
-	}
-	conn, err := c.deps.postgres(ctx, cfg, "dlq")
-	if err != nil {
-		return nil, err
-	}
-	defer wire.Close(conn)
-	result, err := do(conn)
-	if err != nil && fault.Find(err) == nil {
-		err = wire.QueryFault(err, "look at the parked events")
-	}
-	return result, err
+	return withProjection(ctx, c, "dlq", "look at the parked events", do)
 }
 
 func dlqListSpec() *spec {
@@ -251,7 +236,7 @@ func dlqShowSpec() *spec {
 		example: `  runnel dlq show 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --projection fulfilment -o json`,
 		args:    oneArg("EVENT-ID"),
 		flags: func(cmd *cobra.Command) {
-			cmd.Flags().StringVar(&f.projection, "projection", "", "`name` of the projection; required")
+			projectionFlag(cmd, &f.projection)
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
 			f.id = c.args[0]

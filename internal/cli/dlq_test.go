@@ -12,7 +12,6 @@ import (
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
-	"github.com/runnel-cdc/runnel/internal/pulsartest"
 )
 
 // Events that a projection parked, from the handler's refusal to the redrive, by
@@ -24,31 +23,13 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("before there is a projection: %q", text)
 	}
 	l.must("init")
-	ctx, stop := context.WithCancelCause(t.Context())
-	exited := make(chan int, 1)
-	go func() {
-		code, _, stderr := l.run(ctx, "run", "--auto-apply")
-		t.Log(stderr)
-		exited <- code
-	}()
+	l.startDaemon()
 	db.Exec(t, "select runnel.publish('order', (n % 5)::text, 'Placed', jsonb_build_object('n', n)) from generate_series(1, 20) n")
 
 	var sick atomic.Bool
 	sick.Store(true)
 	var applied atomic.Int64
-	var namespace string
-	for _, v := range l.environ {
-		if name, ok := strings.CutPrefix(v, "RUNNEL_TOPICS_NAMESPACE="); ok {
-			namespace = name
-		}
-	}
-	p, err := consumers.New(consumers.Config{Name: "copy", Database: db.Pool(t), Namespace: namespace, Topics: []string{"order"},
-		Broker: consumers.BrokerConfig{URL: pulsartest.URL(t), AdminURL: pulsartest.AdminURL(t)},
-		Retry:  consumers.Retry{Immediate: 1, Delays: []time.Duration{time.Millisecond}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumers.HandleBatch(p, func(_ context.Context, _ pgx.Tx, all []consumers.Message) error {
+	stop := l.startProjection(db, consumers.Config{Name: "copy"}, func(_ context.Context, _ pgx.Tx, all []consumers.Message) error {
 		for _, m := range all {
 			if sick.Load() && m.AggregateID == "3" {
 				return errors.New("no\x00thing of three")
@@ -57,8 +38,6 @@ func TestDeadLetters(t *testing.T) {
 		applied.Add(int64(len(all)))
 		return nil
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx) }()
 
 	var list dlqListResult
 	pgtest.Eventually(t, time.Minute, func() bool {
@@ -104,9 +83,7 @@ func TestDeadLetters(t *testing.T) {
 		l.result(&list, "dlq", "list", "--projection", "copy")
 		return len(list.Events) == 0 && applied.Load() == 19
 	}, "all to be applied: %v", func() string { return list.Events[0].State })
-	stop(nil)
-	if err := <-ended; err != nil {
+	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	<-exited
 }

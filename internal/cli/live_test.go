@@ -8,9 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
@@ -66,6 +70,52 @@ func (l *live) result(v any, args ...string) {
 	}
 }
 
+// startDaemon runs a daemon until the test ends, or until stop, which does as a
+// signal would and returns its exit code.
+func (l *live) startDaemon() (stop func() int) {
+	ctx, cancel := context.WithCancelCause(l.t.Context())
+	exited := make(chan int, 1)
+	go func() {
+		code, _, stderr := l.run(ctx, "run", "--auto-apply")
+		l.t.Log(stderr)
+		exited <- code
+	}()
+	stop = sync.OnceValue(func() int {
+		cancel(interrupted{15})
+		return <-exited
+	})
+	l.t.Cleanup(func() { stop() })
+	return stop
+}
+
+// startProjection runs a projection of the topic order until the test ends, or
+// until stop.
+func (l *live) startProjection(db *pgtest.DB, cfg consumers.Config, h func(context.Context, pgx.Tx, []consumers.Message) error) (stop func() error) {
+	l.t.Helper()
+	for _, v := range l.environ {
+		if name, ok := strings.CutPrefix(v, "RUNNEL_TOPICS_NAMESPACE="); ok {
+			cfg.Namespace = name
+		}
+	}
+	cfg.Database, cfg.Topics = db.Pool(l.t), []string{"order"}
+	cfg.Broker = consumers.BrokerConfig{URL: pulsartest.URL(l.t), AdminURL: pulsartest.AdminURL(l.t)}
+	cfg.Retry = consumers.Retry{Immediate: 1, Delays: []time.Duration{time.Millisecond}}
+	p, err := consumers.New(cfg)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	consumers.HandleBatch(p, h)
+	ctx, cancel := context.WithCancel(l.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	l.t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
 // freeAddress returns one at which nothing listens.
 func freeAddress(t *testing.T) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -99,14 +149,7 @@ func TestTheWholeWay(t *testing.T) {
 	if text := l.must("doctor", "--check", "daemon"); !strings.Contains(text, "nothing listens at http://127.0.0.1:") {
 		t.Errorf("doctor before the first start:\n%s", text)
 	}
-	ctx, stop := context.WithCancelCause(t.Context())
-	exited := make(chan int, 1)
-	go func() {
-		code, _, stderr := l.run(ctx, "run", "--auto-apply")
-		t.Log(stderr)
-		exited <- code
-	}()
-	defer stop(nil)
+	stop := l.startDaemon()
 	db.Exec(t, "select runnel.publish('order', n::text, 'Placed', jsonb_build_object('n', n)) from generate_series(1, 50) n")
 	pgtest.Eventually(t, time.Minute, func() bool {
 		return pgtest.Value[int64](t, db, "select coalesce(sum(ordinal), 0)::bigint from runnel.progress_partition") == 50
@@ -177,8 +220,7 @@ func TestTheWholeWay(t *testing.T) {
 		t.Errorf("doctor:\n%s", text)
 	}
 
-	stop(interrupted{15})
-	if code := <-exited; code != 0 {
+	if code := stop(); code != 0 {
 		t.Errorf("the daemon, stopped by a signal, exited with %d", code)
 	}
 }

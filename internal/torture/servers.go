@@ -50,9 +50,25 @@ func (r *runner) crashPostgres(ctx context.Context, rec *FaultRecord) error {
 	return r.trigger(ctx, rec, func() error { return r.stack.RestartPostgres(ctx) })
 }
 
-// killWalsender ends the daemon's session.
+// killWalsender ends the daemon's session, and waits for its next one: what is
+// acknowledged before it has noticed does not show that it resumed, and a daemon
+// that comes next would be the one that streams.
 func (r *runner) killWalsender(ctx context.Context, rec *FaultRecord) error {
-	return r.trigger(ctx, rec, func() error { return r.endWalsender(ctx) })
+	before, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.trigger(ctx, rec, func() error { return r.endWalsender(ctx) }); err != nil {
+		return err
+	}
+	err = await(ctx, r.o.Patience, func(ctx context.Context) bool {
+		now, err := r.look(ctx)
+		return err == nil && now.PID != 0 && now.PID != before.PID
+	})
+	if err != nil {
+		return fmt.Errorf("the daemon does not stream again: %w", err)
+	}
+	return nil
 }
 
 // unload closes a topic on its broker; it is opened again when it is asked for.

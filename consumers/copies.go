@@ -1,0 +1,92 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Copy is one version of a projection, as its database holds it.
+type Copy struct {
+	Version   int
+	State     string    // live: it is read; building: beside the live one; old: it was live until another was built
+	Schema    string    // of its tables
+	CreatedAt time.Time // when its tables were made
+	SwappedAt time.Time // when it took the place of another; zero: it did not
+	Passed    uint64    // events that its positions cover, in all partitions
+	Parked    int64     // of these, those that are parked
+}
+
+// Copies returns the versions of a projection that its database holds, by number.
+// It works from any process. Where no projection ever ran there are none.
+func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) {
+	rows, err := db.Query(ctx, "select to_regclass('runnel_projections.rebuild') is not null")
+	if err != nil {
+		return nil, fmt.Errorf("reading a projection's copies: %w", err)
+	}
+	if made, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool]); err != nil || !made {
+		return nil, err
+	}
+	rows, err = db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, coalesce(r.swapped_at, '-infinity') = '-infinity',
+			coalesce(r.swapped_at, p.created_at), coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint
+		from runnel_projections.projection p
+		left join runnel_projections.rebuild r on r.projection = p.name and r.version = p.version
+		left join runnel_projections.position o on o.projection = p.name and o.version = p.version
+		where p.name = $1 group by p.version, p.state, p.schema, p.created_at, r.swapped_at order by p.version`, projection)
+	if err != nil {
+		return nil, fmt.Errorf("reading a projection's copies: %w", err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Copy, error) {
+		var c Copy
+		var never bool
+		var passed int64
+		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &never, &c.SwappedAt, &passed, &c.Parked)
+		if never {
+			c.SwappedAt = time.Time{}
+		}
+		c.Passed = uint64(passed)
+		return c, err
+	})
+}
+
+// DropOldCopy removes the copy that was live until another was built, with its
+// tables and whatever depends on them, and returns its version; 0: there is none.
+func DropOldCopy(ctx context.Context, db Beginner, projection string) (version int, err error) {
+	return remove(ctx, db, projection, old)
+}
+
+// CancelRebuild removes the copy that is being built beside the live one, and
+// returns its version; 0: there is none. Instances that build it stop with
+// ErrTables.
+func CancelRebuild(ctx context.Context, db Beginner, projection string) (version int, err error) {
+	return remove(ctx, db, projection, building)
+}
+
+func remove(ctx context.Context, db Beginner, projection string, state copyState) (version int, err error) {
+	all, err := Copies(ctx, db, projection)
+	if err != nil || len(all) == 0 {
+		return 0, err
+	}
+	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(setupLock)); err != nil {
+			return err
+		}
+		held, err := readVersions(ctx, tx, projection)
+		if err != nil || held[state] == 0 {
+			return err
+		}
+		version = held[state]
+		// The row first: workers, which lock theirs, are out of the tables then.
+		if _, err := tx.Exec(ctx, "delete from runnel_projections.projection where name = $1 and version = $2", projection, version); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "drop schema if exists "+quote(schemaOf(projection, state))+" cascade")
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("removing version %d of projection %s: %w", version, projection, err)
+	}
+	return version, nil
+}
