@@ -35,7 +35,7 @@
 //
 // A version above the live one is built beside it, in a schema of its own and never
 // beyond it, and takes its place in one transaction when both stand at the same
-// positions (rebuild.go, swap.go).
+// positions (rebuild.go, swap.go). Replay gives some events to the handlers once more.
 //
 // The package does not write to topics: package outbox does.
 //

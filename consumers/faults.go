@@ -46,6 +46,9 @@ var (
 	ErrSchemaUnavailable = fault.Define("SCHEMA_UNAVAILABLE", fault.Environment,
 		"The schema that an event was written with can't be fetched from the registry.",
 		"Check the registry's address and that the topic still has its schemas; the projection goes on by itself.")
+	ErrReplay = fault.Define("PROJECTION_REPLAY", fault.Runtime,
+		"A handler failed while events were replayed; what was replayed before is kept.",
+		"Correct the handler, and replay from the position that the message names.")
 	ErrHandlerPanic = fault.Define("HANDLER_PANIC", fault.Runtime,
 		"A handler panicked; its transaction was rolled back.",
 		"Correct the handler; the event is tried again, and its key waits.")
@@ -56,5 +59,5 @@ var (
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrTables, ErrMigrate,
-	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable,
+	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
 	ErrHandlerPanic, ErrHandlerTx}

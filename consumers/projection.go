@@ -169,6 +169,13 @@ func (p *Projection) begin() ([]string, error) {
 	return full, nil
 }
 
+// end is the counterpart of begin.
+func (p *Projection) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = false
+}
+
 // Run applies events until ctx ends, and then returns nil; what was being
 // applied is rolled back or committed, and comes again if need be. It returns
 // at once on mistakes of registration or configuration, and later when
@@ -181,11 +188,7 @@ func (p *Projection) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.running = false
-	}()
+	defer p.end()
 	client, registry, err := p.cfg.Broker.open(ctx, p.sleep)
 	if err != nil {
 		return ended(ctx, err)

@@ -133,7 +133,7 @@ func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries
 				return false, w.parkTrouble(ctx, tx, err)
 			}
 			var err error
-			if fates, err = w.handleParked(ctx, tx, entries); err != nil {
+			if fates, err = w.handleAll(ctx, tx, entries); err != nil {
 				return false, err
 			}
 			if err := w.p.unpark(ctx, tx, w.partition, rows); err != nil {
@@ -150,8 +150,8 @@ func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries
 	return err
 }
 
-// handleParked calls the handlers.
-func (w *worker) handleParked(ctx context.Context, tx pgx.Tx, entries []entry) ([]fate, error) {
+// handleAll calls the handlers, of events that the position covers already.
+func (w *worker) handleAll(ctx context.Context, tx pgx.Tx, entries []entry) ([]fate, error) {
 	fates := make([]fate, len(entries))
 	guard := &guardedTx{Tx: tx}
 	if w.p.batch != nil {

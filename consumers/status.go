@@ -42,6 +42,12 @@ func (p *Projection) Status() []PartitionStatus {
 	return all
 }
 
+func (p *Projection) forgetStatuses() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.statuses = nil
+}
+
 // status is written by a worker and read by Status.
 type status struct {
 	mu  sync.Mutex

@@ -26,7 +26,8 @@ func (r *runner) collect(ctx context.Context) (err error) {
 	if err := r.collectSource(ctx); err != nil {
 		return err
 	}
-	if h.Copies, err = collectRows[CopyAggregate](ctx, r.target, `select topic, key, h, applied from `+projectionName+`.fold order by topic, key`); err != nil {
+	if h.Copies, err = collectRows[CopyAggregate](ctx, r.target, `select topic, key, h, applied, coalesce(n, 0)
+		from `+projectionName+`.fold left join public.effect using (topic, key) order by topic, key`); err != nil {
 		return err
 	}
 	if h.Topic, err = r.readTopics(ctx); err != nil {

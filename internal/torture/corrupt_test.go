@@ -214,6 +214,10 @@ func TestCorruptedHistories(t *testing.T) {
 		"a commit is missing": {func(_ *testing.T, h *History) {
 			h.Commits = slices.Delete(h.Commits, 9, 10)
 		}, []string{CheckTruth}},
+		"an effect twice": {func(_ *testing.T, h *History) {
+			n := h.Copies[0].Applied + 1
+			h.Copies[0].Effects = &n
+		}, []string{CheckCopy}},
 		"the copy applied twice": {func(_ *testing.T, h *History) { h.Copies[0].Applied++ }, []string{CheckCopy}},
 		"the copy swapped":       {func(_ *testing.T, h *History) { h.Copies[0].H = hashOf(nil) }, []string{CheckCopy}},
 		"the copy lacks one":     {func(_ *testing.T, h *History) { h.Copies = h.Copies[1:] }, []string{CheckCopy}},

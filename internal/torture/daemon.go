@@ -26,6 +26,7 @@ type settings struct {
 	HTTP                          string
 	Partitions                    int
 	AutoApply                     bool
+	Version                       int // of the projection
 }
 
 // settingsVariable holds them, as JSON.

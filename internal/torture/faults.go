@@ -59,6 +59,8 @@ func kindsOfFaults() []fault {
 		{name: "copy.kill", expect: resumes, carryOut: (*runner).killCopy},
 		killCopyAt("consumers.applied"),
 		killCopyAt("consumers.committed"),
+		{name: "copy.poison", expect: resumes, carryOut: (*runner).poisonCopy},
+		{name: "copy.rebuild", expect: resumes, carryOut: (*runner).rebuildCopy},
 	}
 	return all
 }
@@ -94,20 +96,6 @@ func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
 	// too would set right what topic.deduplication sets wrong.
 	r.applied = err == nil
 	return err
-}
-
-// killCopyAt kills the projection at a failpoint of its own.
-func killCopyAt(point string) fault {
-	return fault{name: "kill@" + point, expect: resumes, carryOut: func(r *runner, ctx context.Context, rec *FaultRecord) error {
-		rec.Rule = r.killRule(point, 20)
-		if err := r.copy.arm(rec.Rule); err != nil {
-			return err
-		}
-		if err := r.killsItself(ctx, rec, r.copy); err != nil {
-			return err
-		}
-		return r.startCopy(ctx)
-	}}
 }
 
 // killRule draws the hit of a failpoint, at most the given one, that kills.
@@ -295,19 +283,4 @@ func (f *FaultRecord) takenOver(ctx context.Context, second *process, began time
 	f.Takeover = time.Since(began).Milliseconds()
 	f.Note = fmt.Sprintf("taken over within %d ms", f.Takeover)
 	return err
-}
-
-// killCopy kills the projection; its successor is there already, or not yet.
-func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
-	old := r.copy
-	overlap := r.rand.IntN(2) == 0
-	if overlap {
-		if err := r.startCopy(ctx); err != nil {
-			return err
-		}
-	}
-	if err := r.trigger(ctx, rec, func() error { old.kill(); return nil }); err != nil || overlap {
-		return err
-	}
-	return r.startCopy(ctx)
 }

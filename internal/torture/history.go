@@ -108,6 +108,7 @@ type CopyAggregate struct {
 	Key     string `json:"key"`
 	H       string `json:"h"` // fold of its events, in hex
 	Applied int    `json:"applied"`
+	Effects *int   `json:"effects,omitempty"` // events that were handled while not catching up; nil: not counted
 }
 
 // Names of the files.

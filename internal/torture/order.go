@@ -122,6 +122,8 @@ func (j *judge) copies() {
 			j.v.add(CheckCopy, "aggregate %s of %s: %d events were applied, want %d", a.key, a.topic, c.Applied, w.Applied)
 		case w.H != c.H:
 			j.v.add(CheckCopy, "aggregate %s of %s: its fold differs", a.key, a.topic)
+		case c.Effects != nil && *c.Effects != w.Applied:
+			j.v.add(CheckCopy, "aggregate %s of %s: %d events had their effect, want %d", a.key, a.topic, *c.Effects, w.Applied)
 		}
 		delete(want, a)
 	}

@@ -42,6 +42,15 @@ func (r *runner) prepare(ctx context.Context) error {
 	if r.target, err = inDatabase(r.stack.PostgresURL, "target", nil); err != nil {
 		return err
 	}
+	target, err := pgx.Connect(ctx, r.target)
+	if err != nil {
+		return err
+	}
+	r.version = 1
+	_, err = target.Exec(ctx, effectTables)
+	if err := errors.Join(err, target.Close(ctx)); err != nil {
+		return err
+	}
 	db, err := pgx.Connect(ctx, r.source)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type runner struct {
 	copy    *process
 	spawned int
 	applied bool // the first daemon has made namespace, topics and schemas
+	version int  // of the projection
 	history History
 }
 
@@ -276,8 +277,12 @@ func (r *runner) startDaemon(ctx context.Context, rules string) (err error) {
 }
 
 func (r *runner) startCopy(ctx context.Context) (err error) {
-	r.copy, err = r.spawn(ctx, roleCopy, settings{Postgres: r.target, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL}, "")
+	r.copy, err = r.spawnCopy(ctx, r.version, "")
 	return err
+}
+
+func (r *runner) spawnCopy(ctx context.Context, version int, rules string) (*process, error) {
+	return r.spawn(ctx, roleCopy, settings{Postgres: r.target, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL, Version: version}, rules)
 }
 
 // drain waits until the slot has passed everything and the copy holds it.
