@@ -109,6 +109,7 @@ func (w *worker) jumped(ctx context.Context, link *link, gap error) error {
 // silent looks after a subscription that has not delivered for a while, and
 // reports whether it should have.
 func (w *worker) silent(ctx context.Context, link *link) (should bool, err error) {
+	w.prune(ctx)
 	n, err := w.catchUp(ctx, link)
 	if n > 0 {
 		w.log.Warn("the subscription was silent; messages were read from the topic", keyCount, n)

@@ -24,6 +24,7 @@ type worker struct {
 	parked    int64           // events put aside, as the database said last
 	look      time.Time       // when to look for parked events that are due
 	fullSince time.Time       // when the log was last told that no more can be parked
+	pruneAt   time.Time       // when to delete the ids of events passed long ago; zero: never
 }
 
 // conflictLimit is how often a transaction that lost against another is done
@@ -39,6 +40,7 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
 		unknown:  make(map[string]bool),
 		look:     p.now(),
+		pruneAt:  p.now(),
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,6 +67,7 @@ func (w *worker) run(ctx context.Context) error {
 
 // process applies a batch as it was received.
 func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
+	defer w.prune(ctx)
 	for tried := false; ; tried = true {
 		done, err := w.applyBatch(ctx, batch, link)
 		if !errors.Is(err, ErrGap) || tried && done == 0 { // the topic, read to its end, did not close it

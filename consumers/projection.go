@@ -191,7 +191,8 @@ func (p *Projection) Run(ctx context.Context) error {
 	}
 	defer client.Close()
 
-	if err := p.setupWaiting(ctx); err != nil {
+	setup := func(ctx context.Context) error { return p.setup(ctx, topics) }
+	if err := p.untilUp(ctx, "setting up the projection's database", setup); err != nil {
 		return ended(ctx, err)
 	}
 	codec := newCodec(registry)
@@ -200,6 +201,9 @@ func (p *Projection) Run(ctx context.Context) error {
 		group.Go(func() error {
 			count, err := waitPartitions(inner, client, topic, p.log, p.sleep)
 			if err != nil {
+				return err
+			}
+			if err := p.describePartitions(inner, topic, count); err != nil {
 				return err
 			}
 			for i := range count {
@@ -220,11 +224,11 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// setupWaiting prepares the database, waiting while it is down.
-func (p *Projection) setupWaiting(ctx context.Context) error {
-	wait := outage{what: "setting up the projection's database", log: p.log, sleep: p.sleep}
+// untilUp does something with the database, waiting while it is down.
+func (p *Projection) untilUp(ctx context.Context, what string, do func(context.Context) error) error {
+	wait := outage{what: what, log: p.log, sleep: p.sleep}
 	for {
-		err := p.setup(ctx)
+		err := do(ctx)
 		if err == nil {
 			wait.over()
 			return nil
