@@ -1,11 +1,14 @@
 package consumers_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
@@ -140,4 +143,54 @@ func TestWaitingTablesAreAdded(t *testing.T) {
 		t.Errorf("%d ids are left", n)
 	}
 	w.waits(t, tokenOf(t, after), consumers.ErrTokenForeign)
+}
+
+// When another version becomes the live one in the middle, all events have to be
+// in that one.
+func TestWaitForAnotherVersion(t *testing.T) {
+	w := newWorld(t, 1)
+	r := w.started(t, w.waiting(t), handleFold)
+	one := w.write(t, orders, "a", OrderPlaced{N: 1})
+	w.appliedAll(t)
+	two := w.message(t, one.Partition, "b", OrderPlaced{N: 2}) // never published
+	db := &counting{Querier: w.db.Conn(t)}
+	answered := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		answered <- consumers.WaitFor(ctx, db, "fulfilment", tokenAt(t, 0, 0, one, two))
+	}()
+	looked := func() { // twice more
+		n := db.n.Load()
+		pgtest.Eventually(t, patience, func() bool { return db.n.Load() > n+1 }, "the database to be asked")
+	}
+	looked()
+	w.db.Exec(t, fmt.Sprintf(`begin;
+		insert into runnel_projections.projection (name, version, schema) values ('fulfilment', 2, 'fulfilment_2');
+		insert into runnel_projections.waiting values ('fulfilment', 2, null, '10 minutes', '-infinity');
+		insert into runnel_projections.position (projection, version, topic, partition, position, ordinal) values ('fulfilment', 2, '%[1]s', 0, '', 0);
+		insert into runnel_projections.passed values ('fulfilment', 2, '%[1]s', 0, '%[2]s');
+		commit`, orders, two.Properties["id"]))
+	looked()
+	select {
+	case err := <-answered:
+		t.Fatalf("answered with %v before the first event was in the new version", err)
+	default:
+	}
+	w.db.Exec(t, "insert into runnel_projections.passed values ('fulfilment', 2, $1, 0, $2)", orders, one.Properties["id"])
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	r.stop(t)
+}
+
+// counting counts queries.
+type counting struct {
+	consumers.Querier
+	n atomic.Int64
+}
+
+func (c *counting) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	c.n.Add(1)
+	return c.Querier.Query(ctx, sql, args...)
 }

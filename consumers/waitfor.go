@@ -46,6 +46,11 @@ func WaitFor(ctx context.Context, db Querier, projection, text string) error {
 	if len(t.Events) == 0 {
 		return nil
 	}
+	for _, e := range t.Events { // it may come from anywhere
+		if !isText(e.Type) {
+			return ErrTokenMalformed.New("the event type %.100q is not text", e.Type)
+		}
+	}
 	w := waiter{db: db, projection: projection, token: t, pending: t.Events}
 	for pause := waitFirst; ; pause = min(2*pause, waitLast) {
 		switch err := w.look(ctx); {

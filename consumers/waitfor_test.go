@@ -277,6 +277,11 @@ func TestWaitForForeign(t *testing.T) {
 	w.waits(t, tokenOf(t, placed, noted), nil)
 	w.waits(t, tokenOf(t, placed)[1:], consumers.ErrTokenMalformed)
 	w.waits(t, "", consumers.ErrTokenMalformed)
+	broken, err := token.Token{Epoch: 1, LSN: 1, Events: []token.Event{{Type: "Order\x00"}}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.waits(t, broken, consumers.ErrTokenMalformed)
 	if err := consumers.WaitFor(t.Context(), w.db.Conn(t), "billing", tokenOf(t, placed)); !errors.Is(err, consumers.ErrTokenForeign) {
 		t.Errorf("another projection: %v", err)
 	}
