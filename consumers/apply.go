@@ -178,7 +178,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 			return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
 		}
 	}
-	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside)); err != nil {
+	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside), w.p.passedIDs(entries, fates)); err != nil {
 		return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
 	}
 	return fates, last, nil

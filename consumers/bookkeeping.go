@@ -110,11 +110,12 @@ var bookkeepingSteps = []struct{ table, ddl string }{
 	{"runnel_projections.position", positionsDDL},
 	{"runnel_projections.parked", parkedDDL},
 	{"runnel_projections.rebuild", rebuildDDL},
+	{"runnel_projections.passed", waitingDDL},
 }
 
 // setup makes, once, what the projection needs in its database: the table of
 // positions, its own schema, and in that the tables of Migrate.
-func (p *Projection) setup(ctx context.Context) error {
+func (p *Projection) setup(ctx context.Context, topics []string) error {
 	err := pgx.BeginFunc(ctx, p.cfg.Database, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(setupLock)); err != nil {
 			return err
@@ -122,8 +123,16 @@ func (p *Projection) setup(ctx context.Context) error {
 		if err := makeBookkeeping(ctx, tx); err != nil {
 			return err
 		}
-		return p.makeTables(ctx, tx)
+		if err := p.makeTables(ctx, tx); err != nil {
+			return err
+		}
+		return p.describe(ctx, tx, topics)
 	})
+	return p.rightsFault(err)
+}
+
+// rightsFault says what a role has to be granted that was refused something.
+func (p *Projection) rightsFault(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "42501" && !errors.Is(err, ErrMigrate) {
 		return ErrDatabaseRights.Wrap(err, "setting up projection %s", p.cfg.Name).

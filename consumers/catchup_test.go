@@ -141,7 +141,7 @@ func TestCopyIsRestoredOnPulsar(t *testing.T) {
 	pgtest.Eventually(t, patience, at(320), "more events are applied")
 	r.stop(t)
 	for _, sql := range []string{
-		`truncate fulfilment.fold, runnel_projections.position, runnel_projections.parked`,
+		`truncate fulfilment.fold, runnel_projections.position, runnel_projections.parked, runnel_projections.passed`,
 		`insert into fulfilment.fold table backup_fold`,
 		`insert into runnel_projections.position table backup_position`,
 	} {

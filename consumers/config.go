@@ -55,6 +55,11 @@ type Config struct {
 	// failed or wait behind one that did. The next one that fails then keeps its
 	// whole partition waiting. Default: 100,000.
 	ParkLimit int
+	// WaitWindow is how long the ids of passed events are kept, for WaitFor: longer
+	// than any reader waits, and than an event takes to arrive. Without it WaitFor
+	// sees what was written only where later events follow. At least 1 s.
+	// Default: 0, no ids are kept.
+	WaitWindow time.Duration
 	// BatchSize is the largest number of events of one partition that share a
 	// transaction, from 1 to 10,000. Default: 100.
 	BatchSize int
@@ -222,6 +227,8 @@ func (c Config) validate() error {
 		return ErrConfig.New("BatchBytes is %d: it must be positive", c.BatchBytes)
 	case c.TransactionIdle < time.Second:
 		return ErrConfig.New("TransactionIdle is %s: it must be at least 1 s", c.TransactionIdle)
+	case c.WaitWindow != 0 && c.WaitWindow < time.Second:
+		return ErrConfig.New("WaitWindow is %s: it must be 0 or at least 1 s", c.WaitWindow)
 	case c.ParkLimit < 1:
 		return ErrConfig.New("ParkLimit is %d: it must be positive", c.ParkLimit)
 	case c.Retry.Immediate < 1:

@@ -37,10 +37,14 @@
 // beyond it, and takes its place in one transaction when both stand at the same
 // positions (rebuild.go, swap.go). Replay gives some events to the handlers once more.
 //
+// Who has just written waits for it with WaitFor, in any process that reaches the
+// copy's database: there a projection keeps its positions, what it reads and
+// handles, and with Config.WaitWindow the ids of the events it passed.
+//
 // The package does not write to topics: package outbox does.
 //
 // Start with Config, New, Handle and Projection.Run; then partition.go, which
-// runs one partition, apply.go, which is the transaction, and redrive.go, which
-// tries parked events again. Subscribe is the
-// small loop for those who keep no copy.
+// runs one partition, apply.go, which is the transaction, redrive.go, which tries
+// parked events again, and waitfor.go with passed.go. Subscribe is the small loop
+// for those who keep no copy.
 package consumers

@@ -17,11 +17,20 @@ func (b *BrokerConfig) SetConnect(open func() broker.Client, r registry) {
 	b.connect = func(context.Context, BrokerConfig) (broker.Client, registry, error) { return open(), r, nil }
 }
 
+// Broker returns what SetBroker has set.
+func (b *BrokerConfig) Broker() broker.Client {
+	client, _, _ := b.connect(context.Background(), *b)
+	return client
+}
+
 // SetSleep makes a projection pause by f.
 func (p *Projection) SetSleep(f func(context.Context, time.Duration) error) { p.sleep = f }
 
 // SetSilence makes a projection look after a silent subscription after d.
 func (p *Projection) SetSilence(d time.Duration) { p.silence = d }
+
+// Sleep is what a projection pauses by.
+func Sleep(ctx context.Context, d time.Duration) error { return sleep(ctx, d) }
 
 // ReadAndDecode reads a message as a projection does.
 func ReadAndDecode(ctx context.Context, r registry, in *broker.Incoming, into any) error {

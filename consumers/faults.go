@@ -55,9 +55,31 @@ var (
 	ErrHandlerTx = fault.Define("HANDLER_TRANSACTION", fault.Runtime,
 		"A handler broke or ended the transaction it was given.",
 		"Return the error of a failed statement; never call Commit or Rollback: the projection does.")
+	ErrTokenMalformed = fault.Define("TOKEN_MALFORMED", fault.Input,
+		"The text is not a token of Receipt.Token.",
+		"Pass the token on as it was made; a header must not cut or quote it.")
+	ErrTokenForeign = fault.Define("TOKEN_FOREIGN", fault.Input,
+		"The projection is not one that applies the token's events.",
+		"Name the projection whose copy is read, and the database that it is in.")
+	ErrParked = fault.Define("EVENT_PARKED", fault.Runtime,
+		"An event that is waited for failed, or stands behind one that did, and was put aside.",
+		"Look at it with `runnel dlq list`, mend what it fails by and run `runnel dlq retry`.")
+	ErrNoWaiting = fault.Define("WAITING_NOT_OFFERED", fault.Environment,
+		"The projection keeps no ids of events, and its position does not prove that the event was applied.",
+		"Set Config.WaitWindow, such as 10 minutes, in every instance of the projection.")
+	ErrTokenExpired = fault.Define("TOKEN_EXPIRED", fault.Runtime,
+		"An event is older than what the projection remembers; whether it was applied can't be known.",
+		"Wait with newer tokens, or raise Config.WaitWindow.")
+	ErrTokenHistory = fault.Define("TOKEN_OTHER_HISTORY", fault.Runtime,
+		"The token is of a history of the source database that the projection has left behind.",
+		"Look whether the source database still holds the change: it was applied long ago, or lost with that history.")
+	ErrNotApplied = fault.Define("EVENT_NOT_APPLIED_YET", fault.Runtime,
+		"The waiting ended before the event was applied.",
+		"Wait longer, or look why the projection lags: its log, `Projection.Status` and `runnel status`.")
 )
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrTables, ErrMigrate,
 	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
-	ErrHandlerPanic, ErrHandlerTx}
+	ErrHandlerPanic, ErrHandlerTx, ErrTokenMalformed, ErrTokenForeign, ErrParked, ErrNoWaiting, ErrTokenExpired,
+	ErrTokenHistory, ErrNotApplied}

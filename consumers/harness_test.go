@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv("RUNNEL_POSTGRES_URL") == "" && os.Getenv("RUNNEL_TEST_SERVERS") != "required" {
-		_ = flag.Set("test.skip", "^Example($|HandleBatch|Positions|Observer|Projection_)") // an Example can't skip itself
+		_ = flag.Set("test.skip", "^Example($|HandleBatch|Positions|Observer|Projection_|RetryParked|WaitFor)") // an Example can't skip itself
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -41,7 +41,8 @@ type world struct {
 	saw struct {
 		applied, skipped, unknown, discarded, failed, parked, behind, stopped atomic.Int64
 	}
-	pauses pauses
+	pauses  pauses
+	writing sync.Mutex // a message is made and appended
 }
 
 // pauses stands in for sleeping: it records, and returns at once, unless the

@@ -177,6 +177,7 @@ func (p *Projection) unpark(ctx context.Context, tx pgx.Tx, of broker.Partition,
 	batch.Queue(`update runnel_projections.position set parked = parked - $5
 		where projection = $1 and version = $2 and topic = $3 and partition = $4`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index, len(rows))
+	p.queuePassed(&batch, of, p.unparkedIDs(rows))
 	return tx.SendBatch(ctx, &batch).Close()
 }
 

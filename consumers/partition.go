@@ -32,6 +32,7 @@ type worker struct {
 	limit, completeTo position.Position
 
 	accepted position.Stamp // of an event behind a gap that is not one's to mind
+	pruneAt  time.Time      // when to delete the ids of events passed long ago; zero: never
 }
 
 // conflictLimit is how often a transaction that lost against another is done
@@ -48,6 +49,7 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 		unknown:  make(map[string]bool),
 		look:     p.now(),
 		state:    p.state,
+		pruneAt:  p.now(),
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,6 +76,7 @@ func (w *worker) run(ctx context.Context) error {
 
 // process applies a batch as it was received.
 func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
+	defer w.prune(ctx)
 	for tried := false; ; tried = true {
 		done, err := w.applyBatch(ctx, batch, link)
 		if err == nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -76,14 +77,19 @@ func (p *Projection) insert(ctx context.Context, tx pgx.Tx, of broker.Partition)
 	return err
 }
 
-// move stores the position of the last event that the transaction covers, and
-// counts the events that it parked.
-func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID, parked int) error {
-	tag, err := tx.Exec(ctx, moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal), id.String(), parked)
-	if err == nil && tag.RowsAffected() != 1 {
-		return errors.New("the position row vanished while it was locked")
-	}
-	return err
+// move stores the position of the last event that the transaction covers, with
+// the ids that it passed, and counts the events that it parked.
+func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID, parked int, passed []string) error {
+	var batch pgx.Batch
+	p.queuePassed(&batch, of, passed)
+	batch.Queue(moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal), id.String(), parked).
+		Exec(func(tag pgconn.CommandTag) error {
+			if tag.RowsAffected() != 1 {
+				return errors.New("the position row vanished while it was locked")
+			}
+			return nil
+		})
+	return tx.SendBatch(ctx, &batch).Close()
 }
 
 // reached returns where the last message that a partition's position covers lies in

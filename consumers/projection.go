@@ -195,7 +195,7 @@ func (p *Projection) Run(ctx context.Context) error {
 	}
 	defer client.Close()
 
-	if err := p.setupWaiting(ctx); err != nil {
+	if err := p.setupWaiting(ctx, topics); err != nil {
 		return ended(ctx, err)
 	}
 	codec := newCodec(registry)
@@ -207,6 +207,9 @@ func (p *Projection) Run(ctx context.Context) error {
 		group.Go(func() error {
 			count, err := waitPartitions(inner, client, topic, p.log, p.sleep)
 			if err != nil {
+				return err
+			}
+			if err := p.describePartitions(inner, topic, count); err != nil {
 				return err
 			}
 			for i := range count {
@@ -228,10 +231,15 @@ func ended(ctx context.Context, err error) error {
 }
 
 // setupWaiting prepares the database, waiting while it is down.
-func (p *Projection) setupWaiting(ctx context.Context) error {
-	wait := outage{what: "setting up the projection's database", log: p.log, sleep: p.sleep}
+func (p *Projection) setupWaiting(ctx context.Context, topics []string) error {
+	return p.untilUp(ctx, "setting up the projection's database", func(ctx context.Context) error { return p.setup(ctx, topics) })
+}
+
+// untilUp does something with the database, waiting while it is down.
+func (p *Projection) untilUp(ctx context.Context, what string, do func(context.Context) error) error {
+	wait := outage{what: what, log: p.log, sleep: p.sleep}
 	for {
-		err := p.setup(ctx)
+		err := do(ctx)
 		if err == nil {
 			wait.over()
 			return nil

@@ -111,7 +111,7 @@ func (p *Projection) liveLimit(ctx context.Context, of broker.Partition) (limit 
 	var reads bool
 	err = p.cfg.Database.QueryRow(ctx, `select (select position from runnel_projections.position
 			where projection = l.name and version = l.version and topic = $2 and partition = $3),
-		exists (select from runnel_projections.position where projection = l.name and version = l.version and topic = $2)
+		exists (select from runnel_projections.topic where projection = l.name and version = l.version and topic = $2)
 		from runnel_projections.projection l where name = $1 and state = 'live'`,
 		p.cfg.Name, of.Topic, of.Index).Scan(&text, &reads)
 	switch {
@@ -250,7 +250,7 @@ func (p *Projection) compare(ctx context.Context, db Querier, all []broker.Parti
 	rows, err := db.Query(ctx, `with live as (select version from runnel_projections.projection where name = $1 and state = 'live')
 		select coalesce(mine.position, $5), coalesce(mine.complete, ''), coalesce(mine.ordinal, 0), coalesce(mine.parked, 0),
 			its.position, coalesce(its.ordinal, 0),
-			exists (select from runnel_projections.position, live where projection = $1 and position.version = live.version and topic = t.topic)
+			exists (select from runnel_projections.topic r, live where r.projection = $1 and r.version = live.version and r.topic = t.topic)
 		from unnest($3::text[], $4::int[]) t (topic, partition)
 		left join runnel_projections.position mine on mine.projection = $1 and mine.version = $2
 			and mine.topic = t.topic and mine.partition = t.partition

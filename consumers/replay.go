@@ -58,7 +58,7 @@ func (p *Projection) Replay(ctx context.Context, r ReplayRange, dryRun bool) (Re
 		return done, err
 	}
 	defer client.Close()
-	if err := p.setupWaiting(ctx); err != nil {
+	if err := p.setupWaiting(ctx, topics); err != nil {
 		return done, err
 	}
 	codec := newCodec(registry)

@@ -51,10 +51,13 @@ func withProjection(ctx context.Context, c *call, app, doing string, do func(*pg
 	}
 	defer wire.Close(conn)
 	result, err := do(conn)
-	if err != nil && fault.Find(err) == nil {
+	switch {
+	case err == nil:
+		return result, nil
+	case fault.Find(err) == nil:
 		err = wire.QueryFault(err, doing)
 	}
-	return result, err
+	return nil, err
 }
 
 // copyResult is one version of a projection.

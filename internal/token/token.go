@@ -17,8 +17,9 @@ import (
 // Token says what to wait for.
 //
 // A projection has applied an event if it passed the event's id, or if its
-// position in the partition of the event's own key is of the same epoch and at
-// or past LSN, or of a later epoch. With Epoch 0 only the id proves anything.
+// position in the partition of the event's own key is of the same epoch, at or
+// past LSN, and a commit's. At a later epoch the event was applied or lost. With
+// Epoch 0 only the id proves anything.
 type Token struct {
 	Epoch  uint32 // of the timeline at LSN; 0: not recorded when the token was made
 	LSN    uint64 // WAL insert position read after the commit: at or past the events' own
