@@ -107,7 +107,7 @@ func Handle[T schemas.Payload](p *Projection, h func(context.Context, pgx.Tx, Ev
 		if err := m.Decode(&e.Payload); err != nil {
 			return err
 		}
-		return h(ctx, tx, e)
+		return h(m.Context(ctx), tx, e)
 	}}
 }
 
