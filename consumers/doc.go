@@ -33,7 +33,9 @@
 // with Discard or RetryAfter instead. When everything fails, nothing is put aside
 // and partitions wait. There is no rebuild beside a live copy in this package yet.
 //
-// The package does not write to topics: package outbox does.
+// The package does not write to topics: package outbox does, also for a handler, in
+// the transaction that it was given; see Message.Context for what such events say of
+// their cause. Package consumertest tests projections.
 //
 // Start with Config, New, Handle and Projection.Run; then partition.go, which
 // runs one partition, apply.go, which is the transaction, and redrive.go, which

@@ -69,7 +69,7 @@ func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, t
 // lies in the topic, if there was one.
 func (p *Projection) reached(ctx context.Context, of broker.Partition) (id broker.MessageID, found bool, err error) {
 	var text string
-	err = p.cfg.Database.QueryRow(ctx, `select message_id from runnel_projections.position
+	err = p.db.QueryRow(ctx, `select message_id from runnel_projections.position
 		where projection = $1 and version = $2 and topic = $3 and partition = $4`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&text)
 	if errors.Is(err, pgx.ErrNoRows) || (err == nil && text == "") {
