@@ -33,6 +33,9 @@ func init() {
 	consumerhook.Retry = func(ctx context.Context, db, filter any, projection string, at time.Time) (int, error) {
 		return retryParked(ctx, db.(Beginner), projection, filter.(ParkedFilter), &at)
 	}
+	consumerhook.Discard = func(ctx context.Context, db, filter any, projection string, at time.Time) (int, error) {
+		return discardParked(ctx, db.(Beginner), projection, filter.(ParkedFilter), &at)
+	}
 }
 
 // hook puts what a test installed in place of the world.

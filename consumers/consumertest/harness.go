@@ -175,6 +175,18 @@ func (h *Harness) RetryParked(filter consumers.ParkedFilter) (keys int) {
 	return keys
 }
 
+// DiscardParked is consumers.DiscardParked, at the clock's time: what a person does
+// with runnel dlq discard. What waited behind is tried by the next Apply. It returns
+// the number of events.
+func (h *Harness) DiscardParked(filter consumers.ParkedFilter) (events int) {
+	h.t.Helper()
+	events, err := consumerhook.Discard(h.t.Context(), h.db, filter, h.about.Name, h.clock.Now())
+	if err != nil {
+		h.fatal("discarding parked events", err)
+	}
+	return events
+}
+
 // fatal fails the test, with the remedy where there is one.
 func (h *Harness) fatal(what string, err error) {
 	h.t.Helper()

@@ -162,6 +162,23 @@ func TestParkedAndRetried(t *testing.T) {
 	})
 }
 
+// What waited behind an event that a person discards has its turn at once.
+func TestParkedAndDiscarded(t *testing.T) {
+	onEach(t, func(t *testing.T, db consumertest.DB) {
+		left, register := refusing(1000, errBusy)
+		h := consumertest.New(t, db, orders(consumers.Retry{}, register))
+		h.Given(placed("o-1", 1, "shoes"), placed("o-1", 2, "laces"))
+		h.Advance(time.Hour)
+		left.Store(0)
+		if n := h.DiscardParked(consumers.ParkedFilter{ID: h.Parked()[0].Message.ID}); n != 1 {
+			t.Errorf("%d events were discarded", n)
+		}
+		h.Apply()
+		h.RequireParked()
+		h.RequireRows("select notes from orders", "laces")
+	})
+}
+
 func TestDiscarded(t *testing.T) {
 	h := consumertest.New(t, pgtest.New(t).Pool(t), orders(consumers.Retry{}, func(p *consumers.Projection) {
 		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {

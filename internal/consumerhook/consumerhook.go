@@ -58,4 +58,6 @@ var (
 	// Retry is consumers.RetryParked for events that are due at a time of the
 	// test's clock. db is a consumers.Beginner, filter a consumers.ParkedFilter.
 	Retry func(ctx context.Context, db, filter any, projection string, at time.Time) (keys int, err error)
+	// Discard is consumers.DiscardParked; what waited behind is due at that time.
+	Discard func(ctx context.Context, db, filter any, projection string, at time.Time) (events int, err error)
 )
