@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -169,6 +170,16 @@ type errorRows struct {
 func (errorRows) Close()       {}
 func (errorRows) Next() bool   { return false }
 func (r errorRows) Err() error { return r.err }
+
+// Exec implements consumerhook.Database.
+func (d *database) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	release, err := d.take(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	defer release()
+	return d.db.Exec(ctx, sql, args...)
+}
 
 // QueryRow implements consumerhook.Database.
 func (d *database) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
