@@ -71,15 +71,12 @@ func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]
 // locked runs do in a transaction that holds the lock on the partition's position
 // row, and commits when do says that there is something to commit.
 func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, held partitionRow) (bool, error)) error {
-	conn, err := w.p.cfg.Database.Acquire(ctx)
+	tx, release, err := w.p.db.Open(ctx)
 	if err != nil {
 		return outageOf(ctx, err)
 	}
-	defer conn.Release()
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-	if err != nil {
-		return outageOf(ctx, err)
-	}
+	defer release()
+	conn := tx.Conn()
 	committed := false
 	defer func() {
 		if !committed {
@@ -101,7 +98,7 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, held partitionRo
 	}
 	failpoint.Hit("consumers.applied") // and not committed
 	if err := tx.Commit(ctx); err != nil {
-		return w.trouble(ctx, err, conn.Conn().IsClosed())
+		return w.trouble(ctx, err, conn.IsClosed())
 	}
 	committed = true
 	failpoint.Hit("consumers.committed") // and not acknowledged

@@ -116,7 +116,7 @@ var bookkeepingSteps = []struct{ table, ddl string }{
 // setup makes, once, what the projection needs in its database: the table of
 // positions, its own schema, and in that the tables of Migrate.
 func (p *Projection) setup(ctx context.Context, topics []string) error {
-	err := pgx.BeginFunc(ctx, p.cfg.Database, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, p.db, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(setupLock)); err != nil {
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runnel-cdc/runnel/internal/consumerhook"
 )
 
 // DefaultNamespace is the Pulsar namespace of Runnel's topics.
@@ -108,8 +110,9 @@ type BrokerConfig struct {
 	// Default: slog.Default(), or the Config's.
 	Logger *slog.Logger
 
-	name    string    // of this instance, in the broker's statistics
-	connect connector // how to connect; nil: Pulsar
+	name    string              // of this instance, in the broker's statistics
+	connect connector           // how to connect; nil: Pulsar
+	hooks   *consumerhook.Hooks // of package consumertest; nil: none
 }
 
 // instance names this process as one that runs a projection or subscription.

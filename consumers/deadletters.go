@@ -128,10 +128,15 @@ type Beginner interface {
 // wait behind, in order. It returns how many keys that are. Interrupted, it may
 // have done a part; done again, it does the rest.
 func RetryParked(ctx context.Context, db Beginner, projection string, filter ParkedFilter) (keys int, err error) {
+	return retryParked(ctx, db, projection, filter, nil)
+}
+
+// retryParked makes events due at a time; nil: now, by the database's clock.
+func retryParked(ctx context.Context, db Beginner, projection string, filter ParkedFilter, at *time.Time) (keys int, err error) {
 	where, args := filter.where([]any{projection})
 	err = eachParkedPartition(ctx, db, projection, where, args, func(tx pgx.Tx, of []any) error {
-		where, args := filter.where(of)
-		tag, err := tx.Exec(ctx, `update runnel_projections.parked set state = 'retrying', tries = 0, next_try = clock_timestamp()
+		where, args := filter.where(append(of[:4:4], at))
+		tag, err := tx.Exec(ctx, `update runnel_projections.parked set state = 'retrying', tries = 0, next_try = coalesce($5::timestamptz, clock_timestamp())
 			where projection = $1 and version = $2 and topic = $3 and partition = $4 and state <> 'behind'
 			and key in (select key from runnel_projections.parked
 				where projection = $1 and version = $2 and topic = $3 and partition = $4`+where+`)`, args...)
@@ -145,6 +150,12 @@ func RetryParked(ctx context.Context, db Beginner, projection string, filter Par
 // many. What waited behind the last of them that a key had is due then. Interrupted,
 // it may have done a part; done again, it does the rest.
 func DiscardParked(ctx context.Context, db Beginner, projection string, filter ParkedFilter) (events int, err error) {
+	return discardParked(ctx, db, projection, filter, nil)
+}
+
+// discardParked makes what waited behind due at a time; nil: now, by the database's
+// clock.
+func discardParked(ctx context.Context, db Beginner, projection string, filter ParkedFilter, at *time.Time) (events int, err error) {
 	where, args := filter.where([]any{projection})
 	err = eachParkedPartition(ctx, db, projection, where, args, func(tx pgx.Tx, of []any) error {
 		where, args := filter.where(of)
@@ -154,11 +165,11 @@ func DiscardParked(ctx context.Context, db Beginner, projection string, filter P
 			return err
 		}
 		events += int(tag.RowsAffected())
-		if _, err := tx.Exec(ctx, `update runnel_projections.parked e set state = 'retrying', tries = 0, next_try = clock_timestamp()
+		if _, err := tx.Exec(ctx, `update runnel_projections.parked e set state = 'retrying', tries = 0, next_try = coalesce($5::timestamptz, clock_timestamp())
 			where projection = $1 and version = $2 and topic = $3 and partition = $4 and state = 'behind'
 			and not exists (select from runnel_projections.parked before
 				where projection = $1 and version = $2 and topic = $3 and partition = $4 and before.key = e.key and before.ordinal < e.ordinal)`,
-			of...); err != nil {
+			append(of[:4:4], at)...); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `update runnel_projections.position set parked = parked - $5

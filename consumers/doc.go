@@ -41,7 +41,9 @@
 // copy's database: there a projection keeps its positions, what it reads and
 // handles, and with Config.WaitWindow the ids of the events it passed.
 //
-// The package does not write to topics: package outbox does.
+// The package does not write to topics: package outbox does, also for a handler, in
+// the transaction that it was given; see Message.Context for what such events say of
+// their cause. Package consumertest tests projections.
 //
 // Start with Config, New, Handle and Projection.Run; then partition.go, which
 // runs one partition, apply.go, which is the transaction, redrive.go, which tries

@@ -93,7 +93,7 @@ const redriveLimit = 100
 
 // countParked returns how many events of a partition are parked.
 func (p *Projection) countParked(ctx context.Context, of broker.Partition) (n int64, err error) {
-	err = p.cfg.Database.QueryRow(ctx, `select coalesce((select parked from runnel_projections.position
+	err = p.db.QueryRow(ctx, `select coalesce((select parked from runnel_projections.position
 		where projection = $1 and version = $2 and topic = $3 and partition = $4), 0)`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&n)
 	return n, err
@@ -104,7 +104,7 @@ func (p *Projection) countParked(ctx context.Context, of broker.Partition) (n in
 func (p *Projection) due(ctx context.Context, c *codec, of broker.Partition, now time.Time) (rows []parkedEvent, next time.Time, err error) {
 	var key string
 	var at *time.Time
-	err = p.cfg.Database.QueryRow(ctx, `select key, next_try from runnel_projections.parked
+	err = p.db.QueryRow(ctx, `select key, next_try from runnel_projections.parked
 		where projection = $1 and version = $2 and topic = $3 and partition = $4 and state = 'retrying' order by next_try, ordinal limit 1`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&key, &at)
 	switch {
@@ -115,7 +115,7 @@ func (p *Projection) due(ctx context.Context, c *codec, of broker.Partition, now
 	case at.After(now):
 		return nil, *at, nil
 	}
-	found, _ := p.cfg.Database.Query(ctx, `select ordinal, position, event_id, event_type, occurred_at, published_at, headers, schema_version, payload, state, tries, catching_up
+	found, _ := p.db.Query(ctx, `select ordinal, position, event_id, event_type, occurred_at, published_at, headers, schema_version, payload, state, tries, catching_up
 		from (select *, row_number() over w as n, sum(octet_length(payload)) over w as bytes from (select * from runnel_projections.parked
 			where projection = $1 and version = $2 and topic = $3 and partition = $4 and key = $5 order by ordinal limit $6) few
 			window w as (order by ordinal)) fit

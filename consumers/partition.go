@@ -65,6 +65,9 @@ func (w *worker) run(ctx context.Context) error {
 		process: w.process, silent: w.silent, silence: w.p.silence,
 		redrive: w.redrive, redriveIn: w.redriveIn,
 	}
+	if w.p.waiting != nil {
+		r.waiting = func(d time.Duration) { w.p.waiting(w.partition, d) }
+	}
 	err := r.run(ctx)
 	if f := fault.Find(err); f != nil && ctx.Err() == nil {
 		w.status.stopped(err)

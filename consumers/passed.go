@@ -89,7 +89,7 @@ func (w *worker) prune(ctx context.Context) {
 		return
 	}
 	cfg, limit := &w.p.cfg, max(pruneLimit, 2*w.p.cfg.BatchSize)
-	tag, err := cfg.Database.Exec(ctx, pruneSQL, cfg.Name, cfg.Version, w.partition.Topic, w.partition.Index, cfg.WaitWindow.Seconds(), limit)
+	tag, err := w.p.db.Exec(ctx, pruneSQL, cfg.Name, cfg.Version, w.partition.Topic, w.partition.Index, cfg.WaitWindow.Seconds(), limit)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil: // nothing depends on it, and applying meets the same database

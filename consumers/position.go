@@ -98,7 +98,7 @@ func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, t
 func (p *Projection) reached(ctx context.Context, of broker.Partition) (id broker.MessageID, found bool, err error) {
 	var text string
 	var state copyState
-	err = p.cfg.Database.QueryRow(ctx, `select v.state, coalesce(p.message_id, '') from runnel_projections.projection v
+	err = p.db.QueryRow(ctx, `select v.state, coalesce(p.message_id, '') from runnel_projections.projection v
 		left join runnel_projections.position p on p.projection = v.name and p.version = v.version and topic = $3 and partition = $4
 		where v.name = $1 and v.version = $2`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index).Scan(&state, &text)

@@ -23,12 +23,14 @@ import (
 // one process or many, share the partitions among them.
 type Projection struct {
 	cfg     Config
+	db      database // of Config.Database
 	log     *slog.Logger
-	sleep   sleeper          // replaced in tests
-	now     func() time.Time // replaced in tests
-	silence time.Duration    // after which a silent subscription is looked after; shorter in tests
-	breaker breaker          // of all partitions
-	state   copyState        // when Run began
+	sleep   sleeper                               // replaced in tests
+	now     func() time.Time                      // replaced in tests
+	silence time.Duration                         // after which a silent subscription is looked after; shorter in tests
+	waiting func(broker.Partition, time.Duration) // see receiver.waiting; nil: nobody is told
+	breaker breaker                               // of all partitions
+	state   copyState                             // when Run began
 
 	mu       sync.Mutex
 	started  bool // handlers are fixed
@@ -53,14 +55,19 @@ func New(cfg Config) (*Projection, error) {
 		return nil, err
 	}
 	cfg.Topics = slices.Clone(cfg.Topics)
-	return &Projection{
+	p := &Projection{
 		cfg:      cfg,
+		db:       pooled{cfg.Database},
 		log:      cfg.Logger.With(keyProjection, cfg.Name),
 		sleep:    sleep,
 		now:      time.Now,
 		silence:  silentFirst,
 		handlers: make(map[string]*handler),
-	}, nil
+	}
+	if cfg.Broker.hooks != nil {
+		p.hook(cfg.Broker.hooks)
+	}
+	return p, nil
 }
 
 // Handle registers h for the event type T, a generated struct type. Mistakes
@@ -71,7 +78,8 @@ func New(cfg Config) (*Projection, error) {
 // writes through it and the position become durable together, or not at all.
 // h must not end the transaction, and should leave no other traces: after an
 // error, a crash or a lost connection the event comes again. Partitions are
-// handled concurrently.
+// handled concurrently. What h publishes with package outbox, with its context and
+// transaction, names the event as its cause: see Message.Context.
 //
 // A nil error means applied. Discard passes the event over, RetryAfter says
 // when to try again, and any other error is retried as Config.Retry says; then
@@ -108,7 +116,7 @@ func Handle[T schemas.Payload](p *Projection, h func(context.Context, pgx.Tx, Ev
 		if err := m.Decode(&e.Payload); err != nil {
 			return err
 		}
-		return h(ctx, tx, e)
+		return h(m.Context(ctx), tx, e)
 	}}
 }
 
@@ -147,6 +155,17 @@ func (p *Projection) begin() ([]string, error) {
 	if p.running {
 		return nil, ErrRunning.New("projection %s", p.cfg.Name)
 	}
+	full, err := p.topics()
+	if err != nil {
+		return nil, err
+	}
+	p.started, p.running, p.statuses = true, true, nil
+	return full, nil
+}
+
+// topics returns the topics' full names, or what was wrong with registering. p.mu
+// is held.
+func (p *Projection) topics() ([]string, error) {
 	if len(p.handlers) == 0 && p.batch == nil && len(p.mistakes) == 0 {
 		p.mistake("projection %s has no handler", p.cfg.Name)
 	}
@@ -161,12 +180,7 @@ func (p *Projection) begin() ([]string, error) {
 		}
 		topics = slices.Sorted(maps.Keys(unique))
 	}
-	full, err := topicNames(p.cfg.Namespace, topics)
-	if err != nil {
-		return nil, err
-	}
-	p.started, p.running, p.statuses = true, true, nil
-	return full, nil
+	return topicNames(p.cfg.Namespace, topics)
 }
 
 // end is the counterpart of begin.

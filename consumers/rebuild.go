@@ -66,7 +66,7 @@ func (w *worker) completed(ctx context.Context, limit position.Position) error {
 	if !w.completeTo.Less(limit) {
 		return nil
 	}
-	err := pgx.BeginFunc(ctx, w.p.cfg.Database, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, w.p.db, func(tx pgx.Tx) error {
 		if err := w.p.insert(ctx, tx, w.partition); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (w *worker) caughtUp(ctx context.Context, last *broker.Incoming) error {
 func (p *Projection) liveLimit(ctx context.Context, of broker.Partition) (limit position.Position, err error) {
 	var text *string
 	var reads bool
-	err = p.cfg.Database.QueryRow(ctx, `select (select position from runnel_projections.position
+	err = p.db.QueryRow(ctx, `select (select position from runnel_projections.position
 			where projection = l.name and version = l.version and topic = $2 and partition = $3),
 		exists (select from runnel_projections.topic where projection = l.name and version = l.version and topic = $2)
 		from runnel_projections.projection l where name = $1 and state = 'live'`,
@@ -187,7 +187,7 @@ type builder struct {
 
 // step reports whether this version is the live one, after it tried to make it so.
 func (b *builder) step(ctx context.Context) (done bool, err error) {
-	held, err := readVersions(ctx, b.p.cfg.Database, b.p.cfg.Name)
+	held, err := readVersions(ctx, b.p.db, b.p.cfg.Name)
 	switch {
 	case err != nil:
 		return false, err
@@ -196,7 +196,7 @@ func (b *builder) step(ctx context.Context) (done bool, err error) {
 	case held[building] != b.p.cfg.Version:
 		return false, b.p.removed()
 	}
-	state, err := b.p.compare(ctx, b.p.cfg.Database, b.all)
+	state, err := b.p.compare(ctx, b.p.db, b.all)
 	if err != nil {
 		return false, err
 	}

@@ -34,6 +34,9 @@ type receiver struct {
 	// active and redriveIn says that it is time.
 	redrive   func(context.Context) error
 	redriveIn func() time.Duration
+	// waiting, if any, is called when what was received has been worked off, before
+	// the wait for more: at most for d, when something else is due.
+	waiting func(d time.Duration)
 }
 
 // link is one consumer's connection to a partition.
@@ -109,6 +112,9 @@ func (r *receiver) consume(ctx context.Context, consumer broker.Consumer, receiv
 		wait := pause - silence
 		if r.redrive != nil && consumer.Active() {
 			wait = min(wait, max(r.redriveIn(), 0))
+		}
+		if r.waiting != nil {
+			r.waiting(wait)
 		}
 		batch, err := box.take(ctx, wait)
 		if silence += wait; len(batch) > 0 {

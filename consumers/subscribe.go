@@ -122,7 +122,7 @@ func (l *loop) handle(ctx context.Context, m Message) error {
 		keyEventID, m.ID, keyEventType, m.Type)
 	var quiet time.Duration
 	for tries := 1; ; tries++ {
-		err := caught(func() error { return l.h(ctx, m) })
+		err := caught(func() error { return l.h(m.Context(ctx), m) })
 		if err == nil {
 			return nil
 		}

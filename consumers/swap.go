@@ -20,7 +20,7 @@ const swapPatience = 3 * time.Second
 // then the live copy's rows are locked, so that it does not move; its workers, and
 // those of this version, find out by the state in their rows.
 func (p *Projection) swap(ctx context.Context, all []broker.Partition) (done bool, err error) {
-	tx, err := p.cfg.Database.Begin(ctx)
+	tx, err := p.db.Begin(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -69,13 +69,20 @@ func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
 		return ErrOldCopy.New("projection %s still has the old copy of version %d", p.cfg.Name, held[old]).
 			Fix("Remove it when you are content with version %d: `runnel rebuild drop --projection %s`; then start version %d again.",
 				held[live], p.cfg.Name, p.cfg.Version)
-	case p.cfg.Database.Config().MaxConns < 2:
+	case p.oneConnection():
 		return ErrConfig.New("Database has one connection: building version %d beside version %d needs two", p.cfg.Version, held[live])
 	default:
 		state = building
 	}
 	p.state = state
 	return p.create(ctx, tx, state)
+}
+
+// oneConnection reports whether a swap, which waits for workers with a connection
+// of its own, would wait for ever.
+func (p *Projection) oneConnection() bool {
+	pool, ok := p.db.(pooled)
+	return ok && pool.Config().MaxConns < 2
 }
 
 // checkSchema reports when the schema of a copy is gone.

@@ -100,7 +100,7 @@ func (p *Projection) describe(ctx context.Context, tx pgx.Tx, topics []string) e
 // the projection is gone, the workers find out.
 func (p *Projection) describePartitions(ctx context.Context, topic string, count int) error {
 	return p.untilUp(ctx, "describing a topic in the projection's database", func(ctx context.Context) error {
-		_, err := p.cfg.Database.Exec(ctx, countSQL, p.cfg.Name, p.cfg.Version, topic, count)
+		_, err := p.db.Exec(ctx, countSQL, p.cfg.Name, p.cfg.Version, topic, count)
 		return p.rightsFault(err)
 	})
 }

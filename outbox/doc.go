@@ -35,6 +35,8 @@
 //  6. A watched table's events, in commit order, give the table; what an event
 //     cannot hold is refused in the writer's transaction.
 //
+// Package outboxtest is for the tests of services that publish.
+//
 // Start with Publish; then Init, and migrations/0001_tables.sql; for watched tables
 // migrations/0007_watch.sql.
 package outbox

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/eventctx"
 )
 
 // Publisher publishes events with settings of its own. The zero value is what
@@ -58,7 +60,7 @@ select id, aggregate_type, aggregate_id, event_type, 1, fingerprint, payload, he
 
 // Publish is the package's Publish with p's settings.
 func (p Publisher) Publish(ctx context.Context, tx pgx.Tx, events ...Event) (Receipt, error) {
-	rows, err := encode(events, headersOf(ctx), p.maxBytes())
+	rows, err := encode(events, eventctx.Headers(ctx), p.maxBytes())
 	if err != nil || len(rows) == 0 {
 		return Receipt{}, err
 	}
@@ -84,7 +86,7 @@ const sqlChunk = 1000
 
 // PublishSQL is the package's PublishSQL with p's settings.
 func (p Publisher) PublishSQL(ctx context.Context, tx *sql.Tx, events ...Event) (Receipt, error) {
-	rows, err := encode(events, headersOf(ctx), p.maxBytes())
+	rows, err := encode(events, eventctx.Headers(ctx), p.maxBytes())
 	if err != nil || len(rows) == 0 {
 		return Receipt{}, err
 	}

@@ -3,6 +3,8 @@ package schemas
 import (
 	"crypto/sha256"
 	"encoding/json"
+
+	"github.com/runnel-cdc/runnel/internal/knowntypes"
 )
 
 // aggregateProp is the custom property that makes a record an event.
@@ -39,6 +41,7 @@ func MustEventType(definition string) *EventType {
 	if err != nil {
 		panic("schemas: generated event type: " + err.Error())
 	}
+	knowntypes.Add(e.Fingerprint, e)
 	return e
 }
 

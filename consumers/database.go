@@ -1,0 +1,39 @@
+package consumers
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// database is what a projection needs of Config.Database. Package consumertest
+// gives another, of which all transactions are part of one that is rolled back.
+type database interface {
+	Querier
+	Begin(ctx context.Context) (pgx.Tx, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	// Open begins a transaction, read committed, on a connection that nobody else
+	// gets until release, which is called once, after the transaction's end: its
+	// Conn may be looked at until then.
+	Open(ctx context.Context) (tx pgx.Tx, release func(), err error)
+}
+
+// pooled is a database of a pool.
+type pooled struct{ *pgxpool.Pool }
+
+// Open implements database.
+func (p pooled) Open(ctx context.Context) (pgx.Tx, func(), error) {
+	conn, err := p.Acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		conn.Release()
+		return nil, nil, err
+	}
+	return tx, conn.Release, nil
+}
