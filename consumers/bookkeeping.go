@@ -111,6 +111,7 @@ var bookkeepingSteps = []struct{ table, ddl string }{
 	{"runnel_projections.parked", parkedDDL},
 	{"runnel_projections.rebuild", rebuildDDL},
 	{"runnel_projections.passed", waitingDDL},
+	{"runnel_projections.abandoned", abandonedDDL},
 }
 
 // setup makes, once, what the projection needs in its database: the table of

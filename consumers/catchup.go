@@ -134,7 +134,7 @@ func (w *worker) jumped(ctx context.Context, link *link, gap error) error {
 // silent looks after a subscription that has not delivered for a while, and
 // reports whether it should have.
 func (w *worker) silent(ctx context.Context, link *link) (should bool, err error) {
-	w.prune(ctx)
+	w.tidy(ctx)
 	limit, err := w.limitIfBuilding(ctx)
 	if err != nil {
 		return false, err

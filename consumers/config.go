@@ -250,11 +250,13 @@ func (c Config) validate() error {
 
 // subscription returns the name of the projection's subscription. A version of
 // its own lets a later version start at the beginning of the topics.
-func (c Config) subscription() string {
-	if c.Version == 1 {
-		return c.Name
+func (c Config) subscription() string { return subscriptionOf(c.Name, c.Version) }
+
+func subscriptionOf(projection string, version int) string {
+	if version == 1 {
+		return projection
 	}
-	return fmt.Sprintf("%s-v%d", c.Name, c.Version)
+	return fmt.Sprintf("%s-v%d", projection, version)
 }
 
 // topicNames returns the full names of topics.

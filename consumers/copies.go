@@ -53,6 +53,7 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 
 // DropOldCopy removes the copy that was live until another was built, with its
 // tables and whatever depends on them, and returns its version; 0: there is none.
+// An instance of the projection that runs deletes its subscription within minutes.
 func DropOldCopy(ctx context.Context, db Beginner, projection string) (version int, err error) {
 	return remove(ctx, db, projection, old)
 }
@@ -78,6 +79,9 @@ func remove(ctx context.Context, db Beginner, projection string, state copyState
 			return err
 		}
 		version = held[state]
+		if err := abandon(ctx, tx, projection, version); err != nil {
+			return err
+		}
 		// The row first: workers, which lock theirs, are out of the tables then.
 		if _, err := tx.Exec(ctx, "delete from runnel_projections.projection where name = $1 and version = $2", projection, version); err != nil {
 			return err

@@ -33,6 +33,8 @@ type worker struct {
 
 	accepted position.Stamp // of an event behind a gap that is not one's to mind
 	pruneAt  time.Time      // when to delete the ids of events passed long ago; zero: never
+	sweepAt  time.Time      // when to look for subscriptions that earlier copies left
+	sweepErr error          // of the last look
 }
 
 // conflictLimit is how often a transaction that lost against another is done
@@ -79,7 +81,7 @@ func (w *worker) run(ctx context.Context) error {
 
 // process applies a batch as it was received.
 func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
-	defer w.prune(ctx)
+	defer w.tidy(ctx)
 	for tried := false; ; tried = true {
 		done, err := w.applyBatch(ctx, batch, link)
 		if err == nil {
@@ -123,6 +125,12 @@ func (w *worker) applyBatch(ctx context.Context, batch []*broker.Incoming, link 
 		}
 	}
 	return done, foreign
+}
+
+// tidy does what is due beside the work.
+func (w *worker) tidy(ctx context.Context) {
+	w.prune(ctx)
+	w.sweep(ctx)
 }
 
 // complete finds an entry's handler, and the schema that it was written with.

@@ -173,6 +173,20 @@ func (s *scripted) leaveOut(of broker.Partition, name string, n int) {
 	s.change(func() { s.holders[of.String()+" "+name][0].next += n })
 }
 
+// DeleteSubscription forgets what was acknowledged.
+func (s *scripted) DeleteSubscription(_ context.Context, topic, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.partitions[topic] {
+		key := (broker.Partition{Topic: topic, Index: i}).String() + " " + name
+		if len(s.holders[key]) > 0 {
+			return errors.New("the subscription has consumers")
+		}
+		delete(s.acked, key)
+	}
+	return nil
+}
+
 // Read reads the log, whatever the subscriptions do.
 func (s *scripted) Read(_ context.Context, of broker.Partition, from broker.Start) (broker.Reader, error) {
 	s.mu.Lock()

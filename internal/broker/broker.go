@@ -166,6 +166,9 @@ type Client interface {
 	// Subscribe opens a failover subscription, from the earliest message when
 	// it is new.
 	Subscribe(ctx context.Context, p Partition, subscription string) (Consumer, error)
+	// DeleteSubscription removes a durable subscription from all partitions of a
+	// topic. One that does not exist is no error, one with consumers is ErrAdmin.
+	DeleteSubscription(ctx context.Context, topic, subscription string) error
 	// Partitions returns the number of partitions, 0 when the topic is not
 	// partitioned, ErrTopicMissing when it does not exist.
 	Partitions(ctx context.Context, topic string) (int, error)

@@ -119,6 +119,33 @@ func (p *Pulsar) EnsureTopic(ctx context.Context, topic string, partitions int, 
 	return created, err
 }
 
+// DeleteSubscription implements Client. Each partition is asked by itself: of the
+// topic as a whole Pulsar answers for one of them that the subscription is not found,
+// and hides by it what it says of another.
+func (p *Pulsar) DeleteSubscription(ctx context.Context, topic, subscription string) error {
+	n, err := p.Partitions(ctx, topic)
+	if err != nil {
+		if errors.Is(err, ErrTopicMissing) {
+			return nil
+		}
+		return err
+	}
+	for i := range n {
+		path, err := topicPath(Partition{topic, i}.String())
+		if err != nil {
+			return err
+		}
+		_, err = p.rest.call(ctx, http.MethodDelete, path+"/subscription/"+url.PathEscape(subscription), nil, nil)
+		switch {
+		case status(err) == http.StatusPreconditionFailed:
+			return ErrAdmin.Wrap(err, "deleting the subscription %s of %s, which has consumers", subscription, Partition{topic, i})
+		case err != nil && status(err) != http.StatusNotFound:
+			return err
+		}
+	}
+	return nil
+}
+
 // CheckTopic implements Admin.
 func (p *Pulsar) CheckTopic(ctx context.Context, topic string) (TopicState, error) {
 	n, err := p.Partitions(ctx, topic)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/tail"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // dlqFlags say which parked events are meant.
@@ -134,7 +137,38 @@ func shorten(text string, most int) string {
 	return text
 }
 
-type dlqShowResult struct{ parkedResult }
+type dlqShowResult struct {
+	parkedResult
+	Event     json.RawMessage `json:"event"`               // the payload, decoded; null when it can't be
+	Undecoded string          `json:"undecoded,omitempty"` // why
+}
+
+// decode decodes the payload with the schema that it was written with, if the
+// broker says which that is.
+func (r *dlqShowResult) decode(ctx context.Context, c *call, e *consumers.ParkedEvent) {
+	ctx, cancel := context.WithTimeout(ctx, decodeLimit)
+	defer cancel()
+	err := func() error {
+		cfg, err := c.config("postgres.url", "pulsar.url", "pulsar.admin_url")
+		if err != nil {
+			return err
+		}
+		client, err := c.deps.dial(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		decoder := tail.NewDecoder(schemas.NewRegistry(client.AdminURL(), client.HTTP()))
+		r.Event, err = decoder.Body(ctx, e.Message.Topic, e.SchemaVersion, e.Payload)
+		return err
+	}()
+	if err != nil {
+		r.Event, r.Undecoded = nil, err.Error()
+	}
+}
+
+// decodeLimit bounds the asking for a schema.
+const decodeLimit = 10 * time.Second
 
 func (r dlqShowResult) text(p *printer) {
 	rows := [][]string{{"event", r.ID}, {"type", r.Type}, {"key", r.Key}, {"topic", fmt.Sprintf("%s, partition %d", r.Topic, r.Partition)},
@@ -146,7 +180,12 @@ func (r dlqShowResult) text(p *printer) {
 	if r.Error != "" {
 		rows = append(rows, []string{"error", strings.TrimSpace(r.Code + " " + r.Error)})
 	}
-	rows = append(rows, []string{"schema", fmt.Sprintf("version %d", r.SchemaVersion)}, []string{"payload", r.Payload})
+	rows = append(rows, []string{"schema", fmt.Sprintf("version %d", r.SchemaVersion)})
+	if r.Event != nil {
+		rows = append(rows, []string{"event", string(r.Event)})
+	} else {
+		rows = append(rows, []string{"payload", r.Payload}, []string{"undecoded", r.Undecoded})
+	}
 	p.table(rows, func(_, column int, text string) string {
 		if column == 0 {
 			return p.paint(bold, text)
@@ -232,7 +271,8 @@ func dlqShowSpec() *spec {
 	var f dlqFlags
 	return &spec{
 		use: "show EVENT-ID", short: "Show one parked event",
-		long:    "Shows a parked event with its error, headers and bytes.",
+		long: `Shows a parked event with its error and headers, decoded with the schema that the
+broker's registry has of it. Without the broker its bytes are shown.`,
 		example: `  runnel dlq show 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --projection fulfilment -o json`,
 		args:    oneArg("EVENT-ID"),
 		flags: func(cmd *cobra.Command) {
@@ -254,7 +294,12 @@ func dlqShowSpec() *spec {
 						Fix("`runnel dlq list --projection %s` shows those it has.", f.projection)
 				}
 				one, err := parkedResultOf(all[0])
-				return dlqShowResult{one}, err
+				if err != nil {
+					return nil, err
+				}
+				r := dlqShowResult{parkedResult: one}
+				r.decode(ctx, c, &all[0])
+				return r, nil
 			})
 		},
 	}

@@ -51,8 +51,11 @@ func TestDeadLetters(t *testing.T) {
 	if text := l.must("dlq", "list", "--projection", "copy", "--limit", "1"); !strings.Contains(text, "nothing of three") || !strings.HasSuffix(text, "--limit shows them\n") {
 		t.Errorf("list: %s", text)
 	}
-	if text := l.must("dlq", "show", first.ID, "--projection", "copy"); !strings.Contains(text, first.Payload) || !strings.Contains(text, first.Position) {
+	if text := l.must("dlq", "show", first.ID, "--projection", "copy"); !strings.Contains(text, `{"n":3}`) || !strings.Contains(text, first.Position) {
 		t.Errorf("show: %s", text)
+	}
+	if text := l.must("dlq", "show", first.ID, "--projection", "copy", "--pulsar", "pulsar://127.0.0.1:1", "--pulsar-admin", "http://127.0.0.1:1"); !strings.Contains(text, first.Payload) || !strings.Contains(text, "undecoded") {
+		t.Errorf("show without a broker: %s", text)
 	}
 	for _, wrong := range [][]string{
 		{"dlq", "list"}, {"dlq", "show", "x", "--projection", "copy"}, {"dlq", "retry", "--projection", "copy"}, {"dlq", "list", "--projection", "copy", "--limit", "0"},

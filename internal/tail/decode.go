@@ -79,17 +79,18 @@ func (d *Decoder) Decode(ctx context.Context, m *broker.Incoming) Event {
 		return e
 	}
 	e.Position, e.Ordinal = stamp.String(), stamp.Ordinal
-	if e.Event, err = d.body(ctx, m); err != nil {
+	if e.Event, err = d.Body(ctx, m.Partition.Topic, m.SchemaVersion, m.Payload); err != nil {
 		e.Event, e.Error = nil, err.Error()
 	}
 	return e
 }
 
-func (d *Decoder) body(ctx context.Context, m *broker.Incoming) (json.RawMessage, error) {
-	if m.SchemaVersion < 0 {
+// Body decodes a message's payload, written with a version of its topic's schema.
+func (d *Decoder) Body(ctx context.Context, topic string, version int64, payload []byte) (json.RawMessage, error) {
+	if version < 0 {
 		return nil, errors.New("the message has no schema")
 	}
-	key := schemaKey{m.Partition.Topic, m.SchemaVersion}
+	key := schemaKey{topic, version}
 	schema := d.known[key]
 	if schema == nil {
 		var err error
@@ -98,11 +99,11 @@ func (d *Decoder) body(ctx context.Context, m *broker.Incoming) (json.RawMessage
 		}
 		d.known[key] = schema
 	}
-	event, payload, err := schema.Split(m.Payload)
+	event, body, err := schema.Split(payload)
 	if err != nil {
 		return nil, err
 	}
-	return schemas.AppendAvroToJSON(nil, event.Schema, payload)
+	return schemas.AppendAvroToJSON(nil, event.Schema, body)
 }
 
 // WriteJSON writes e as one line.

@@ -39,6 +39,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"a reader goes on where it was when its topic was unloaded", readerUnloaded},
 		{"one consumer of a subscription is active", failover},
 		{"acknowledgements outlive the consumer", acknowledged},
+		{"subscriptions are deleted when nobody uses them", deleted},
 		{"topics are created once, with a fixed number of partitions", topics},
 		{"namespaces keep their policies", namespaces},
 	} {

@@ -249,6 +249,32 @@ func acknowledged(s *scene) {
 	s.receive(c, 61, 62)
 }
 
+// deleted begins anew with a subscription that was deleted, which one with a
+// consumer can't be.
+func deleted(s *scene) {
+	s.fill(1, 10)
+	c := s.subscribe(s.client)
+	got := s.receive(c, 1, 10)
+	if err := c.Ack(got[9].ID); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.client.DeleteSubscription(s.ctx, s.part.Topic, "projection"); !errors.Is(err, broker.ErrAdmin) {
+		s.Fatalf("deleting a subscription with a consumer: %v", err)
+	}
+	c.Close()
+	for range 2 { // the second time it is not there
+		if err := s.client.DeleteSubscription(s.ctx, s.part.Topic, "projection"); err != nil {
+			s.Fatal(err)
+		}
+	}
+	c = s.subscribe(s.client)
+	defer c.Close()
+	s.receive(c, 1, 10)
+	if err := s.client.DeleteSubscription(s.ctx, s.Missing(s.T), "projection"); err != nil {
+		s.Fatalf("of no topic: %v", err)
+	}
+}
+
 func topics(s *scene) {
 	name := s.Missing(s.T)
 	if created, err := s.Admin.EnsureTopic(s.ctx, name, 3, nil); !created || err != nil {

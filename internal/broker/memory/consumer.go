@@ -52,6 +52,28 @@ func (c *Conn) Subscribe(_ context.Context, q broker.Partition, name string) (br
 	return k, nil
 }
 
+// DeleteSubscription implements broker.Client.
+func (c *Conn) DeleteSubscription(_ context.Context, topic, name string) error {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if c.closed {
+		return errClosed
+	}
+	t := c.b.topics[topic]
+	if t == nil {
+		return nil
+	}
+	for _, p := range t.partitions {
+		if s := p.subs[name]; s != nil && len(s.consumers) > 0 {
+			return broker.ErrAdmin.New("deleting the subscription %s of %s, which has consumers", name, topic)
+		}
+	}
+	for _, p := range t.partitions {
+		delete(p.subs, name)
+	}
+	return nil
+}
+
 // Receive implements broker.Consumer.
 func (k *consumer) Receive(ctx context.Context) (*broker.Incoming, error) {
 	err := k.conn.b.await(ctx, func() bool {
