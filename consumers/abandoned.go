@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,6 +36,7 @@ const (
 func abandon(ctx context.Context, tx pgx.Tx, projection string, version int) error {
 	_, err := tx.Exec(ctx, `insert into runnel_projections.abandoned (projection, version, topic, subscription)
 		select projection, version, topic, $3 from runnel_projections.topic where projection = $1 and version = $2
+		union select projection, version, topic, $3 from runnel_projections.position where projection = $1 and version = $2
 		on conflict do nothing`, projection, version, subscriptionOf(projection, version))
 	return err
 }
@@ -85,9 +87,12 @@ func (p *Projection) deleteAbandoned(ctx context.Context, client broker.Client) 
 			_, one = p.db.Exec(ctx, "delete from runnel_projections.abandoned where projection = $1 and version = $2 and topic = $3",
 				p.cfg.Name, a.Version, a.Topic)
 		}
-		if one != nil {
+		switch {
+		case errors.Is(one, broker.ErrAdmin): // it has consumers
 			left, err = left+1, one
 			continue
+		case one != nil:
+			return left, one
 		}
 		p.log.Info("the subscription of a dropped copy was deleted", keyTopic, a.Topic, "subscription", a.Subscription)
 	}

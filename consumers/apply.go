@@ -119,13 +119,6 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 	guard := &guardedTx{Tx: tx}
 	for i := range entries {
 		e := &entries[i]
-		if held.state == building && w.limit.Less(e.Position) {
-			if i == 0 {
-				return nil, stored, &trouble{ahead, errAhead}
-			}
-			break
-		}
-		e.CatchingUp = held.state == building
 		v := w.gate(last, e.stamp)
 		if v == gap || v == torn {
 			if i == 0 {
@@ -133,6 +126,15 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 			}
 			break // what came before it is right: keep that first
 		}
+		// After the gate: what is ahead must be the next one, so that this copy is
+		// complete up to there.
+		if v == pass && held.state == building && w.limit.Less(e.Position) {
+			if i == 0 {
+				return nil, stored, &trouble{ahead, errAhead}
+			}
+			break
+		}
+		e.CatchingUp = held.state == building
 		f := w.fateOf(e, v, blocked, d)
 		if f == wasParked || f == wasBehind {
 			if parked+int64(len(aside)) >= int64(w.p.cfg.ParkLimit) {

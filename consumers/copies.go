@@ -65,12 +65,19 @@ func CancelRebuild(ctx context.Context, db Beginner, projection string) (version
 	return remove(ctx, db, projection, building)
 }
 
+// readCommitted comes first in a transaction on a connection of the caller's: who
+// waits for a lock has to see what was done meanwhile.
+const readCommitted = "set transaction isolation level read committed"
+
 func remove(ctx context.Context, db Beginner, projection string, state copyState) (version int, err error) {
 	all, err := Copies(ctx, db, projection)
 	if err != nil || len(all) == 0 {
 		return 0, err
 	}
 	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, readCommitted); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(setupLock)); err != nil {
 			return err
 		}

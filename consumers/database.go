@@ -24,6 +24,12 @@ type database interface {
 // pooled is a database of a pool.
 type pooled struct{ *pgxpool.Pool }
 
+// Begin implements database. What waits for a lock has to see what was done
+// meanwhile, whatever the database's default is.
+func (p pooled) Begin(ctx context.Context) (pgx.Tx, error) {
+	return p.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+}
+
 // Open implements database.
 func (p pooled) Open(ctx context.Context) (pgx.Tx, func(), error) {
 	conn, err := p.Acquire(ctx)

@@ -203,6 +203,9 @@ func eachParkedPartition(ctx context.Context, db Beginner, projection, where str
 	for _, p := range all {
 		of := []any{projection, p.Version, p.Topic, p.Partition}
 		if err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, readCommitted); err != nil {
+				return err
+			}
 			if _, err := tx.Exec(ctx, `select from runnel_projections.position
 				where projection = $1 and version = $2 and topic = $3 and partition = $4 for update`, of...); err != nil {
 				return err

@@ -98,7 +98,11 @@ func (w *worker) limitIfBuilding(ctx context.Context) (limit position.Position, 
 // caughtUp records that a topic which the live copy does not read was read to its
 // end, or nearly.
 func (w *worker) caughtUp(ctx context.Context, last *broker.Incoming) error {
-	if w.state != building || w.limit != everything || w.p.now().Sub(last.PublishTime) > freshEnough {
+	if w.state != building || w.limit != everything {
+		return nil
+	}
+	w.limit = position.Position{} // looked up again: the live copy may read the topic by now
+	if w.p.now().Sub(last.PublishTime) > freshEnough {
 		return nil
 	}
 	return w.completed(ctx, everything)
@@ -112,6 +116,7 @@ func (p *Projection) liveLimit(ctx context.Context, of broker.Partition) (limit 
 	err = p.db.QueryRow(ctx, `select (select position from runnel_projections.position
 			where projection = l.name and version = l.version and topic = $2 and partition = $3),
 		exists (select from runnel_projections.topic where projection = l.name and version = l.version and topic = $2)
+			or not exists (select from runnel_projections.waiting where projection = l.name and version = l.version)
 		from runnel_projections.projection l where name = $1 and state = 'live'`,
 		p.cfg.Name, of.Topic, of.Index).Scan(&text, &reads)
 	switch {
@@ -220,8 +225,11 @@ func (b *builder) step(ctx context.Context) (done bool, err error) {
 func (b *builder) tell(state comparison) {
 	rate := float64(state.applied-min(b.first, state.applied)) / max(b.p.now().Sub(b.began).Seconds(), 1)
 	attrs := []any{keyVersion, b.p.cfg.Version, keyCount, state.applied, "of", state.of, "per_second", int(rate)}
-	if left := state.of - min(state.of, state.applied); rate > 0 && left > 0 {
-		attrs = append(attrs, "left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
+	if rate > 0 && state.left > 0 {
+		attrs = append(attrs, "left", time.Duration(float64(state.left)/rate*float64(time.Second)).Round(time.Second))
+	}
+	if state.behind > 0 {
+		attrs = append(attrs, "partitions_behind", state.behind)
 	}
 	if state.parked > 0 {
 		b.p.log.Warn("the new copy waits with parked events to take the live one's place", append(attrs, "parked", state.parked)...)
@@ -233,13 +241,15 @@ func (b *builder) tell(state comparison) {
 // comparison is how the copy that is being built stands to the live one.
 type comparison struct {
 	applied, of uint64 // events passed by it, and by the live one
+	left        uint64 // events that it lacks, where the live one reads
 	behind      int    // partitions in which it has not what the live one has
+	alone       int    // of these, those that the live one does not read
 	parked      int64
 }
 
 // near reports whether little is left to do, so that the live copy may be stopped
 // for an instant.
-func (c comparison) near() bool { return c.behind == 0 || c.applied+10_000 >= c.of }
+func (c comparison) near() bool { return c.alone == 0 && c.left <= 10_000 }
 
 // compare reads how this version, which is being built, stands to the live one.
 func (p *Projection) compare(ctx context.Context, db Querier, all []broker.Partition) (c comparison, err error) {
@@ -251,6 +261,7 @@ func (p *Projection) compare(ctx context.Context, db Querier, all []broker.Parti
 		select coalesce(mine.position, $5), coalesce(mine.complete, ''), coalesce(mine.ordinal, 0), coalesce(mine.parked, 0),
 			its.position, coalesce(its.ordinal, 0),
 			exists (select from runnel_projections.topic r, live where r.projection = $1 and r.version = live.version and r.topic = t.topic)
+				or exists (select from live where not exists (select from runnel_projections.waiting w where w.projection = $1 and w.version = live.version))
 		from unnest($3::text[], $4::int[]) t (topic, partition)
 		left join runnel_projections.position mine on mine.projection = $1 and mine.version = $2
 			and mine.topic = t.topic and mine.partition = t.partition
@@ -269,12 +280,21 @@ func (p *Projection) compare(ctx context.Context, db Querier, all []broker.Parti
 		if err != nil {
 			return err
 		}
+		if limit != everything && complete == everything.String() {
+			complete = "" // the live copy has come to read the topic since
+		}
 		// The text form sorts as positions do.
 		if slices.Max([]string{mine, complete}) < limit.String() {
 			c.behind++
+			if limit == everything {
+				c.alone++
+			}
 		}
 		c.applied += uint64(applied)
-		c.of += uint64(of)
+		if limit != everything {
+			c.of += uint64(of)
+			c.left += uint64(max(of-applied, 0))
+		}
 		c.parked += parked
 		return nil
 	})

@@ -146,6 +146,31 @@ func TestRebuildIsResumed(t *testing.T) {
 	}
 }
 
+// What a subscription leaves out, up to beyond the live copy's position, is not
+// taken for applied.
+func TestRebuildDoesNotSkip(t *testing.T) {
+	w := newWorld(t, 1)
+	want := make(truth)
+	w.fill(t, 100, want)
+	var s effects
+	r := start(t, w.config(t), s.register)
+	w.appliedAll(t)
+	r.stop(t)
+	w.fill(t, 50, want)
+	w.change(func() { w.acked[orders+"-partition-0 fulfilment-v2"] = 120 })
+	r = start(t, next(w.config(t)), s.register)
+	w.isLive(t, 2)
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+	s.requireOnce(t, 150)
+	for i := range 100 {
+		if s.catchingUp[i].Load() != 1 {
+			t.Fatalf("event %d was handled with CatchingUp %d times, want 1", i, s.catchingUp[i].Load())
+		}
+	}
+}
+
 // Rights on the live copy hold for the new one.
 func TestRebuildKeepsGrants(t *testing.T) {
 	w := newWorld(t, 1)
@@ -207,6 +232,7 @@ func TestRebuildFromWhatIsLeft(t *testing.T) {
 			cfg := next(w.config(t))
 			if c.allowMissing {
 				requireFault(t, start(t, cfg, handleFold).wait(t), consumers.ErrGap, "the topic's beginning is gone")
+				w.isLive(t, 1) // which is whole
 			}
 			cfg.AllowMissing = c.allowMissing
 			r = start(t, cfg, impatient)

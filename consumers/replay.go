@@ -58,7 +58,7 @@ func (p *Projection) Replay(ctx context.Context, r ReplayRange, dryRun bool) (Re
 		return done, err
 	}
 	defer client.Close()
-	if err := p.setupWaiting(ctx, topics); err != nil {
+	if err := p.untilUp(ctx, "looking for the projection in its database", p.findCopy); err != nil {
 		return done, err
 	}
 	codec := newCodec(registry)
@@ -134,7 +134,7 @@ func (w *worker) replayBatch(ctx context.Context, entries []entry, dryRun bool, 
 	if len(entries) == 0 {
 		return true, nil
 	}
-	left, more, err := w.replayEntries(ctx, entries, dryRun, done)
+	more, err = w.replayEntries(ctx, entries, dryRun, done)
 	t, ok := errors.AsType[*trouble](err)
 	switch {
 	case !ok || t.class != failed:
@@ -145,7 +145,7 @@ func (w *worker) replayBatch(ctx context.Context, entries []entry, dryRun bool, 
 			done.Discarded++
 			return true, nil
 		}
-		m := left[0].Message
+		m := entries[0].Message
 		return false, ErrReplay.Wrap(t.err, "event %s", m.ID).At("%s, position %s", w.partition, m.Position)
 	}
 	for i := range entries {
@@ -156,10 +156,10 @@ func (w *worker) replayBatch(ctx context.Context, entries []entry, dryRun bool, 
 	return true, nil
 }
 
-// replayEntries does so in one transaction. left are those of entries that it gave
-// to the handlers: not beyond the copy's position, which would be applied twice,
-// and not parked.
-func (w *worker) replayEntries(ctx context.Context, entries []entry, dryRun bool, done *Replayed) (left []entry, more bool, err error) {
+// replayEntries does so in one transaction, with those of entries that are not
+// beyond the copy's position, which would be applied twice, and not parked.
+func (w *worker) replayEntries(ctx context.Context, entries []entry, dryRun bool, done *Replayed) (more bool, err error) {
+	var left []entry
 	var applied bool
 	err = w.settle(ctx, func(ctx context.Context) error {
 		return w.locked(ctx, func(tx pgx.Tx, held partitionRow) (bool, error) {
@@ -185,13 +185,13 @@ func (w *worker) replayEntries(ctx context.Context, entries []entry, dryRun bool
 		})
 	})
 	if err != nil {
-		return left, false, err
+		return false, err
 	}
 	done.Matched += len(left)
 	if applied {
 		done.Applied += len(left)
 	}
-	return left, more, nil
+	return more, nil
 }
 
 // parkedAmong returns the ordinals of entries that are parked.

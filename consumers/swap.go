@@ -11,15 +11,30 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 )
 
-// swapPatience bounds how long the live copy stands still so that the new one can
-// reach it.
-const swapPatience = 3 * time.Second
+// Bounds of how long the live copy stands still: so that the new one can reach it,
+// and all in all.
+const (
+	swapPatience = 3 * time.Second
+	swapLimit    = 8 * time.Second
+)
 
 // swap lets this version take the live one's place, if it can be reached: both
 // schemas are renamed and all positions change hands in one transaction. Until
 // then the live copy's rows are locked, so that it does not move; its workers, and
 // those of this version, find out by the state in their rows.
-func (p *Projection) swap(ctx context.Context, all []broker.Partition) (done bool, err error) {
+//
+// Postgres ends the transaction when this process is frozen amid it.
+func (p *Projection) swap(ctx context.Context, all []broker.Partition) (bool, error) {
+	limited, cancel := context.WithTimeout(ctx, swapLimit)
+	defer cancel()
+	done, err := p.trySwap(limited, all)
+	if limited.Err() != nil && ctx.Err() == nil && !done {
+		return false, nil // tried again later
+	}
+	return done, err
+}
+
+func (p *Projection) trySwap(ctx context.Context, all []broker.Partition) (done bool, err error) {
 	tx, err := p.db.Begin(ctx)
 	if err != nil {
 		return false, err
@@ -30,7 +45,8 @@ func (p *Projection) swap(ctx context.Context, all []broker.Partition) (done boo
 		}
 	}()
 	var alone bool
-	err = tx.QueryRow(ctx, "select pg_try_advisory_xact_lock($1), set_config('lock_timeout', '5s', true)", int64(setupLock)).Scan(&alone, nil)
+	err = tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1), set_config('lock_timeout', '3s', true),
+		set_config('idle_in_transaction_session_timeout', '5s', true)`, int64(setupLock)).Scan(&alone, nil, nil)
 	if err != nil || !alone {
 		return false, err
 	}
@@ -73,8 +89,16 @@ func (p *Projection) swap(ctx context.Context, all []broker.Partition) (done boo
 	if err := p.rename(ctx, tx, held[live]); err != nil {
 		return false, unlessLocked(err)
 	}
+	var parked int64
+	if err := tx.QueryRow(ctx, "select count(*) from runnel_projections.parked where projection = $1 and version = $2",
+		p.cfg.Name, held[live]).Scan(&parked); err != nil {
+		return false, err
+	}
 	if err := tx.Commit(ctx); err != nil {
 		return false, err
+	}
+	if parked > 0 {
+		p.log.Warn("events that were parked in the old copy are applied in the new one, where they were handled as catching up", keyCount, parked)
 	}
 	p.log.Info("the new copy took the live one's place; the old one stays until it is dropped",
 		keyVersion, p.cfg.Version, "old_version", held[live], "old_schema", p.schema(old))

@@ -2,8 +2,10 @@ package consumers
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // copyState is what a version of a projection is to its readers.
@@ -57,6 +59,9 @@ func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
 		p.state = live
 		return p.checkSchema(ctx, tx, live)
 	case p.cfg.Version == held[building]:
+		if p.oneConnection() {
+			return p.tooFewConnections(held[live])
+		}
 		p.state = building
 		return p.checkSchema(ctx, tx, building)
 	case p.cfg.Version < held[live]:
@@ -70,7 +75,7 @@ func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
 			Fix("Remove it when you are content with version %d: `runnel rebuild drop --projection %s`; then start version %d again.",
 				held[live], p.cfg.Name, p.cfg.Version)
 	case p.oneConnection():
-		return ErrConfig.New("Database has one connection: building version %d beside version %d needs two", p.cfg.Version, held[live])
+		return p.tooFewConnections(held[live])
 	default:
 		state = building
 	}
@@ -78,8 +83,12 @@ func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
 	return p.create(ctx, tx, state)
 }
 
+func (p *Projection) tooFewConnections(live int) error {
+	return ErrConfig.New("Database has one connection: building version %d beside version %d needs two", p.cfg.Version, live)
+}
+
 // oneConnection reports whether a swap, which waits for workers with a connection
-// of its own, would wait for ever.
+// of its own, would wait in vain.
 func (p *Projection) oneConnection() bool {
 	pool, ok := p.db.(pooled)
 	return ok && pool.Config().MaxConns < 2
@@ -140,4 +149,23 @@ func (p *Projection) create(ctx context.Context, tx pgx.Tx, state copyState) err
 	}
 	_, err = tx.Exec(ctx, "insert into runnel_projections.rebuild (projection, version) values ($1, $2)", p.cfg.Name, p.cfg.Version)
 	return err
+}
+
+// findCopy finds out what this version is to its readers, and changes nothing.
+func (p *Projection) findCopy(ctx context.Context) error {
+	held, err := readVersions(ctx, p.db, p.cfg.Name)
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42703" || pg.Code == "3F000"): // table, column, schema
+		return ErrTables.New("this database has no copy of projection %s", p.cfg.Name).Fix("Run the projection first.")
+	case err != nil:
+		return err
+	case held[live] == p.cfg.Version:
+		p.state = live
+	case held[building] == p.cfg.Version:
+		p.state = building
+	default:
+		return ErrVersion.New("the database does not hold version %d of projection %s", p.cfg.Version, p.cfg.Name)
+	}
+	return nil
 }
