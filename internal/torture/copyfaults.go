@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -118,8 +119,9 @@ func (r *runner) poisonCopy(ctx context.Context, rec *FaultRecord) error {
 	return nil
 }
 
-// rebuildCopy builds the projection's next version beside the live one, kills both
-// meanwhile, and waits until it has taken that one's place.
+// rebuildCopy builds the projection's next version beside the live one, which ends
+// before, is killed meanwhile or goes on, in turn; kills the new one in between; and
+// waits until it has taken the live one's place.
 func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	db, err := pgx.Connect(ctx, r.target)
 	if err != nil {
@@ -147,8 +149,12 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 		return err
 	}
 	live := r.copy
-	if r.rand.IntN(2) == 0 {
-		rec.Note = "the live one was killed too"
+	switch r.count(rec.Fault) % 3 {
+	case 0:
+		rec.Note = "the live one is gone,"
+		live.kill()
+	case 1:
+		rec.Note = "the live one was killed too,"
 		live.kill()
 		if err := r.startCopy(ctx); err != nil {
 			return err
@@ -160,12 +166,22 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 		return fmt.Errorf("version %d does not take the live one's place: %w", next, err)
 	}
 	r.copy, r.version = builder, next
-	rec.Note += fmt.Sprintf(" version %d within %d ms", next, time.Since(began).Milliseconds())
+	rec.Note = strings.TrimSpace(rec.Note + fmt.Sprintf(" version %d within %d ms", next, time.Since(began).Milliseconds()))
 	if err := live.gone(ctx, r.o.Patience); err != nil {
 		live.kill()
 		return fmt.Errorf("the projection that was replaced goes on: %w", err)
 	}
 	return nil
+}
+
+// count returns how many faults of a kind there were before.
+func (r *runner) count(fault string) (n int) {
+	for _, f := range r.history.Faults {
+		if f.Fault == fault {
+			n++
+		}
+	}
+	return n
 }
 
 // liveVersion returns the version of the copy that is read; 0 when that is unknown.
