@@ -242,7 +242,7 @@ func (w *worker) handlerTrouble(ctx context.Context, err error, guard *guardedTx
 	if guard.gone() {
 		return ErrHandlerTx.Wrap(err, "the handler ended its transaction by a statement of its own; rows may be durable without their position").
 			At("%s", w.partition).
-			Fix("Remove the statement from the handler; then rebuild the projection: start version %d.", w.p.cfg.Version+1)
+			Fix("Remove the statement from the handler; then rebuild the projection: %s.", w.anew())
 	}
 	var d *discarded
 	if errors.As(err, &d) || errors.Is(err, ErrHandlerPanic) {
@@ -277,9 +277,21 @@ func (w *worker) broken(v verdict, stored position.Stamp, e *entry) error {
 		what.Message = fmt.Sprintf("the copy is new and must begin with ordinal 1, found %d at position %s: "+
 			"the topic's beginning is gone", e.Ordinal, e.Position)
 	}
+	next := w.p.cfg.Version
+	if w.state == live && !stored.IsZero() {
+		next++ // one that is not built yet may go on without what is missing
+	}
 	return what.At("%s", w.partition).
 		Fix("The copy is right up to its position. Find out who trimmed or deleted the topic; "+
-			"then rebuild from what it holds: start version %d with Config.AllowMissing.", w.p.cfg.Version+1)
+			"then rebuild from what it holds: start version %d with Config.AllowMissing.", next)
+}
+
+// anew says how this copy is built from the start again.
+func (w *worker) anew() string {
+	if w.state == building {
+		return fmt.Sprintf("give this copy up with `runnel rebuild cancel --projection %s --yes` and start version %d again", w.p.cfg.Name, w.p.cfg.Version)
+	}
+	return fmt.Sprintf("start version %d", w.p.cfg.Version+1)
 }
 
 // rollback gives a transaction up even when ctx has ended.

@@ -6,7 +6,8 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // bookkeeping is the Postgres schema of the projections' positions. It is not
@@ -134,8 +135,7 @@ func (p *Projection) setup(ctx context.Context, topics []string) error {
 
 // rightsFault says what a role has to be granted that was refused something.
 func (p *Projection) rightsFault(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42501" && !errors.Is(err, ErrMigrate) {
+	if pgfault.State(err) == stateNoRight && !errors.Is(err, ErrMigrate) {
 		return ErrDatabaseRights.Wrap(err, "setting up projection %s", p.cfg.Name).
 			Fix("As the database's owner: create schema if not exists %s authorization ROLE; "+
 				"create schema if not exists %s authorization ROLE; or, where another role made the positions: "+

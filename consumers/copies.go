@@ -29,8 +29,8 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 	if made, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool]); err != nil || !made {
 		return nil, err
 	}
-	rows, err = db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, coalesce(r.swapped_at, '-infinity') = '-infinity',
-			coalesce(r.swapped_at, p.created_at), coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint
+	rows, err = db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, r.swapped_at,
+			coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint
 		from runnel_projections.projection p
 		left join runnel_projections.rebuild r on r.projection = p.name and r.version = p.version
 		left join runnel_projections.position o on o.projection = p.name and o.version = p.version
@@ -40,11 +40,11 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Copy, error) {
 		var c Copy
-		var never bool
+		var swapped *time.Time
 		var passed int64
-		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &never, &c.SwappedAt, &passed, &c.Parked)
-		if never {
-			c.SwappedAt = time.Time{}
+		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &swapped, &passed, &c.Parked)
+		if swapped != nil {
+			c.SwappedAt = *swapped
 		}
 		c.Passed = uint64(passed)
 		return c, err

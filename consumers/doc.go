@@ -21,7 +21,7 @@
 //  5. An event above the stored position must carry the next ordinal.
 //     Where the subscription jumps or stays silent, the topic itself is read
 //     from the stored position; what the topic lacks is a gap, which stops the
-//     projection and is never skipped.
+//     projection, unless a copy is built with Config.AllowMissing.
 //  6. No transaction is open while the projection waits for messages, for the
 //     schema registry or for the next try of a failed event.
 //

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
@@ -19,8 +20,9 @@ import (
 // Invariant: a copy that is being built does not pass the live one. Its workers
 // apply events up to the live copy's position in their partition, with CatchingUp
 // set, and wait there. So when the two change places, which happens where they
-// stand at the same positions, every event was handled with CatchingUp false by
-// exactly one of them, and readers never see the copy go back.
+// stand at the same positions, every event that both have a handler for was handled
+// with CatchingUp false by one of them alone, and readers never see the copy go back.
+// What is parked in the live copy counts as handled by it.
 
 const (
 	followEvery   = 50 * time.Millisecond // how often the live copy's position is read by one that waits for it
@@ -84,7 +86,7 @@ func (w *worker) completed(ctx context.Context, limit position.Position) error {
 }
 
 // limitIfBuilding returns up to where the live copy is, before the topic is read
-// to its end; see atEnd.
+// to its end: where it holds no more, this copy is complete up to there.
 func (w *worker) limitIfBuilding(ctx context.Context) (limit position.Position, err error) {
 	if w.state != building {
 		return limit, nil
@@ -161,7 +163,7 @@ func (p *Projection) build(ctx context.Context, client broker.Client, topics []s
 		case errors.Is(err, ErrTables) || ctx.Err() != nil:
 			return err
 		case err != nil:
-			if c := classify(ctx, err, false); c == failed && isRights(err) {
+			if pgfault.State(err) == stateNoRight {
 				return ErrDatabaseRights.Wrap(err, "version %d of projection %s can't take the live one's place", p.cfg.Version, p.cfg.Name).
 					Fix("As the database's owner: grant create on database NAME to ROLE; and let ROLE own the schemas %s and %s.",
 						p.schema(live), p.schema(building))
@@ -213,6 +215,7 @@ func (b *builder) step(ctx context.Context) (done bool, err error) {
 			return done, err
 		}
 		b.rest = b.p.now().Add(swapRest)
+		b.p.log.Info("the new copy could not take the live one's place yet, trying again", keyVersion, b.p.cfg.Version, keyPause, swapRest)
 	}
 	if now := b.p.now(); now.Sub(b.told) >= progressEvery {
 		b.told = now

@@ -2,13 +2,12 @@ package consumers
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // Bounds of how long the live copy stands still: so that the new one can reach it,
@@ -180,15 +179,8 @@ func (p *Projection) copyGrants(ctx context.Context, tx pgx.Tx) error {
 
 // unlessLocked is nil for a lock that was not to be had in time: tried again later.
 func unlessLocked(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "55P03" {
+	if pgfault.State(err) == stateLocked {
 		return nil
 	}
 	return err
-}
-
-// isRights reports whether the database refused for want of a right.
-func isRights(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "42501"
 }

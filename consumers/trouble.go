@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // class says what an error of a transaction calls for.
@@ -36,20 +38,17 @@ func classify(ctx context.Context, err error, closed bool) class {
 	if ctx.Err() != nil {
 		return stopping
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch {
-		case pg.Code == "40001" || pg.Code == "40P01": // serialization failure, deadlock
-			return conflict
-		case pg.Code == "25P03": // idle in transaction for too long: the handler's doing
-			return failed
-		case pg.Code == "25006", // a standby: the primary has moved
-			pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", // shut down, starting up
-			strings.HasPrefix(pg.Code, "08"), // connection
-			strings.HasPrefix(pg.Code, "53"), // resources: disk, memory, connections
-			strings.HasPrefix(pg.Code, "58"): // the server's system
-			return down
-		}
+	switch state := pgfault.State(err); {
+	case state == "40001" || state == "40P01": // serialization failure, deadlock
+		return conflict
+	case state == "25P03": // idle in transaction for too long: the handler's doing
+		return failed
+	case state == "25006", // a standby: the primary has moved
+		state == "57P01", state == "57P02", state == "57P03", // shut down, starting up
+		strings.HasPrefix(state, "08"), // connection
+		strings.HasPrefix(state, "53"), // resources: disk, memory, connections
+		strings.HasPrefix(state, "58"): // the server's system
+		return down
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return failed // a deadline of the handler's own; pgx closed the connection for it
@@ -59,6 +58,22 @@ func classify(ctx context.Context, err error, closed bool) class {
 		return down
 	}
 	return failed
+}
+
+// SQLSTATEs that are looked for in several places.
+const (
+	stateNoRight = "42501" // insufficient_privilege
+	stateLocked  = "55P03" // lock_not_available
+)
+
+// isMissing reports whether a table, column or schema is not there: no projection
+// ran in the database, or none of this release.
+func isMissing(err error) bool {
+	switch pgfault.State(err) {
+	case "42P01", "42703", "3F000":
+		return true
+	}
+	return false
 }
 
 // guardedTx is the transaction that a handler sees: it may do everything but

@@ -2,10 +2,8 @@ package consumers
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // copyState is what a version of a projection is to its readers.
@@ -154,9 +152,8 @@ func (p *Projection) create(ctx context.Context, tx pgx.Tx, state copyState) err
 // findCopy finds out what this version is to its readers, and changes nothing.
 func (p *Projection) findCopy(ctx context.Context) error {
 	held, err := readVersions(ctx, p.db, p.cfg.Name)
-	var pg *pgconn.PgError
 	switch {
-	case errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42703" || pg.Code == "3F000"): // table, column, schema
+	case isMissing(err):
 		return ErrTables.New("this database has no copy of projection %s", p.cfg.Name).Fix("Run the projection first.")
 	case err != nil:
 		return err

@@ -3,7 +3,6 @@ package consumers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/token"
@@ -103,8 +101,7 @@ func readSeen(ctx context.Context, db Querier, projection string, events []token
 // missingTables explains an error by tables that are not there: no projection
 // ran in this database, or none of a release that offers waiting.
 func missingTables(ctx context.Context, db Querier, projection string, err error) error {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || pg.Code != "42P01" && pg.Code != "42703" && pg.Code != "3F000" { // table, column, schema
+	if !isMissing(err) {
 		return err
 	}
 	known, perr := Positions(ctx, db, projection)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-co-op/gocron/v2"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // Housekeeper makes partitions ahead of time, turns a filled default partition
@@ -130,7 +132,7 @@ func (h *Housekeeper) adopt(ctx context.Context, conn *pgx.Conn, done *Housekeep
 	err := retryLocked(ctx, func() error {
 		return conn.QueryRow(ctx, "select runnel.adopt_default()").Scan(&name)
 	})
-	if sqlState(err) == stateStraddle {
+	if pgfault.State(err) == stateStraddle {
 		return ErrStraddle.Wrap(err, "adopt the default partition")
 	}
 	if err != nil {
@@ -153,7 +155,7 @@ func (h *Housekeeper) create(ctx context.Context, conn *pgx.Conn, done *Housekee
 		})
 	}
 	err := ensure()
-	if sqlState(err) == "23514" && done.Adopted == "" {
+	if pgfault.State(err) == "23514" && done.Adopted == "" {
 		// A row of a day without a partition came in after the adoption.
 		if err := h.adopt(ctx, conn, done); err != nil {
 			return err
@@ -191,7 +193,7 @@ func retryLocked(ctx context.Context, try func() error) error {
 	pause := lockPause
 	for attempt := 1; ; attempt++ {
 		err := try()
-		if code := sqlState(err); attempt == lockAttempts || code != "55P03" && code != "40P01" {
+		if code := pgfault.State(err); attempt == lockAttempts || code != "55P03" && code != "40P01" {
 			return err
 		}
 		timer := time.NewTimer(pause)

@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/eventctx"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
 // Publisher publishes events with settings of its own. The zero value is what
@@ -122,7 +122,7 @@ func insertValues(rows []row) (query string, args []any) {
 // databaseError gives the database's errors that a person can act on their
 // codes.
 func databaseError(err error) error {
-	switch sqlState(err) {
+	switch pgfault.State(err) {
 	case stateUnknownType, stateUnknownSchema:
 		return ErrSchemaNotApplied.Wrap(err, "the database refused an event")
 	case stateInvalid, "23514": // check_violation
@@ -141,14 +141,4 @@ func databaseError(err error) error {
 		return ErrForbidden.Wrap(err, "the current user may not do this")
 	}
 	return err
-}
-
-// sqlState returns the SQLSTATE of an error of the database, or "". Every
-// driver worth using has the method.
-func sqlState(err error) string {
-	var coded interface{ SQLState() string }
-	if !errors.As(err, &coded) {
-		return ""
-	}
-	return coded.SQLState()
 }

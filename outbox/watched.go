@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -116,7 +117,7 @@ func TableSchemas(ctx context.Context, db RowsQuerier, table string, o TableOpti
 		return fail(err)
 	}
 	oid, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[*uint32])
-	switch state := sqlState(err); {
+	switch state := pgfault.State(err); {
 	case state == "42601" || state == "42602" || err == nil && oid == nil: // not even a name
 		return fail(ErrNotWatchable.New("there is no table %s", table))
 	case err != nil:
@@ -159,7 +160,7 @@ func nullIfNone(s []string) []string {
 // altered, ErrSchemaNotApplied and the like. Other errors, and nil, it returns as
 // they are. Any driver's errors with a method SQLState will do.
 func Explain(err error) error {
-	switch sqlState(err) {
+	switch pgfault.State(err) {
 	case stateUnknownType, stateUnknownSchema, stateInvalid, stateUnfit, stateRefused, stateAltered, stateOtherwise:
 		return databaseError(err)
 	}

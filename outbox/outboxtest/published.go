@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/outbox"
 )
 
@@ -132,16 +132,13 @@ func fatal(t testing.TB, what string, err error) {
 	if f := fault.Find(err); f != nil {
 		t.Fatalf("%s: %v\n→ %s", what, err, f.WhatToDo())
 	}
-	var coded interface{ SQLState() string }
-	if errors.As(err, &coded) {
-		switch coded.SQLState() {
-		case "42P01", "3F000":
-			t.Fatalf("%s: %v\n→ Make it in the test's database with outboxtest.Migrate.", what, err)
-		case "42501":
-			t.Fatalf("%s: %v\n→ Services may write the outbox and not read it: run the test as the outbox's owner.", what, err)
-		case "25P02":
-			t.Fatalf("%s: %v\n→ A statement of the transaction failed before.", what, err)
-		}
+	switch pgfault.State(err) {
+	case "42P01", "3F000":
+		t.Fatalf("%s: %v\n→ Make it in the test's database with outboxtest.Migrate.", what, err)
+	case "42501":
+		t.Fatalf("%s: %v\n→ Services may write the outbox and not read it: run the test as the outbox's owner.", what, err)
+	case "25P02":
+		t.Fatalf("%s: %v\n→ A statement of the transaction failed before.", what, err)
 	}
 	t.Fatalf("%s: %v", what, err)
 }
