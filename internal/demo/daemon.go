@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,17 +11,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/runnel-cdc/runnel/internal/child"
 )
 
 // daemon is `runnel run` as a process of its own.
 type daemon struct {
-	cmd    *exec.Cmd
-	log    string     // its log file
-	http   string     // address of health, metrics and status
-	exited chan error // why it ended; whoever takes it puts it back
+	*child.Process
+	log  string // its log file
+	http string // address of health, metrics and status
 }
 
 // start starts the daemon and waits until it streams. Passwords travel in the
@@ -37,17 +38,14 @@ func (d *demo) startDaemon(ctx context.Context) error {
 		"RUNNEL_PULSAR_ADMIN_URL="+d.Servers.PulsarAdminURL, "RUNNEL_TOPICS_NAMESPACE="+d.namespace(), "RUNNEL_ROLES_OWNER="+d.source.name+"_owner",
 		"RUNNEL_ROLES_WRITER="+d.source.name+"_writer", "RUNNEL_ROLES_DAEMON="+d.source.name+"_daemon", "NO_COLOR=1")
 	cmd.Dir = d.dir // no runnel.yaml of the caller's
-	// A process group of its own: the terminal's Ctrl-C must reach the demo
-	// only, which then stops the daemon in order. It dies with the demo.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &daemon{cmd: cmd, log: filepath.Join(d.dir, "daemon.log"), http: address, exited: make(chan error, 1)}
+	p := &daemon{log: filepath.Join(d.dir, "daemon.log"), http: address}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := p.launch(); err != nil {
+	if p.Process, err = child.Start(cmd, nil); err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
 	d.daemon = p
@@ -55,24 +53,9 @@ func (d *demo) startDaemon(ctx context.Context) error {
 	return p.ready(ctx)
 }
 
-// launch starts the process on a thread that lives as long as it does: the
-// signal at the parent's death is sent when the starting thread ends.
-func (p *daemon) launch() error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		if err = p.cmd.Wait(); err == nil {
-			err = errors.New("it ended")
-		}
-		p.exited <- fmt.Errorf("%w; its log ends:\n%s", err, tail(p.log, 2000))
-	}()
-	return <-started
+// ended says why the daemon is gone.
+func (p *daemon) ended() error {
+	return fmt.Errorf("%w; its log ends:\n%s", cmp.Or(p.Err(), errors.New("it ended")), tail(p.log, 2000))
 }
 
 // ready waits until the daemon says that it streams.
@@ -83,9 +66,8 @@ func (p *daemon) ready(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-p.exited:
-			p.exited <- err
-			return fmt.Errorf("the daemon did not start: %w", err)
+		case <-p.Done():
+			return fmt.Errorf("the daemon did not start: %w", p.ended())
 		case <-ctx.Done():
 			return fmt.Errorf("the daemon does not stream: %w; its log ends:\n%s", ctx.Err(), tail(p.log, 2000))
 		case <-tick.C:
@@ -113,16 +95,15 @@ func (p *daemon) ready(ctx context.Context) error {
 
 // stop asks the daemon to end, and ends it if it does not.
 func (p *daemon) stop(ctx context.Context) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	p.Signal(syscall.SIGTERM)
 	grace, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	select {
-	case err := <-p.exited:
-		p.exited <- err
+	case <-p.Done():
 		return nil // as it was asked to
 	case <-grace.Done():
-		_ = p.cmd.Process.Kill()
-		return fmt.Errorf("the daemon did not stop by itself: %w", <-p.exited)
+		p.Kill()
+		return fmt.Errorf("the daemon did not stop by itself: %w", p.ended())
 	}
 }
 

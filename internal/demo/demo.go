@@ -138,10 +138,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		copyDone <- nil // for the deferred wait
 		stopWorking()
 		return errors.Join(fmt.Errorf("the fulfilment service ended: %w", err), <-worked)
-	case err := <-d.daemon.exited:
-		d.daemon.exited <- err
+	case <-d.daemon.Done():
 		stopWorking()
-		return errors.Join(fmt.Errorf("the daemon: %w", err), <-worked)
+		return errors.Join(fmt.Errorf("the daemon: %w", d.daemon.ended()), <-worked)
 	}
 	if err := ctx.Err(); err != nil {
 		return err

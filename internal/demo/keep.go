@@ -28,9 +28,8 @@ func (d *demo) keep(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-d.daemon.exited:
-		d.daemon.exited <- err
-		return fmt.Errorf("the daemon: %w", err)
+	case <-d.daemon.Done():
+		return fmt.Errorf("the daemon: %w", d.daemon.ended())
 	}
 }
 

@@ -34,9 +34,8 @@ func (d *demo) drain(ctx context.Context, copied *pgxpool.Pool) error {
 			return nil
 		}
 		select {
-		case err := <-d.daemon.exited:
-			d.daemon.exited <- err
-			return fmt.Errorf("the daemon: %w", err)
+		case <-d.daemon.Done():
+			return fmt.Errorf("the daemon: %w", d.daemon.ended())
 		case <-ctx.Done():
 			// Not an error of its own: the verdict shows what is missing.
 			return nil
@@ -88,7 +87,7 @@ func (d *demo) verdict(ctx context.Context, s *orders.Simulation, source, copied
 		return err
 	}
 	different := compare(sourceRows, copyRows)
-	memory, err := peakMemory(d.daemon.cmd.Process.Pid)
+	memory, err := peakMemory(d.daemon.PID())
 	if err != nil {
 		return fmt.Errorf("read the daemon's memory: %w", err)
 	}

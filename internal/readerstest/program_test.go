@@ -11,16 +11,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/runnel-cdc/runnel/internal/child"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
 	"github.com/runnel-cdc/runnel/internal/testserver"
 )
@@ -98,12 +97,10 @@ func java(name string) string {
 }
 
 // process is a running reader. Its log is read by one goroutine; what it wrote
-// is known when done is closed.
+// is known when Done is closed.
 type process struct {
-	cmd  *exec.Cmd
-	out  bytes.Buffer
-	done chan struct{}
-	err  error // how it ended; nil for exit code 0
+	*child.Process
+	out bytes.Buffer
 
 	mu     sync.Mutex
 	log    []string
@@ -114,32 +111,20 @@ type process struct {
 
 // start starts a reader. It is killed when ctx ends, and when this process does.
 func (p program) start(ctx context.Context, broker environment, arguments ...string) (*process, error) {
-	r := &process{done: make(chan struct{}), moved: make(chan struct{}, 1)}
-	r.cmd = exec.CommandContext(ctx, p.command[0], append(slices.Clone(p.command[1:]), arguments...)...)
-	r.cmd.Env = append(os.Environ(), "RUNNEL_PULSAR_URL="+broker.url, "RUNNEL_PULSAR_ADMIN_URL="+broker.adminURL, "TMPDIR="+p.temp)
-	r.cmd.Stdout = &r.out
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	stderr, err := r.cmd.StderrPipe()
+	r := &process{moved: make(chan struct{}, 1)}
+	cmd := exec.CommandContext(ctx, p.command[0], append(slices.Clone(p.command[1:]), arguments...)...)
+	cmd.Env = append(os.Environ(), "RUNNEL_PULSAR_URL="+broker.url, "RUNNEL_PULSAR_ADMIN_URL="+broker.adminURL, "TMPDIR="+p.temp)
+	cmd.Stdout = &r.out
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err
 	}
-	started := make(chan error)
-	go func() {
-		// The signal at the parent's death is sent when the starting thread ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := r.cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
+	r.Process, err = child.Start(cmd, func() {
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			r.line(lines.Text())
 		}
-		r.err = r.cmd.Wait()
-		close(r.done)
-	}()
-	return r, <-started
+	})
+	return r, err
 }
 
 // line takes a line of the log.
@@ -171,8 +156,8 @@ func (r *process) moves() error {
 	select {
 	case <-r.moved:
 		return nil
-	case <-r.done:
-		return fmt.Errorf("the reader ended: %w\n%s", cmp.Or(r.err, errors.New("exit code 0")), r.text())
+	case <-r.Done():
+		return fmt.Errorf("the reader ended: %w\n%s", cmp.Or(r.Err(), errors.New("exit code 0")), r.text())
 	case <-time.After(patience):
 		return errors.New("the reader does not apply anything:\n" + r.text())
 	}
@@ -180,26 +165,20 @@ func (r *process) moves() error {
 
 // kill kills it with SIGKILL, and requires that it had not ended before.
 func (r *process) kill() error {
-	select {
-	case <-r.done:
-		return fmt.Errorf("the reader ended by itself: %w\n%s", cmp.Or(r.err, errors.New("exit code 0")), r.text())
-	default:
+	if !r.Alive() {
+		return fmt.Errorf("the reader ended by itself: %w\n%s", cmp.Or(r.Err(), errors.New("exit code 0")), r.text())
 	}
-	if err := r.cmd.Process.Kill(); err != nil {
-		return err
-	}
-	<-r.done
+	r.Kill()
 	return nil
 }
 
 // wait waits until it ends by itself.
 func (r *process) wait() error {
 	select {
-	case <-r.done:
-		return r.err
+	case <-r.Done():
+		return r.Err()
 	case <-time.After(patience):
-		_ = r.cmd.Process.Kill()
-		<-r.done
+		r.Kill()
 		return errors.New("the reader does not end:\n" + r.text())
 	}
 }

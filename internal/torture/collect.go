@@ -137,8 +137,8 @@ func eachMessage(ctx context.Context, client *broker.Pulsar, p broker.Partition,
 // endDaemon asks the daemon to end in order, so that nothing is written while the
 // topics are read.
 func (r *runner) endDaemon(ctx context.Context) error {
-	r.history.Run.PeakMemory = peakMemory(r.daemon.cmd.Process.Pid)
-	r.daemon.signal(syscall.SIGTERM)
-	r.copy.signal(syscall.SIGTERM)
+	r.history.Run.PeakMemory = peakMemory(r.daemon.PID())
+	r.daemon.Signal(syscall.SIGTERM)
+	r.copy.Signal(syscall.SIGTERM)
 	return errors.Join(r.daemon.gone(ctx, r.o.Patience), r.copy.gone(ctx, r.o.Patience))
 }

@@ -23,7 +23,7 @@ func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
 			return err
 		}
 	}
-	if err := r.trigger(ctx, rec, func() error { old.kill(); return nil }); err != nil || overlap {
+	if err := r.trigger(ctx, rec, func() error { old.Kill(); return nil }); err != nil || overlap {
 		return err
 	}
 	return r.startCopy(ctx)
@@ -87,7 +87,7 @@ func (r *runner) poisonCopy(ctx context.Context, rec *FaultRecord) error {
 		return fmt.Errorf("no event is parked: %w", err)
 	}
 	before := parked(ctx)
-	r.copy.kill()
+	r.copy.Kill()
 	if err := r.startCopy(ctx); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	}
 	defer func() {
 		if builder != r.copy {
-			builder.kill()
+			builder.Kill()
 		}
 	}()
 	if err := r.killsItself(ctx, rec, builder); err != nil {
@@ -152,10 +152,10 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	switch r.count(rec.Fault) % 3 {
 	case 0:
 		rec.Note = "the live one is gone,"
-		live.kill()
+		live.Kill()
 	case 1:
 		rec.Note = "the live one was killed too,"
-		live.kill()
+		live.Kill()
 		if err := r.startCopy(ctx); err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	r.copy, r.version = builder, next
 	rec.Note = strings.TrimSpace(rec.Note + fmt.Sprintf(" version %d within %d ms", next, time.Since(began).Milliseconds()))
 	if err := live.gone(ctx, r.o.Patience); err != nil {
-		live.kill()
+		live.Kill()
 		return fmt.Errorf("the projection that was replaced goes on: %w", err)
 	}
 	return nil

@@ -140,7 +140,7 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if err != nil {
 		return err
 	}
-	defer successor.kill()
+	defer successor.Kill()
 	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
 	if err := paused.arm(rec.Rule); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if err != nil {
 		return err
 	}
-	defer paused.signal(syscall.SIGCONT)
+	defer paused.Signal(syscall.SIGCONT)
 	began := time.Now()
 	if err := r.fired(ctx, rec, report.Hits); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	if err := successor.gone(ctx, r.o.Patience); err != nil {
 		return err
 	}
-	paused.signal(syscall.SIGCONT)
+	paused.Signal(syscall.SIGCONT)
 	// What it had sent is acknowledged to it now. It goes on in a new run.
 	return await(ctx, r.o.Patience, func(ctx context.Context) bool {
 		now := paused.status(ctx)
@@ -182,7 +182,7 @@ func (r *runner) pausedConnected(ctx context.Context, rec *FaultRecord) error {
 	}
 	paused := r.daemon
 	r.daemon = second
-	defer paused.kill()
+	defer paused.Kill()
 	rec.Rule = fmt.Sprintf("pipeline.sent:%d:stop", 1+r.rand.IntN(1000))
 	if err := paused.arm(rec.Rule); err != nil {
 		return err
@@ -202,7 +202,7 @@ func (r *runner) pausedConnected(ctx context.Context, rec *FaultRecord) error {
 	if _, err := second.awaitRule(ctx, publishes, 3*time.Second); err == nil {
 		rec.Note = "the second daemon published"
 	}
-	paused.signal(syscall.SIGCONT)
+	paused.Signal(syscall.SIGCONT)
 	// It is to send what it still has, if anybody lets it, before it is killed.
 	return await(ctx, r.o.Patience, func(ctx context.Context) bool { return paused.status(ctx).State == pipeline.Waiting })
 }
@@ -222,7 +222,7 @@ func (r *runner) stopsItself(ctx context.Context, rec *FaultRecord, p *process) 
 // killOutside kills the daemon as an operator's machine would: at no step in
 // particular.
 func (r *runner) killOutside(ctx context.Context, rec *FaultRecord) error {
-	if err := r.trigger(ctx, rec, func() error { r.daemon.kill(); return nil }); err != nil {
+	if err := r.trigger(ctx, rec, func() error { r.daemon.Kill(); return nil }); err != nil {
 		return err
 	}
 	return r.startDaemon(ctx, "")
@@ -231,7 +231,7 @@ func (r *runner) killOutside(ctx context.Context, rec *FaultRecord) error {
 // terminate is a shutdown in order.
 func (r *runner) terminate(ctx context.Context, rec *FaultRecord) error {
 	err := r.trigger(ctx, rec, func() error {
-		r.daemon.signal(syscall.SIGTERM)
+		r.daemon.Signal(syscall.SIGTERM)
 		return r.daemon.gone(ctx, r.o.Patience)
 	})
 	if err != nil {
@@ -246,8 +246,8 @@ func (r *runner) twoDaemons(ctx context.Context, rec *FaultRecord) error {
 	if err != nil {
 		return err
 	}
-	if err := r.trigger(ctx, rec, func() error { r.daemon.kill(); return nil }); err != nil {
-		second.kill()
+	if err := r.trigger(ctx, rec, func() error { r.daemon.Kill(); return nil }); err != nil {
+		second.Kill()
 		return err
 	}
 	began := time.Now()
@@ -266,7 +266,7 @@ func (r *runner) standby(ctx context.Context, rules string) (*process, error) {
 		return nil, err
 	}
 	if err := await(ctx, r.o.Patience, func(ctx context.Context) bool { return second.status(ctx).State == pipeline.Waiting }); err != nil {
-		second.kill()
+		second.Kill()
 		return nil, fmt.Errorf("the second daemon does not say that it waits: %w", err)
 	}
 	return second, nil

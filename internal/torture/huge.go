@@ -75,7 +75,7 @@ func Huge(ctx context.Context, o HugeOptions) (res HugeResult, err error) {
 	if err := r.startDaemon(ctx, ""); err != nil {
 		return res, err
 	}
-	defer func() { r.daemon.kill() }()
+	defer func() { r.daemon.Kill() }()
 	if err := r.snapshotDone(ctx); err != nil {
 		return res, err
 	}
@@ -173,7 +173,7 @@ func (r *runner) follow(ctx context.Context, o HugeOptions, res *HugeResult) err
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
-		if !r.daemon.alive() {
+		if !r.daemon.Alive() {
 			if !o.Kill {
 				return errors.New("the daemon ended by itself")
 			}
@@ -183,7 +183,7 @@ func (r *runner) follow(ctx context.Context, o HugeOptions, res *HugeResult) err
 				return err
 			}
 		}
-		if peak := peakMemory(r.daemon.cmd.Process.Pid); peak > 0 {
+		if peak := peakMemory(r.daemon.PID()); peak > 0 {
 			res.PeakMemory = peak
 		}
 		pid, silence, err := feedback(ctx, r.source)
@@ -206,7 +206,7 @@ func (r *runner) follow(ctx context.Context, o HugeOptions, res *HugeResult) err
 }
 
 func (r *runner) endHuge(ctx context.Context) error {
-	r.daemon.signal(syscall.SIGTERM)
+	r.daemon.Signal(syscall.SIGTERM)
 	return r.daemon.gone(ctx, r.o.Patience)
 }
 

@@ -12,23 +12,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/runnel-cdc/runnel/internal/child"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 )
 
 // process is a child: a daemon or a projection, running this same program.
 type process struct {
-	name   string
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	http   string
-	fired  chan failpoint.Report // rules, in the order in which they fired
-	exited chan struct{}         // closed when it is gone
+	*child.Process
+	name  string
+	stdin io.WriteCloser
+	http  string
+	fired chan failpoint.Report // rules, in the order in which they fired
 }
 
 // maxFired is more rules than are ever armed in one process.
@@ -49,18 +47,17 @@ func (r *runner) spawn(ctx context.Context, role string, s settings, rules strin
 		return nil, err
 	}
 	r.spawned++
-	p := &process{name: fmt.Sprintf("%s-%d", role, r.spawned), cmd: exec.Command(r.o.Binary, role), http: address,
-		fired: make(chan failpoint.Report, maxFired), exited: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), settingsVariable+"="+string(text), failpoint.Variable+"="+rules)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := &process{name: fmt.Sprintf("%s-%d", role, r.spawned), http: address, fired: make(chan failpoint.Report, maxFired)}
+	cmd := exec.Command(r.o.Binary, role)
+	cmd.Env = append(os.Environ(), settingsVariable+"="+string(text), failpoint.Variable+"="+rules)
 	log, err := os.OpenFile(filepath.Join(r.o.Dir, role+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
 	_, _ = fmt.Fprintf(log, "--- %s %s %s\n", time.Now().Format(time.RFC3339Nano), p.name, rules)
-	p.cmd.Stderr = log
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+	cmd.Stderr = log
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	// A pipe of our own: what the process wrote before it died is read to the end.
@@ -68,29 +65,12 @@ func (r *runner) spawn(ctx context.Context, role string, s settings, rules strin
 	if err != nil {
 		return nil, err
 	}
-	p.cmd.Stdout = in
-	err = p.launch(out)
-	return p, errors.Join(err, in.Close())
-}
-
-// launch starts the process on a thread that lives as long as it does: the
-// signal at the parent's death is sent when the starting thread ends.
-func (p *process) launch(out *os.File) error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err != nil {
-			_ = out.Close()
-			return
-		}
-		p.listen(out)
-		_ = p.cmd.Wait() // how it ended is told by its log
-		close(p.exited)
-	}()
-	return <-started
+	cmd.Stdout = in
+	p.Process, err = child.Start(cmd, func() { p.listen(out) })
+	if closed := in.Close(); err != nil {
+		return nil, errors.Join(err, out.Close(), closed)
+	}
+	return p, nil
 }
 
 // listen reads the lines of failpoints until the process is gone.
@@ -130,35 +110,17 @@ func (p *process) awaitRule(ctx context.Context, rule string, limit time.Duratio
 	}
 }
 
-// signal sends a signal; the process may be gone.
-func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
-
-// kill ends the process and waits for it.
-func (p *process) kill() {
-	p.signal(syscall.SIGKILL)
-	<-p.exited
-}
-
 // gone waits until the process has ended by itself.
 func (p *process) gone(ctx context.Context, limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-p.exited:
+	case <-p.Done():
 		return nil
 	case <-timer.C:
 		return fmt.Errorf("%s did not end within %s", p.name, limit)
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-}
-
-func (p *process) alive() bool {
-	select {
-	case <-p.exited:
-		return false
-	default:
-		return true
 	}
 }
 
@@ -183,7 +145,7 @@ func (p *process) status(ctx context.Context) (st pipeline.Status) {
 
 // stopped reports whether the kernel has stopped the process.
 func (p *process) stopped() bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	_, after, ok := strings.Cut(string(text), ") ")
 	return err == nil && ok && strings.HasPrefix(after, "T")
 }

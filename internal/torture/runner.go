@@ -103,7 +103,7 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 	defer func() {
 		for _, p := range []*process{r.daemon, r.copy} {
 			if p != nil {
-				p.kill()
+				p.Kill()
 			}
 		}
 	}()
@@ -218,7 +218,7 @@ func (r *runner) one(ctx context.Context, f fault, passes bool) bool {
 // rescue brings a daemon back after a fault that ended otherwise than expected.
 func (r *runner) rescue(ctx context.Context) {
 	if r.daemon != nil {
-		r.daemon.kill()
+		r.daemon.Kill()
 	}
 	if err := r.startDaemon(ctx, ""); err != nil {
 		r.say("start a daemon after that: %v", err)
@@ -257,7 +257,7 @@ func (r *runner) passing(ctx context.Context, n int) error {
 	}
 	if err != nil {
 		st := r.daemon.status(ctx)
-		return fmt.Errorf("events do not pass (alive %t, state %s %s %s): %w", r.daemon.alive(), st.State, st.Code, st.Message, err)
+		return fmt.Errorf("events do not pass (alive %t, state %s %s %s): %w", r.daemon.Alive(), st.State, st.Code, st.Message, err)
 	}
 	return nil
 }
@@ -270,7 +270,7 @@ func (r *runner) daemonSettings() settings {
 // startDaemon starts a daemon in the place of one that is gone.
 func (r *runner) startDaemon(ctx context.Context, rules string) (err error) {
 	if r.daemon != nil {
-		r.daemon.kill() // it is gone, unless a fault ended otherwise than expected
+		r.daemon.Kill() // it is gone, unless a fault ended otherwise than expected
 	}
 	r.daemon, err = r.spawn(ctx, roleDaemon, r.daemonSettings(), rules)
 	return err

@@ -45,7 +45,7 @@ func (r *runner) look(ctx context.Context) (v view, err error) {
 // that a failpoint has killed meanwhile has none.
 func (r *runner) endWalsender(ctx context.Context) error {
 	return await(ctx, r.o.Patience, func(ctx context.Context) bool {
-		if !r.daemon.alive() {
+		if !r.daemon.Alive() {
 			return true
 		}
 		ended, err := value[bool](ctx, r.source, `select coalesce((select pg_terminate_backend(active_pid)

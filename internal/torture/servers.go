@@ -132,7 +132,7 @@ func (r *runner) starve(ctx context.Context, rec *FaultRecord) error {
 	if err != nil {
 		return err
 	}
-	defer burner.kill()
+	defer burner.Kill()
 	// Feedback goes on: so many status messages, and events besides.
 	const feedback = "capture.confirmed:5:note"
 	if err := r.daemon.arm(feedback); err != nil {
