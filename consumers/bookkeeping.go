@@ -139,7 +139,7 @@ func (p *Projection) rightsFault(err error) error {
 		return ErrDatabaseRights.Wrap(err, "setting up projection %s", p.cfg.Name).
 			Fix("As the database's owner: create schema if not exists %s authorization ROLE; "+
 				"create schema if not exists %s authorization ROLE; or, where another role made the positions: "+
-				"grant usage on schema %[1]s to ROLE; grant select, insert, update, delete on all tables in schema %[1]s to ROLE;",
+				"let that role start this release first, then grant usage on schema %[1]s to ROLE; grant select, insert, update, delete on all tables in schema %[1]s to ROLE;",
 				bookkeeping, p.cfg.Name)
 	}
 	return err

@@ -68,7 +68,7 @@ func Parked(ctx context.Context, db Querier, projection string, filter ParkedFil
 	where, args := filter.where([]any{projection, limit})
 	rows, err := db.Query(ctx, `select version, topic, partition, ordinal, position, key, event_id, event_type, occurred_at, published_at,
 			headers, schema_version, payload, state, tries, error_code, error, parked_at, next_try
-		from runnel_projections.parked where projection = $1`+where+` order by version, topic, partition, ordinal limit $2`, args...)
+		from runnel_projections.parked where projection = $1`+inUse+where+` order by version, topic, partition, ordinal limit $2`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading parked events: %w", err)
 	}
@@ -101,12 +101,15 @@ func CountParked(ctx context.Context, db Querier, projection string, filter Park
 		return 0, err
 	}
 	where, args := filter.where([]any{projection})
-	rows, err := db.Query(ctx, "select count(*)::int from runnel_projections.parked where projection = $1"+where, args...)
+	rows, err := db.Query(ctx, "select count(*)::int from runnel_projections.parked where projection = $1"+inUse+where, args...)
 	if err != nil {
 		return 0, fmt.Errorf("reading parked events: %w", err)
 	}
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
 }
+
+// inUse leaves out what was parked in an old copy, which nobody would try again.
+const inUse = ` and version not in (select p.version from runnel_projections.projection p where p.name = $1 and p.state = 'old')`
 
 // hasParked reports whether the database has the table of parked events.
 func hasParked(ctx context.Context, db Querier) (bool, error) {
@@ -186,7 +189,7 @@ func eachParkedPartition(ctx context.Context, db Beginner, projection, where str
 	if made, err := hasParked(ctx, db); err != nil || !made {
 		return err
 	}
-	rows, err := db.Query(ctx, `select distinct version, topic, partition from runnel_projections.parked where projection = $1`+where+
+	rows, err := db.Query(ctx, `select distinct version, topic, partition from runnel_projections.parked where projection = $1`+inUse+where+
 		` order by 1, 2, 3`, args...)
 	if err != nil {
 		return fmt.Errorf("reading parked events: %w", err)

@@ -19,6 +19,9 @@ var (
 	ErrOldCopy = fault.Define("PROJECTION_OLD_COPY", fault.Environment,
 		"A rebuild can't begin while the copy of before the last one is still there.",
 		"Remove it when you are content with the new one: `runnel rebuild drop --projection NAME`.")
+	ErrSchemaTaken = fault.Define("PROJECTION_SCHEMA_TAKEN", fault.Environment,
+		"A schema whose name a rebuild needs, NAME_next or NAME_old, is there already and not the projection's.",
+		"Rename or drop the schema that the message names; the live copy is not touched.")
 	ErrTables = fault.Define("PROJECTION_TABLES_MISSING", fault.Environment,
 		"The database knows the projection's positions, but the schema of its tables is gone.",
 		"Restore the schema, or start the next version, which is built from the start of the topics.")
@@ -79,7 +82,7 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrTables, ErrMigrate,
+var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrSchemaTaken, ErrTables, ErrMigrate,
 	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
 	ErrHandlerPanic, ErrHandlerTx, ErrTokenMalformed, ErrTokenForeign, ErrParked, ErrNoWaiting, ErrTokenExpired,
 	ErrTokenHistory, ErrNotApplied}

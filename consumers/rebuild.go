@@ -160,7 +160,7 @@ func (p *Projection) build(ctx context.Context, client broker.Client, topics []s
 		switch {
 		case done:
 			return nil
-		case errors.Is(err, ErrTables) || ctx.Err() != nil:
+		case errors.Is(err, ErrTables) || errors.Is(err, ErrSchemaTaken) || ctx.Err() != nil:
 			return err
 		case err != nil:
 			if pgfault.State(err) == stateNoRight {

@@ -67,8 +67,11 @@ func (w *world) isLive(t *testing.T, version int) {
 
 // A new version is built beside the live one, which goes on, and takes its place
 // where both stand at the same positions.
+//
+// The database makes transactions repeatable read unless they say otherwise.
 func TestRebuildUnderTraffic(t *testing.T) {
 	w := newWorld(t, 3)
+	w.db.Exec(t, "alter database "+w.db.Name()+" set default_transaction_isolation = 'repeatable read'")
 	want := make(truth)
 	w.fill(t, 1500, want)
 	var s effects

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 )
 
 // lookAgain is how often a partition with parked events looks for those that a
@@ -139,6 +141,7 @@ func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries
 			if err := w.p.unpark(ctx, tx, w.partition, rows); err != nil {
 				return false, w.parkTrouble(ctx, tx, err)
 			}
+			failpoint.Hit("consumers.redriven") // and not committed
 			return true, nil
 		})
 	})

@@ -112,6 +112,9 @@ func (p *Projection) lockAll(ctx context.Context, tx pgx.Tx, version int) error 
 
 // rename gives both copies their new schemas and states.
 func (p *Projection) rename(ctx context.Context, tx pgx.Tx, was int) error {
+	if err := p.requireFree(ctx, tx); err != nil {
+		return err
+	}
 	exists, err := schemaExists(ctx, tx, p.schema(live))
 	if err != nil {
 		return err

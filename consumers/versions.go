@@ -61,6 +61,9 @@ func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
 			return p.tooFewConnections(held[live])
 		}
 		p.state = building
+		if err := p.requireFree(ctx, tx); err != nil {
+			return err
+		}
 		return p.checkSchema(ctx, tx, building)
 	case p.cfg.Version < held[live]:
 		return ErrVersion.New("the database holds version %d of projection %s, this is version %d", held[live], p.cfg.Name, p.cfg.Version).
@@ -76,6 +79,9 @@ func (p *Projection) makeTables(ctx context.Context, tx pgx.Tx) error {
 		return p.tooFewConnections(held[live])
 	default:
 		state = building
+		if err := p.requireFree(ctx, tx); err != nil {
+			return err
+		}
 	}
 	p.state = state
 	return p.create(ctx, tx, state)
@@ -106,6 +112,28 @@ func (p *Projection) checkSchema(ctx context.Context, tx pgx.Tx, state copyState
 	return fault.Fix("Restore the schema; or start version %d, which is built from the start of the topics.", p.cfg.Version+1)
 }
 
+// requireFree reports when the name that the live copy gets in a swap is taken. No
+// old copy is there.
+func (p *Projection) requireFree(ctx context.Context, tx pgx.Tx) error {
+	exists, err := schemaExists(ctx, tx, p.schema(old))
+	if err != nil || !exists {
+		return err
+	}
+	return ErrSchemaTaken.New("schema %s, which the live copy of projection %s would get, is there already", p.schema(old), p.cfg.Name)
+}
+
+// requireEmpty reports when the schema of a new version, which somebody made
+// beforehand, holds something: whose it is, is not known.
+func (p *Projection) requireEmpty(ctx context.Context, tx pgx.Tx) error {
+	var used bool
+	err := tx.QueryRow(ctx, `select exists (select from pg_depend where refclassid = 'pg_namespace'::regclass
+		and refobjid = to_regnamespace(quote_ident($1)))`, p.schema(building)).Scan(&used)
+	if err != nil || !used {
+		return err
+	}
+	return ErrSchemaTaken.New("schema %s, in which version %d of projection %s would be built, is not empty", p.schema(building), p.cfg.Version, p.cfg.Name)
+}
+
 func schemaExists(ctx context.Context, tx pgx.Tx, name string) (exists bool, err error) {
 	err = tx.QueryRow(ctx, "select to_regnamespace(quote_ident($1)) is not null", name).Scan(&exists)
 	return exists, err
@@ -117,7 +145,12 @@ func (p *Projection) create(ctx context.Context, tx pgx.Tx, state copyState) err
 	if err != nil {
 		return err
 	}
-	if !exists {
+	switch {
+	case exists && state == building:
+		if err := p.requireEmpty(ctx, tx); err != nil {
+			return err
+		}
+	case !exists:
 		if _, err := tx.Exec(ctx, "create schema "+quote(p.schema(state))); err != nil {
 			return err
 		}

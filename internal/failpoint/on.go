@@ -54,7 +54,7 @@ func Error(name string) error {
 	var fired *rule
 	rest := points.rules[name][:0]
 	for _, r := range points.rules[name] {
-		if r.left--; r.left == 0 && fired == nil {
+		if r.left--; r.left <= 0 && fired == nil { // one that fell due beside another comes at the next hit
 			fired = r
 			continue
 		}

@@ -2,8 +2,9 @@ package torture
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ func (r *runner) collect(ctx context.Context) (err error) {
 	h := &r.history
 	h.Samples = r.sampler.samples()
 	h.Run.MinEvents = r.o.MinEvents
+	h.Run.Refused = r.load.refusedWrites()
 	if h.Run.MinEvents == 0 {
 		h.Run.MinEvents = r.o.Before + 50*len(h.Faults)
 	}
@@ -81,6 +83,9 @@ func (r *runner) readTopics(ctx context.Context) (all []TopicMessage, err error)
 	defer client.Close()
 	registry := schemas.NewRegistry(client.AdminURL(), client.HTTP())
 	r.history.Run.Schemas = make(map[string]map[int64]string)
+	if r.history.Run.Strange, err = r.strangeTopics(ctx); err != nil {
+		return nil, err
+	}
 	for _, local := range sortedTopics() {
 		full := wire.TopicName(namespace, local)
 		versions, err := registry.Versions(ctx, full)
@@ -98,6 +103,31 @@ func (r *runner) readTopics(ctx context.Context) (all []TopicMessage, err error)
 		}
 	}
 	return all, nil
+}
+
+// strangeTopics lists the topics and partitions of the namespace that are not those
+// of events. Pulsar's own begin with __.
+func (r *runner) strangeTopics(ctx context.Context) (strange []string, err error) {
+	all, err := r.adminGet(ctx, "/admin/v2/persistent/"+namespace)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	if err := json.Unmarshal(all, &names); err != nil {
+		return nil, fmt.Errorf("the list of topics: %w", err)
+	}
+	known := make(map[string]bool)
+	for _, local := range sortedTopics() {
+		for i := range partitions {
+			known[fmt.Sprintf("%s-partition-%d", wire.TopicName(namespace, local), i)] = true
+		}
+	}
+	for _, name := range names {
+		if _, local, _ := strings.Cut(name, namespace+"/"); !known[name] && !strings.HasPrefix(local, "__") {
+			strange = append(strange, name)
+		}
+	}
+	return strange, nil
 }
 
 func readPartition(ctx context.Context, client *broker.Pulsar, local string, p broker.Partition, all []TopicMessage) ([]TopicMessage, error) {
@@ -137,8 +167,20 @@ func eachMessage(ctx context.Context, client *broker.Pulsar, p broker.Partition,
 // endDaemon asks the daemon to end in order, so that nothing is written while the
 // topics are read.
 func (r *runner) endDaemon(ctx context.Context) error {
+	r.checkCopy(ctx)
 	r.history.Run.PeakMemory = peakMemory(r.daemon.PID())
+	for _, p := range r.spawned {
+		r.history.Run.PeakMemory = max(r.history.Run.PeakMemory, p.peak.Load())
+	}
 	r.daemon.Signal(syscall.SIGTERM)
 	r.copy.Signal(syscall.SIGTERM)
-	return errors.Join(r.daemon.gone(ctx, r.o.Patience), r.copy.gone(ctx, r.o.Patience))
+	for _, p := range []*process{r.daemon, r.copy} {
+		if err := p.gone(ctx, r.o.Patience); err != nil {
+			return err
+		}
+		if p.Err() != nil {
+			return fmt.Errorf("%s was asked to end: %w", p.name, p.Err())
+		}
+	}
+	return nil
 }

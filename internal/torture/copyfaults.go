@@ -14,6 +14,15 @@ import (
 
 // Faults of the projection's.
 
+// killLive kills a process that has not ended by itself.
+func killLive(p *process) error {
+	if !p.Alive() {
+		return fmt.Errorf("%s ended by itself: %w", p.name, p.Err())
+	}
+	p.Kill()
+	return nil
+}
+
 // killCopy kills the projection; its successor is there already, or not yet.
 func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
 	old := r.copy
@@ -23,7 +32,7 @@ func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
 			return err
 		}
 	}
-	if err := r.trigger(ctx, rec, func() error { old.Kill(); return nil }); err != nil || overlap {
+	if err := r.trigger(ctx, rec, func() error { return killLive(old) }); err != nil || overlap {
 		return err
 	}
 	return r.startCopy(ctx)
@@ -87,15 +96,17 @@ func (r *runner) poisonCopy(ctx context.Context, rec *FaultRecord) error {
 		return fmt.Errorf("no event is parked: %w", err)
 	}
 	before := parked(ctx)
-	r.copy.Kill()
+	if err := killLive(r.copy); err != nil {
+		return err
+	}
 	if err := r.startCopy(ctx); err != nil {
 		return err
 	}
 	if err := few(before + 2); err != nil {
 		return fmt.Errorf("no event is parked after a restart: %w", err)
 	}
-	rule := r.killRule("consumers.applied", 40)
-	if err := r.copy.arm(rule); err != nil {
+	rec.Then = "consumers.redriven:1:kill" // there may be no second transaction of it
+	if err := r.copy.arm(rec.Then); err != nil {
 		return err
 	}
 	if _, err := db.Exec(ctx, "delete from sick"); err != nil {
@@ -104,7 +115,7 @@ func (r *runner) poisonCopy(ctx context.Context, rec *FaultRecord) error {
 	if _, err := consumers.RetryParked(ctx, db, projectionName, consumers.ParkedFilter{}); err != nil {
 		return err
 	}
-	if _, err := r.copy.awaitRule(ctx, rule, r.o.Patience); err != nil {
+	if _, err := r.copy.awaitRule(ctx, rec.Then, r.o.Patience); err != nil {
 		return err
 	}
 	if err := r.copy.gone(ctx, r.o.Patience); err != nil {
@@ -138,7 +149,7 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 		return err
 	}
 	defer func() {
-		if builder != r.copy {
+		if builder != nil && builder != r.copy {
 			builder.Kill()
 		}
 	}()
@@ -152,14 +163,22 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	switch r.count(rec.Fault) % 3 {
 	case 0:
 		rec.Note = "the live one is gone,"
-		live.Kill()
+		if err := killLive(live); err != nil {
+			return err
+		}
 	case 1:
 		rec.Note = "the live one was killed too,"
-		live.Kill()
+		if err := killLive(live); err != nil {
+			return err
+		}
 		if err := r.startCopy(ctx); err != nil {
 			return err
 		}
 		live = r.copy
+	default:
+		if !live.Alive() {
+			return fmt.Errorf("%s ended by itself: %w", live.name, live.Err())
+		}
 	}
 	began := time.Now()
 	if err := await(ctx, 3*r.o.Patience, func(ctx context.Context) bool { return liveVersion(ctx, db) == next }); err != nil {

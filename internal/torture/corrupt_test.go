@@ -21,7 +21,7 @@ import (
 func made(t *testing.T) *History {
 	t.Helper()
 	catalog := events()
-	h := &History{Run: RunRecord{Seed: 1, Partitions: 2, Epoch: 1, ConsistentPoint: 1000, MinEvents: 100, Planned: 1, Drained: true,
+	h := &History{Run: RunRecord{Seed: 1, Partitions: 2, Epoch: 1, ConsistentPoint: 1000, MinEvents: 100, Planned: 1, Drained: true, PeakMemory: 1 << 20,
 		Topics: topicOf(), Schemas: map[string]map[int64]string{}}}
 	branch := make(map[string]int)
 	for topic := range topics() {
@@ -88,6 +88,26 @@ func requireFindings(t *testing.T, v *Verdict, want ...string) {
 
 func TestCleanHistoryPasses(t *testing.T) {
 	if v := Judge(made(t)); !v.OK() {
+		t.Errorf("findings: %v", v.Findings)
+	}
+}
+
+// What a copy lacks that was not given the time to catch up is no finding of its own.
+func TestLateCopyIsNoWrongCopy(t *testing.T) {
+	h := made(t)
+	h.Run.Drained = false
+	longest := slices.IndexFunc(h.Copies, func(c CopyAggregate) bool { return c.Applied > 5 })
+	c := &h.Copies[longest]
+	c.H, c.Applied = "", 0
+	for _, commit := range h.Commits {
+		for _, e := range commit.Events {
+			row := h.Truth[slices.IndexFunc(h.Truth, func(t TruthRow) bool { return t.ID == e.ID })]
+			if c.Applied < 3 && row.Key == c.Key && h.Run.Topics[row.Type] == c.Topic {
+				c.H, c.Applied = fold(c.H, row.ID, row.Hash), c.Applied+1
+			}
+		}
+	}
+	if v := Judge(h); len(v.Counts) != 1 || v.Counts[CheckLiveness] == 0 {
 		t.Errorf("findings: %v", v.Findings)
 	}
 }
@@ -221,12 +241,39 @@ func TestCorruptedHistories(t *testing.T) {
 		"the copy applied twice": {func(_ *testing.T, h *History) { h.Copies[0].Applied++ }, []string{CheckCopy}},
 		"the copy swapped":       {func(_ *testing.T, h *History) { h.Copies[0].H = hashOf(nil) }, []string{CheckCopy}},
 		"the copy lacks one":     {func(_ *testing.T, h *History) { h.Copies = h.Copies[1:] }, []string{CheckCopy}},
-		"never drained":          {func(_ *testing.T, h *History) { h.Run.Drained = false }, []string{CheckLiveness}},
-		"too little traffic":     {func(_ *testing.T, h *History) { h.Run.MinEvents = 1 << 20 }, []string{CheckVacuous}},
-		"a fault never fired":    {func(_ *testing.T, h *History) { h.Faults[0].Fired = false }, []string{CheckVacuous}},
-		"nothing in flight":      {func(_ *testing.T, h *History) { h.Faults[0].WAL = h.Faults[0].Confirmed }, []string{CheckVacuous}},
-		"fewer faults":           {func(_ *testing.T, h *History) { h.Faults = nil }, []string{CheckVacuous}},
-		"no halt":                {func(_ *testing.T, h *History) { h.Faults[0].OK = false }, []string{CheckFaults}},
+		"lost, and the slot has not passed it": {func(_ *testing.T, h *History) {
+			last := h.Commits[len(h.Commits)-1]
+			h.Samples = slices.DeleteFunc(h.Samples, func(s Sample) bool { return s.Confirmed > last.LSN })
+			h.Topic = slices.DeleteFunc(h.Topic, func(m TopicMessage) bool { return m.ID == last.Events[3].ID })
+		}, []string{CheckLiveness}},
+		"confirmed, and never sent": {func(_ *testing.T, h *History) {
+			h.Topic = slices.DeleteFunc(h.Topic, func(m TopicMessage) bool { return m.ID == h.Commits[30].Events[1].ID })
+		}, []string{CheckConfirmed, CheckLost}},
+		"late, and its fold is wrong": {func(_ *testing.T, h *History) {
+			h.Run.Drained = false
+			h.Copies[0].Applied--
+		}, []string{CheckCopy}},
+		"a topic too many":       {func(_ *testing.T, h *History) { h.Run.Strange = []string{"persistent://public/torture/x"} }, []string{CheckPhantom}},
+		"a write is refused":     {func(_ *testing.T, h *History) { h.Run.Refused = []string{"writer w0"} }, []string{CheckWrites}},
+		"memory not looked at":   {func(_ *testing.T, h *History) { h.Run.PeakMemory = 0 }, []string{CheckVacuous}},
+		"rolled back, and there": {func(_ *testing.T, h *History) { h.Truth[9].Tx = "w0-7-rollback" }, []string{CheckTruth}},
+		"a kind that never commits": {func(_ *testing.T, h *History) {
+			for i := range h.Truth {
+				h.Truth[i].Tx = fmt.Sprintf("w0-%d-multi", i)
+			}
+		}, []string{CheckVacuous}},
+		"the copy ended by itself": {func(_ *testing.T, h *History) {
+			h.Faults = append(h.Faults, FaultRecord{N: 2, Fault: faultCopy, Expect: "it runs", Outcome: "copy-1 ended by itself"})
+		}, []string{CheckFaults}},
+		"the projection was killed when it was idle": {func(_ *testing.T, h *History) {
+			h.Faults[0].Fault = "copy.kill"
+		}, []string{CheckVacuous}},
+		"never drained":       {func(_ *testing.T, h *History) { h.Run.Drained = false }, []string{CheckLiveness}},
+		"too little traffic":  {func(_ *testing.T, h *History) { h.Run.MinEvents = 1 << 20 }, []string{CheckVacuous}},
+		"a fault never fired": {func(_ *testing.T, h *History) { h.Faults[0].Fired = false }, []string{CheckVacuous}},
+		"nothing in flight":   {func(_ *testing.T, h *History) { h.Faults[0].WAL = h.Faults[0].Confirmed }, []string{CheckVacuous}},
+		"fewer faults":        {func(_ *testing.T, h *History) { h.Faults = nil }, []string{CheckVacuous}},
+		"no halt":             {func(_ *testing.T, h *History) { h.Faults[0].OK = false }, []string{CheckFaults}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := made(t)

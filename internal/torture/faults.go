@@ -94,7 +94,7 @@ func (r *runner) killInSnapshot(ctx context.Context, rec *FaultRecord) error {
 	err := r.killsItself(ctx, rec, r.daemon)
 	// Not before it dies is it known to have come so far. A successor that applies
 	// too would set right what topic.deduplication sets wrong.
-	r.applied = err == nil
+	r.made = err == nil
 	return err
 }
 
@@ -132,7 +132,8 @@ func failedAdd(point string) fault {
 }
 
 // pausedPublisher stops the daemon until its connections were dropped, lets the
-// one that stands by publish and die, and lets the first one go on.
+// one that stands by publish and die, and lets the first one go on: before the
+// other's death or after it.
 func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	paused := r.daemon
 	dies := fmt.Sprintf("pipeline.acked:%d:kill", 5+r.rand.IntN(40))
@@ -157,6 +158,10 @@ func (r *runner) pausedPublisher(ctx context.Context, rec *FaultRecord) error {
 	}
 	if err := rec.takenOver(ctx, successor, began); err != nil {
 		return err
+	}
+	if r.rand.IntN(2) == 0 {
+		rec.Note += ", the first goes on meanwhile"
+		paused.Signal(syscall.SIGCONT)
 	}
 	if _, err = successor.awaitRule(ctx, dies, r.o.Patience); err != nil {
 		return err
@@ -197,10 +202,11 @@ func (r *runner) pausedConnected(ctx context.Context, rec *FaultRecord) error {
 	if err := r.fired(ctx, rec, report.Hits); err != nil {
 		return err
 	}
-	// Less than the broker needs to notice. Rightly, the second one waits.
+	// Less than the broker needs to notice, which asks after the 2 s of
+	// keepAliveIntervalSeconds. Rightly, the second one waits.
 	rec.Note = "the second daemon waited"
-	if _, err := second.awaitRule(ctx, publishes, 3*time.Second); err == nil {
-		rec.Note = "the second daemon published"
+	if _, err := second.awaitRule(ctx, publishes, 1500*time.Millisecond); err == nil {
+		rec.Note = "the second daemon published: the broker had given up the first"
 	}
 	paused.Signal(syscall.SIGCONT)
 	// It is to send what it still has, if anybody lets it, before it is killed.

@@ -35,9 +35,11 @@ type RunRecord struct {
 	Planned         int                         `json:"planned"` // faults
 	Drained         bool                        `json:"drained"` // slot and copy caught up in time after the last fault
 	DrainMillis     int64                       `json:"drain_ms"`
-	PeakMemory      int64                       `json:"peak_memory"` // of the last daemon, resident, bytes
-	Topics          map[string]string           `json:"topics"`      // of an event type
-	Schemas         map[string]map[int64]string `json:"schemas"`     // of a topic, by version
+	PeakMemory      int64                       `json:"peak_memory"`       // the most of any daemon, resident, bytes
+	Refused         []string                    `json:"refused,omitempty"` // writes that failed for no reason of the run's
+	Strange         []string                    `json:"strange,omitempty"` // topics and partitions that nobody made for events
+	Topics          map[string]string           `json:"topics"`            // of an event type
+	Schemas         map[string]map[int64]string `json:"schemas"`           // of a topic, by version
 }
 
 // TruthRow is an event as its own transaction recorded it.
@@ -88,11 +90,13 @@ type Sample struct {
 type FaultRecord struct {
 	N         int              `json:"n"`
 	Fault     string           `json:"fault"`
-	Rule      string           `json:"rule"` // the failpoint's; empty: none
+	Rule      string           `json:"rule"`           // the failpoint's; empty: none
+	Then      string           `json:"then,omitempty"` // another rule, which fired too
 	Fired     bool             `json:"fired"`
 	At        int64            `json:"at"`
 	Confirmed uint64           `json:"confirmed"` // of the slot when it fired
 	WAL       uint64           `json:"wal"`       // the server's insert position then
+	Behind    int64            `json:"behind"`    // events that had committed then and were not in the copy
 	Hits      map[string]int64 `json:"hits,omitempty"`
 	Expect    string           `json:"expect"`  // resume, back-pressure, or halt with codes
 	Outcome   string           `json:"outcome"` // as expected, or what happened instead

@@ -41,7 +41,7 @@ type HugeResult struct {
 	Bytes      int64         // of payloads
 	Written    time.Duration // until the transaction had committed
 	Published  time.Duration // from the commit until the slot had passed it
-	PeakMemory int64         // of the daemon, resident, bytes; of the last one if one was killed
+	PeakMemory int64         // the most of any daemon, resident, bytes
 	Silence    time.Duration // the longest the server waited for a status message
 	Walsenders int           // how many served the daemons: 1, or 2 with a kill, when feedback flowed
 	Findings   []string      // what must not be
@@ -75,11 +75,15 @@ func Huge(ctx context.Context, o HugeOptions) (res HugeResult, err error) {
 	if err := r.startDaemon(ctx, ""); err != nil {
 		return res, err
 	}
-	defer func() { r.daemon.Kill() }()
+	defer func() {
+		for _, p := range r.spawned {
+			p.Kill()
+		}
+	}()
 	if err := r.snapshotDone(ctx); err != nil {
 		return res, err
 	}
-	r.applied = true
+	r.made = true
 
 	res.Rows, res.Bytes = o.Rows, int64(o.Rows)*int64(o.RowBytes)
 	began := time.Now()
@@ -184,7 +188,7 @@ func (r *runner) follow(ctx context.Context, o HugeOptions, res *HugeResult) err
 			}
 		}
 		if peak := peakMemory(r.daemon.PID()); peak > 0 {
-			res.PeakMemory = peak
+			res.PeakMemory = max(res.PeakMemory, peak)
 		}
 		pid, silence, err := feedback(ctx, r.source)
 		if err != nil {

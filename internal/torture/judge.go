@@ -14,7 +14,7 @@ import (
 // The checks, by the names under which a finding is told.
 const (
 	CheckTruth     = "truth"     // the truth rows and the independent slot agree
-	CheckLost      = "lost"      // committed, not in its topic
+	CheckLost      = "lost"      // committed and passed by the slot, not in its topic
 	CheckDoubled   = "doubled"   // in its topic more than once
 	CheckPhantom   = "phantom"   // in a topic, never committed
 	CheckPartition = "partition" // a key's events lie in one partition
@@ -26,16 +26,17 @@ const (
 	CheckReread    = "reread"    // the topic holds the same after a restart of the broker
 	CheckConfirmed = "confirmed" // the slot never passed what was not published
 	CheckCopy      = "copy"      // the copy's folds and counters
-	CheckLiveness  = "liveness"  // everything drained in time
+	CheckLiveness  = "liveness"  // everything drained in time: topics, slot and copy
 	CheckFaults    = "faults"    // a fault ended as it should
 	CheckMemory    = "memory"    // the daemon's memory stayed within its bound
+	CheckWrites    = "writes"    // no write was refused
 	CheckVacuous   = "vacuous"   // the run proves something at all
 )
 
 // IsCheck reports whether a finding can have that name.
 func IsCheck(name string) bool {
 	return slices.Contains([]string{CheckTruth, CheckLost, CheckDoubled, CheckPhantom, CheckPartition, CheckOrder, CheckPositions, CheckOrdinals,
-		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckMemory, CheckVacuous}, name)
+		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckMemory, CheckWrites, CheckVacuous}, name)
 }
 
 // Finding is something that must not be.
@@ -52,6 +53,7 @@ type Verdict struct {
 	Messages     int                  `json:"messages"`
 	Samples      int                  `json:"samples"`
 	Faults       int                  `json:"faults"`
+	Fired        int                  `json:"fired"`     // of the faults, without what is recorded as one
 	Takeovers    map[string]Takeovers `json:"takeovers"` // by fault
 	Counts       map[string]int       `json:"counts"`    // findings by check
 	Findings     []Finding            `json:"findings"`  // the first few of each check
@@ -191,11 +193,34 @@ func (j *judge) messages() {
 		seen[m.ID] = where
 		j.message(where, m, stamp, codecs[m.Topic][m.Version])
 	}
-	for i := range j.Truth {
-		if _, ok := seen[j.Truth[i].ID]; !ok {
-			t := &j.Truth[i]
-			j.v.add(CheckLost, "event %s of transaction %s, aggregate %s, number %d", t.ID, t.Tx, t.Key, t.N)
+	for _, topic := range j.Run.Strange {
+		j.v.add(CheckPhantom, "%s holds messages, and no event belongs there", topic)
+	}
+	j.missing(seen)
+}
+
+// missing tells an event that is lost from one that is late: what the slot has
+// passed comes never again; the rest may only be told as not drained in time.
+func (j *judge) missing(seen map[string]string) {
+	var passed uint64
+	for _, s := range j.Samples {
+		passed = max(passed, s.Confirmed)
+	}
+	late := 0
+	for _, e := range j.expected {
+		t := j.byID[e.id]
+		if _, ok := seen[e.id]; ok || t == nil {
+			continue
 		}
+		// What was there before the slot is passed when the slot has moved at all.
+		if max(e.lsn, j.Run.ConsistentPoint) >= passed {
+			late++
+			continue
+		}
+		j.v.add(CheckLost, "event %s of transaction %s, aggregate %s, number %d", t.ID, t.Tx, t.Key, t.N)
+	}
+	if late > 0 {
+		j.v.add(CheckLiveness, "%d events were not published in time; the slot has not passed them", late)
 	}
 }
 

@@ -5,11 +5,26 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // memoryBound is the most that a daemon may use with its default settings,
 // whatever it publishes.
 const memoryBound = 128 << 20
+
+// watchMemory keeps the most that the process used, until it is gone.
+func (p *process) watchMemory() {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		p.peak.Store(max(p.peak.Load(), peakMemory(p.PID())))
+		select {
+		case <-p.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
 
 // peakMemory reads VmHWM; 0 when the process is gone.
 func peakMemory(pid int) int64 {

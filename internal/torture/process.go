@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/child"
@@ -27,6 +28,7 @@ type process struct {
 	stdin io.WriteCloser
 	http  string
 	fired chan failpoint.Report // rules, in the order in which they fired
+	peak  atomic.Int64          // resident memory, bytes
 }
 
 // maxFired is more rules than are ever armed in one process.
@@ -46,8 +48,7 @@ func (r *runner) spawn(ctx context.Context, role string, s settings, rules strin
 	if err != nil {
 		return nil, err
 	}
-	r.spawned++
-	p := &process{name: fmt.Sprintf("%s-%d", role, r.spawned), http: address, fired: make(chan failpoint.Report, maxFired)}
+	p := &process{name: fmt.Sprintf("%s-%d", role, len(r.spawned)+1), http: address, fired: make(chan failpoint.Report, maxFired)}
 	cmd := exec.Command(r.o.Binary, role)
 	cmd.Env = append(os.Environ(), settingsVariable+"="+string(text), failpoint.Variable+"="+rules)
 	log, err := os.OpenFile(filepath.Join(r.o.Dir, role+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -69,6 +70,10 @@ func (r *runner) spawn(ctx context.Context, role string, s settings, rules strin
 	p.Process, err = child.Start(cmd, func() { p.listen(out) })
 	if closed := in.Close(); err != nil {
 		return nil, errors.Join(err, out.Close(), closed)
+	}
+	r.spawned = append(r.spawned, p)
+	if role == roleDaemon {
+		go p.watchMemory()
 	}
 	return p, nil
 }

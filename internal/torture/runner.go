@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,9 +37,9 @@ type runner struct {
 	sampler *sampler
 	daemon  *process
 	copy    *process
-	spawned int
-	applied bool // the first daemon has made namespace, topics and schemas
-	version int  // of the projection
+	spawned []*process // all that ever were
+	made    bool       // namespace, topics and schemas, by the first daemon
+	version int        // of the projection
 	history History
 }
 
@@ -63,7 +64,7 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		return nil, err
 	}
 	defer func() {
-		if err != nil || !v.OK() {
+		if err != nil || v == nil || !v.OK() {
 			err = errors.Join(err, r.keepLogs())
 		}
 		err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx)))
@@ -101,10 +102,8 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 		return fmt.Errorf("prepare: %w", err)
 	}
 	defer func() {
-		for _, p := range []*process{r.daemon, r.copy} {
-			if p != nil {
-				p.Kill()
-			}
+		for _, p := range r.spawned {
+			p.Kill()
 		}
 	}()
 	r.sampler = newSampler(r.source)
@@ -127,7 +126,7 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 			return err
 		}
 		// A daemon that never gets going is a finding as well.
-		rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: "start", Expect: "events pass", Outcome: err.Error()}
+		rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: faultStart, Expect: "events pass", Outcome: err.Error()}
 		r.say("%s: %s", rec.Fault, rec.Outcome)
 		if err := r.fired(ctx, &rec, nil); err != nil {
 			return err
@@ -146,10 +145,8 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 			if !endless {
 				break
 			}
-			faults = append(faults, bag(r.rand, 1)...)
-			if faults[i].first {
-				faults[i] = killAt("pipeline.sent", 1500, false)
-			}
+			faults = append(faults, bag(r.rand, len(kindsOfFaults()))...)
+			faults = slices.DeleteFunc(faults, func(f fault) bool { return f.first })
 		}
 		if endless && time.Now().After(over) {
 			break
@@ -162,7 +159,7 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 		}
 	}
 	if endless {
-		r.history.Run.Planned = len(r.history.Faults)
+		r.history.Run.Planned = 0 // as many as there was time for
 	}
 	stopped = true
 	if err := r.load.stop(ctx); err != nil {
@@ -185,7 +182,7 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.snapshotDone(ctx); err != nil {
 		return err
 	}
-	r.applied = true
+	r.made = true
 	r.load.unhurt.Store(true)
 	// A subscription that nobody reads: what a quota on the backlog counts.
 	if err := r.admin(ctx, "PUT", topicPath("parcel")+"/subscription/laggard", nil); err != nil {
@@ -197,11 +194,15 @@ func (r *runner) begin(ctx context.Context) error {
 // one carries a fault out and records it. What goes wrong is a finding, and the
 // run goes on with a fresh daemon.
 func (r *runner) one(ctx context.Context, f fault, passes bool) bool {
+	r.checkCopy(ctx)
 	rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: f.name, Expect: f.expect}
 	err := f.carryOut(r, ctx, &rec)
 	began := time.Now()
 	if err == nil && passes {
 		err = r.passing(ctx, 3)
+	}
+	if err == nil && passes && r.copy != nil {
+		err = r.copying(ctx)
 	}
 	rec.Millis = time.Since(began).Milliseconds()
 	if rec.OK = err == nil; rec.OK {
@@ -215,13 +216,32 @@ func (r *runner) one(ctx context.Context, f fault, passes bool) bool {
 	return rec.OK
 }
 
-// rescue brings a daemon back after a fault that ended otherwise than expected.
+// checkCopy records a projection that ended by itself, and starts another: none of
+// the faults may cover up for it.
+func (r *runner) checkCopy(ctx context.Context) {
+	if r.copy == nil || r.copy.Alive() {
+		return
+	}
+	rec := FaultRecord{N: len(r.history.Faults) + 1, Fault: faultCopy, Expect: "it runs", Outcome: fmt.Sprintf("%s ended by itself: %v", r.copy.name, r.copy.Err())}
+	r.say("%s: %s", rec.Fault, rec.Outcome)
+	r.history.Faults = append(r.history.Faults, rec)
+	if err := r.startCopy(ctx); err != nil {
+		r.say("start a projection after that: %v", err)
+	}
+}
+
+// rescue brings daemon and projection back after a fault that ended otherwise than expected.
 func (r *runner) rescue(ctx context.Context) {
 	if r.daemon != nil {
 		r.daemon.Kill()
 	}
 	if err := r.startDaemon(ctx, ""); err != nil {
 		r.say("start a daemon after that: %v", err)
+	}
+	if r.copy != nil && !r.copy.Alive() {
+		if err := r.startCopy(ctx); err != nil {
+			r.say("start a projection after that: %v", err)
+		}
 	}
 }
 
@@ -245,7 +265,47 @@ func (r *runner) trigger(ctx context.Context, rec *FaultRecord, do func() error)
 func (r *runner) fired(ctx context.Context, rec *FaultRecord, hits map[string]int64) error {
 	now, err := r.look(ctx)
 	rec.Fired, rec.At, rec.Hits, rec.Confirmed, rec.WAL = true, now.At, hits, now.Confirmed, now.WAL
+	if err == nil && ofCopy(rec.Fault) {
+		rec.Behind, err = r.behind(ctx)
+	}
 	return err
+}
+
+// behind is how many committed events the copy does not have.
+func (r *runner) behind(ctx context.Context) (int64, error) {
+	applied, err := r.applied(ctx)
+	if err != nil {
+		return 0, err
+	}
+	committed, err := value[int64](ctx, r.source, `select count(*) from truth.event`)
+	return committed - applied, err
+}
+
+// applied is how many events the copy that is read has applied.
+func (r *runner) applied(ctx context.Context) (int64, error) {
+	return value[int64](ctx, r.target, `select coalesce(sum(applied), 0)::bigint from `+projectionName+`.fold`)
+}
+
+// copying waits until the copy has applied something more.
+func (r *runner) copying(ctx context.Context) error {
+	var before int64 = -1
+	err := await(ctx, r.o.Patience, func(ctx context.Context) bool {
+		n, err := r.applied(ctx)
+		if err != nil {
+			return false // the server may just be starting
+		}
+		if before < 0 {
+			before = n
+		}
+		return n > before
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("the copy stays at %d events (alive %t): %w", before, r.copy.Alive(), err)
+	case !r.copy.Alive():
+		return fmt.Errorf("%s ended by itself: %w", r.copy.name, r.copy.Err())
+	}
+	return nil
 }
 
 // passing waits until the daemon has taken n more handfuls of acknowledgements.
@@ -264,7 +324,7 @@ func (r *runner) passing(ctx context.Context, n int) error {
 
 func (r *runner) daemonSettings() settings {
 	return settings{Postgres: r.asRole, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL,
-		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.applied}
+		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.made}
 }
 
 // startDaemon starts a daemon in the place of one that is gone.
@@ -292,19 +352,19 @@ func (r *runner) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	committed, err := value[int](ctx, r.source, `select count(*)::int from truth.event`)
+	committed, err := value[int64](ctx, r.source, `select count(*) from truth.event`)
 	if err != nil {
 		return err
 	}
 	var slot view
-	var folded int
+	var folded int64
 	err = await(ctx, 2*r.o.Patience, func(ctx context.Context) bool {
 		now, err := r.look(ctx)
 		if err != nil {
 			return false
 		}
 		slot = now
-		sum, err := value[int](ctx, r.target, `select coalesce(sum(applied), 0)::int from `+projectionName+`.fold`)
+		sum, err := r.applied(ctx)
 		if err != nil {
 			return false
 		}

@@ -182,31 +182,40 @@ func topicPath(local string) string { return "/admin/v2/persistent/" + namespace
 
 // admin asks Pulsar's admin interface; it may be slow just after a start.
 func (r *runner) admin(ctx context.Context, method, path string, body any) error {
+	_, err := r.ask(ctx, method, path, body)
+	return err
+}
+
+func (r *runner) adminGet(ctx context.Context, path string) ([]byte, error) {
+	return r.ask(ctx, http.MethodGet, path, nil)
+}
+
+func (r *runner) ask(ctx context.Context, method, path string, body any) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.o.Patience)
 	defer cancel()
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		content = bytes.NewReader(text)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, r.stack.PulsarAdminURL+path, content)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err == nil && response.StatusCode/100 != 2 {
-		err = fmt.Errorf("%s %s: %s %s", method, path, response.Status, answer)
+		err = fmt.Errorf("%s %s: %s %.4096s", method, path, response.Status, answer)
 	}
-	return err
+	return answer, err
 }
 
 // keepLogs copies the logs of Postgres and Pulsar to the run's folder.

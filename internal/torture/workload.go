@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,9 @@ type workload struct {
 	unhurt   atomic.Bool  // long and prepared transactions are allowed: the slot is made
 	stopping chan struct{}
 	writers  sync.WaitGroup
+
+	mu      sync.Mutex
+	refused []string // writes that failed for no reason of the run's, a few
 }
 
 func newWorkload(address string, seed uint64, pace time.Duration, report func(string, ...any)) *workload {
@@ -92,19 +96,38 @@ func (w *writer) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := w.once(ctx); err != nil && ctx.Err() == nil {
-			w.hangUp(ctx)
-			if !expectedOf(err) {
-				w.report("writer %s: %v", w.name, err)
+			if !w.expected(err) {
+				w.refuse(fmt.Sprintf("writer %s, transaction %d: %v", w.name, w.count, err))
 			}
+			w.hangUp(ctx)
 		}
 	}
 }
 
-// expectedOf reports whether an error is part of the run: a server that is down
-// or shuts down (57), a broken connection, a deadlock or a timeout.
-func expectedOf(err error) bool {
+// expected reports whether an error is part of the run: a server that is down or
+// shuts down (57), a connection that broke or was given up, a deadlock.
+func (w *writer) expected(err error) bool {
 	var pg *pgconn.PgError
-	return !errors.As(err, &pg) || strings.HasPrefix(pg.Code, "57") || strings.HasPrefix(pg.Code, "40")
+	if errors.As(err, &pg) {
+		return strings.HasPrefix(pg.Code, "57") || strings.HasPrefix(pg.Code, "40")
+	}
+	return w.db == nil || w.db.IsClosed()
+}
+
+// refuse notes a write that failed though nothing was in its way.
+func (w *workload) refuse(text string) {
+	w.report("%s", text)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.refused) < told {
+		w.refused = append(w.refused, text)
+	}
+}
+
+func (w *workload) refusedWrites() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.refused)
 }
 
 func (w *writer) hangUp(ctx context.Context) {
@@ -149,6 +172,9 @@ type kind struct {
 	make   func(*writer, context.Context, string) error
 }
 
+// kindRollback is the one that never commits.
+const kindRollback = "rollback"
+
 // kinds are all of them. The weights are drawn against each other.
 func kinds() []kind {
 	return []kind{
@@ -156,7 +182,7 @@ func kinds() []kind {
 		{"publish", 10, false, (*writer).publish},
 		{"multi", 15, false, (*writer).multi},
 		{"copy", 10, false, (*writer).copy},
-		{"rollback", 10, false, (*writer).rollback},
+		{kindRollback, 10, false, (*writer).rollback},
 		{"savepoint", 12, false, (*writer).savepoint},
 		{"huge", 1, false, (*writer).huge},
 		{"long", 3, true, (*writer).long},

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Mutant is a known bug and what is to catch it: either Faults and Checks are
-// set, or Package and Test.
+// Mutant is a known bug and what is to catch it: Faults, and Checks or Halts; or
+// Package and Test.
 type Mutant struct {
 	Name  string // of the file, without .patch
 	Bug   string // a sentence
@@ -18,6 +18,7 @@ type Mutant struct {
 
 	Faults string   // as torture.Options has them
 	Checks []string // findings of any of these count as caught
+	Halts  string   // the code with which the product itself stops because of the bug
 
 	Package string // of the test, from the root: ./router
 	Test    string // its name
@@ -72,6 +73,8 @@ func parse(text string) (m Mutant, err error) {
 			m.Faults = value
 		case "Checks":
 			m.Checks = strings.Split(strings.ReplaceAll(value, " ", ""), ",")
+		case "Halts":
+			m.Halts = value
 		case "Test":
 			m.Package, m.Test, _ = strings.Cut(value, " ")
 		case "Needs":
@@ -82,10 +85,10 @@ func parse(text string) (m Mutant, err error) {
 			return m, fmt.Errorf("no trailer is called %q", name)
 		}
 	}
-	byFaults := m.Faults != "" && len(m.Checks) > 0 && !slices.Contains(m.Checks, "")
+	byFaults := m.Faults != "" && (len(m.Checks) > 0) != (m.Halts != "") && !slices.Contains(m.Checks, "")
 	byTest := m.Package != "" && m.Test != ""
-	if m.Bug == "" || byFaults == byTest || byFaults != (m.Faults != "") {
-		return m, errors.New("want a sentence, and either the trailers Faults and Checks or Test: ./package TestName")
+	if m.Bug == "" || byFaults == byTest || byFaults != (m.Faults != "") || byTest && m.Halts != "" {
+		return m, errors.New("want a sentence, and either the trailers Faults and Checks, or Faults and Halts, or Test: ./package TestName")
 	}
 	return m, nil
 }

@@ -65,11 +65,25 @@ func TestParse(t *testing.T) {
 	if err != nil || m.Bug != "It forgets things." || m.Faults != "kill*2,two" || len(m.Checks) != 2 || m.Checks[1] != "copy" {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	if !m.caughtBy("copy 3, liveness 1") || m.caughtBy("liveness 1") || m.caughtBy("") {
+	saw := func(fired int, checks ...string) *torture.Verdict {
+		v := &torture.Verdict{Fired: fired, Counts: map[string]int{}}
+		for _, c := range checks {
+			v.Counts[c] = 3
+		}
+		return v
+	}
+	if !m.caughtBy(saw(1, "copy", "liveness"), false) || m.caughtBy(saw(1, "liveness"), true) || m.caughtBy(saw(1), false) || m.caughtBy(saw(0, "copy"), false) {
+		t.Fatal("caught by what was not to be found, or not by what was")
+	}
+	m, err = parse("It forgets.\n\nFaults: kill\nHalts: SOME_CODE\n" + diff)
+	if err != nil || m.Halts != "SOME_CODE" {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if !m.caughtBy(saw(0, "faults"), true) || m.caughtBy(saw(1, "faults"), false) || m.caughtBy(saw(1), true) {
 		t.Fatal("caught by what was not to be found, or not by what was")
 	}
 	m, err = parse("It forgets.\n\nTest: ./a TestB\nNeeds: servers\n" + diff)
-	if err != nil || m.Package != "./a" || m.Test != "TestB" || !m.Servers || !m.caughtBy("TestB") || m.caughtBy("") {
+	if err != nil || m.Package != "./a" || m.Test != "TestB" || !m.Servers {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	for _, bad := range []string{
@@ -77,6 +91,8 @@ func TestParse(t *testing.T) {
 		"It forgets.\n" + diff,
 		"\n\nTest: ./a TestB\n" + diff,
 		"It forgets.\n\nFaults: kill\n" + diff,
+		"It forgets.\n\nFaults: kill\nChecks: lost\nHalts: A\n" + diff,
+		"It forgets.\n\nTest: ./a TestB\nHalts: A\n" + diff,
 		"It forgets.\n\nFaults: kill\nChecks: lost,\n" + diff,
 		"It forgets.\n\nFaults: kill\nChecks: lost\nTest: ./a TestB\n" + diff,
 		"It forgets.\n\nFaults: kill\nTest: ./a TestB\n" + diff,

@@ -53,7 +53,7 @@ func (r *Runner) Run(ctx context.Context, all []Mutant) (results []Result, err e
 		if !sound[m.scenario()] {
 			r.say("without a bug: %s", m.scenario())
 			control := Mutant{Name: fmt.Sprintf("control-%d", i), Faults: m.Faults, Package: m.Package, Test: m.Test, Servers: m.Servers}
-			found, err := r.play(ctx, &control)
+			found, _, err := r.play(ctx, &control)
 			if err == nil && found != "" {
 				err = errors.New(found)
 			}
@@ -87,65 +87,85 @@ func (r *Runner) one(ctx context.Context, m *Mutant) (Result, error) {
 	if out, err := r.command(ctx, "git", "apply", patch); err != nil {
 		return Result{}, fmt.Errorf("apply: %w: %s", err, out)
 	}
-	found, err := r.play(ctx, m)
+	found, caught, err := r.play(ctx, m)
 	if out, failed := r.command(context.WithoutCancel(ctx), "git", "apply", "-R", patch); failed != nil {
 		err = errors.Join(err, fmt.Errorf("take back: %w: %s", failed, out))
 	}
-	return Result{Mutant: *m, Caught: m.caughtBy(found), By: found}, err
+	return Result{Mutant: *m, Caught: caught, By: found}, err
 }
 
 // caughtBy reports whether what was found is what was to be found: not any
-// finding shows that this bug was seen.
-func (m *Mutant) caughtBy(found string) bool {
-	if m.Test != "" {
-		return found != ""
+// finding shows that this bug was seen. Before a fault has fired, or when nothing
+// but time ran out, it was not.
+func (m *Mutant) caughtBy(v *torture.Verdict, halted bool) bool {
+	if m.Halts != "" {
+		return halted && v.Counts[torture.CheckLiveness]+v.Counts[torture.CheckFaults] > 0
 	}
-	return slices.ContainsFunc(strings.Split(found, ", "), func(one string) bool {
-		check, _, _ := strings.Cut(one, " ")
-		return slices.Contains(m.Checks, check)
-	})
+	return v.Fired > 0 && slices.ContainsFunc(m.Checks, func(check string) bool { return v.Counts[check] > 0 })
 }
 
-// play returns what was found, empty for nothing.
-func (r *Runner) play(ctx context.Context, m *Mutant) (string, error) {
+// play returns what was found, empty for nothing, and whether that is the bug.
+func (r *Runner) play(ctx context.Context, m *Mutant) (found string, caught bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	if m.Test != "" {
-		return r.test(ctx, m)
+		found, err = r.test(ctx, m)
+		return found, found != "", err
 	}
 	return r.torture(ctx, m)
 }
 
+// halted reports whether a daemon or projection stopped with the mutant's code.
+func (m *Mutant) halted(dir string) (bool, error) {
+	if m.Halts == "" {
+		return false, nil
+	}
+	for _, name := range []string{"daemon.log", "copy.log"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return false, err
+		}
+		if strings.Contains(string(text), "code="+m.Halts) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // torture plays a scenario of the harness. Whoever looks at the findings has the
 // history in the folder.
-func (r *Runner) torture(ctx context.Context, m *Mutant) (string, error) {
+func (r *Runner) torture(ctx context.Context, m *Mutant) (found string, caught bool, err error) {
 	binary := filepath.Join(r.work, "torture")
 	if out, err := r.command(ctx, "go", "build", "-trimpath", "-tags", "failpoints", "-o", binary, "./internal/torture/cmd/torture"); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, out)
+		return "", false, fmt.Errorf("build: %w: %s", err, out)
 	}
 	dir := filepath.Join(r.work, m.Name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", err
+		return "", false, err
 	}
 	log, err := os.Create(filepath.Join(dir, "run.log"))
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer func() { _ = log.Close() }()
 	verdict, err := torture.Run(ctx, torture.Options{Seed: r.Seed, Faults: m.Faults, Binary: binary, Dir: dir,
 		PGVersion: r.PG, Before: 1000, Patience: 30 * time.Second, GiveUp: true, Out: log})
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	var found []string
+	var all []string
 	for check, n := range verdict.Counts {
-		found = append(found, fmt.Sprintf("%s %d", check, n))
+		all = append(all, fmt.Sprintf("%s %d", check, n))
 	}
-	slices.Sort(found)
+	slices.Sort(all)
 	for _, f := range verdict.Findings {
 		_, _ = fmt.Fprintf(log, "FINDING %s %s\n", f.Check, f.Detail) // the verdict counts
 	}
-	return strings.Join(found, ", "), nil
+	halted, err := m.halted(dir)
+	if halted {
+		all = append(all, "halted with "+m.Halts)
+	}
+	return strings.Join(all, ", "), m.caughtBy(verdict, halted), err
 }
 
 // test runs a test, and returns the names of what failed.
