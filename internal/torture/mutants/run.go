@@ -115,7 +115,8 @@ func (r *Runner) play(ctx context.Context, m *Mutant) (found string, caught bool
 	return r.torture(ctx, m)
 }
 
-// halted reports whether a daemon or projection stopped with the mutant's code.
+// halted reports whether a daemon or projection said that it stops with the
+// mutant's code.
 func (m *Mutant) halted(dir string) (bool, error) {
 	if m.Halts == "" {
 		return false, nil
@@ -125,7 +126,7 @@ func (m *Mutant) halted(dir string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if strings.Contains(string(text), "code="+m.Halts) {
+		if strings.Contains(string(text), m.Halts) {
 			return true, nil
 		}
 	}
