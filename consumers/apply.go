@@ -130,7 +130,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 		// complete up to there.
 		if v == pass && held.state == building && w.limit.Less(e.Position) {
 			if i == 0 {
-				return nil, stored, &trouble{ahead, errAhead}
+				return nil, stored, &trouble{class: ahead, err: errAhead}
 			}
 			break
 		}
@@ -139,7 +139,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 		if f == wasParked || f == wasBehind {
 			if parked+int64(len(aside)) >= int64(w.p.cfg.ParkLimit) {
 				if i == 0 {
-					return nil, stored, &trouble{full, ErrParkedFull.New("%d events are parked, the limit is %d", parked, w.p.cfg.ParkLimit).At("%s", w.partition)}
+					return nil, stored, &trouble{class: full, err: ErrParkedFull.New("%d events are parked, the limit is %d", parked, w.p.cfg.ParkLimit).At("%s", w.partition)}
 				}
 				break
 			}
@@ -156,7 +156,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 			fresh = append(fresh, e.Message)
 		default:
 			if err := w.call(guard, func() error { return e.handler.call(ctx, guard, e.Message) }); err != nil {
-				return nil, stored, w.handlerTrouble(ctx, err, guard)
+				return nil, stored, blame(w.handlerTrouble(ctx, err, guard), i)
 			}
 		}
 		fates = append(fates, f)
@@ -247,7 +247,7 @@ func (w *worker) handlerTrouble(ctx context.Context, err error, guard *guardedTx
 	var d *discarded
 	if errors.As(err, &d) || errors.Is(err, ErrHandlerPanic) {
 		if ctx.Err() == nil && !guard.Conn().IsClosed() {
-			return &trouble{failed, err}
+			return &trouble{class: failed, err: err}
 		}
 	}
 	return w.trouble(ctx, err, guard.Conn().IsClosed())
@@ -257,13 +257,13 @@ func (w *worker) handlerTrouble(ctx context.Context, err error, guard *guardedTx
 // is, no event is at fault.
 func outageOf(ctx context.Context, err error) error {
 	if c := classify(ctx, err, true); c == stopping || c == conflict {
-		return &trouble{c, err}
+		return &trouble{class: c, err: err}
 	}
-	return &trouble{down, err}
+	return &trouble{class: down, err: err}
 }
 
 func (w *worker) trouble(ctx context.Context, err error, closed bool) *trouble {
-	return &trouble{classify(ctx, err, closed), err}
+	return &trouble{class: classify(ctx, err, closed), err: err}
 }
 
 // broken says that the partition does not go on where the copy stands.

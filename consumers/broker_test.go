@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -217,6 +218,41 @@ func TestRedeliveryOnPulsar(t *testing.T) {
 		r.stop(t)
 		w.requireCopy(t, want)
 	}
+}
+
+// A compressed message that declares a huge length is not taken for one of Runnel's,
+// with whatever else is right in it; and neither the copy nor the memory suffer.
+func TestDeclaredLength(t *testing.T) {
+	client := brokertest.Dial(t)
+	namespace := brokertest.Namespace(t, client)
+	topic := brokertest.Topic(t, client, namespace, "order", 1)
+	w := &world{db: pgtest.New(t), scripted: newScripted(nil)}
+	cfg := w.config(t)
+	cfg.Broker, cfg.Namespace = consumers.BrokerConfig{}, namespace
+	brokertest.SendRaw(t, topic+"-partition-0", brokertest.Raw{
+		Properties: map[string]string{"id": uuid.NewString(), "type": "OrderPlaced",
+			position.Property: position.Stamp{Position: position.Position{Epoch: 1, LSN: 8}, Ordinal: 1}.String()},
+		Compression: 1, UncompressedSize: 4_000_000_000, Payload: []byte("\x50hello"), // LZ4: 5 literals
+	})
+	before := resident(t)
+	requireFault(t, start(t, cfg, handleFold).wait(t), consumers.ErrForeignMessage, "declares to hold, 4000000000 bytes")
+	if grown := resident(t) - before; grown > 512<<20 {
+		t.Errorf("resident memory grew by %d MiB", grown>>20)
+	}
+}
+
+// resident reads how much memory this process uses, in bytes.
+func resident(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/statm")
+	var size, pages int
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &size, &pages)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
 }
 
 // A topic that is loaded anew, again and again, breaks every connection to it.

@@ -16,15 +16,15 @@ import (
 // ParkedEvent is an event that was put aside: it failed, or waits behind one of
 // its key that did. Its bytes are as they were received.
 type ParkedEvent struct {
-	Version       int // of the projection
-	Message       Message
-	SchemaVersion int64 // of the topic's schema that Payload was written with
+	Version       int     // of the projection
+	Message       Message // without AggregateType; Decode does not work without the registry
+	SchemaVersion int64   // of the topic's schema that Payload was written with
 	Payload       []byte
 	State         string    // retrying: tried again at NextTry; parked: waits for a person; behind: waits for an earlier one of its key
 	Tries         int       // that failed
 	Code          string    // of the last error, where it has one: EVENT_UNDECODABLE
 	Error         string    // its text, at most 2,000 bytes
-	ParkedAt      time.Time // by the instance's clock
+	ParkedAt      time.Time // when it was put aside first, by the instance's clock
 	NextTry       time.Time // zero unless retrying
 }
 

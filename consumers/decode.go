@@ -114,7 +114,7 @@ func (m Message) Decode(into any) error {
 		return fail(nil, "%T is not a pointer to a generated event type", into)
 	}
 	if m.writer == nil {
-		return fail(nil, "the message carries no schema")
+		return fail(nil, "the message carries no schema, or comes from the database: handlers, and `runnel dlq show`, decode parked events")
 	}
 	writer, data, err := m.writer.Split(m.payload)
 	if err != nil {

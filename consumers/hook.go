@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/consumerhook"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // What package consumertest may do that others may not.
@@ -29,6 +30,14 @@ func init() {
 		defer p.mu.Unlock()
 		topics, err := p.topics()
 		return consumerhook.Projection{Name: p.cfg.Name, Schema: p.schema(live), Topics: topics, Version: p.cfg.Version}, err
+	}
+	consumerhook.Complete = func(ctx context.Context, projection any, registry *schemas.Registry, message any) error {
+		m := message.(*Message)
+		m.codec = newCodec(registry)
+		if h := projection.(*Projection).handlers[m.Type]; h != nil {
+			m.AggregateType = h.event.AggregateType
+		}
+		return m.codec.prepare(ctx, m)
 	}
 	consumerhook.Retry = func(ctx context.Context, db, filter any, projection string, at time.Time) (int, error) {
 		return retryParked(ctx, db.(Beginner), projection, filter.(ParkedFilter), &at)

@@ -50,11 +50,19 @@ const (
 	propertyType = "type"
 )
 
+// maxPayload is more than any broker takes for one message, in bytes. A longer
+// payload is not looked at: the client makes a compressed one as long as its sender
+// declares, in memory that is only reserved as long as nobody touches it.
+const maxPayload = 256 << 20
+
 // read makes a Message of what the broker delivered. An error says that no
 // publisher of Runnel wrote it.
 func (c *codec) read(in *broker.Incoming) (Message, position.Stamp, error) {
 	foreign := func(why string, args ...any) error {
 		return ErrForeignMessage.New(why, args...).At("%s, message %d:%d:%d", in.Partition, in.ID.Ledger, in.ID.Entry, in.ID.Batch)
+	}
+	if len(in.Payload) > maxPayload {
+		return Message{}, position.Stamp{}, foreign("the message holds, or declares to hold, %d bytes", len(in.Payload))
 	}
 	text, found := in.Properties[position.Property]
 	if !found {

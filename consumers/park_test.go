@@ -395,3 +395,26 @@ func TestParkedConverges(t *testing.T) {
 	w.unparked(t)
 	w.requireCopy(t, want)
 }
+
+// The handler is called as often as tries are counted, also when the event that
+// fails is one of many in a transaction, and when others of its key are behind it.
+func TestTriesAreCalls(t *testing.T) {
+	w := newWorld(t, 1)
+	want := make(truth)
+	w.fill(t, 70, want) // ten keys, seven events each
+	cfg := w.config(t)
+	cfg.Retry = consumers.Retry{Immediate: 3, Delays: []time.Duration{time.Millisecond, time.Millisecond}}
+	var f failing
+	f.set(only(3))
+	r := start(t, cfg, f.register)
+	w.appliedAll(t)
+	pgtest.Eventually(t, patience, func() bool { return w.saw.parked.Load() == 1 }, "parked")
+	r.stop(t)
+	parked := w.parked(t)
+	if len(parked) < 2 || parked[0].State != "parked" || parked[1].State != "behind" {
+		t.Fatalf("parked: %+v", parked)
+	}
+	if parked[0].Tries != 5 || f.tried(3) != 5 {
+		t.Errorf("%d tries are counted, and the handler was called %d times, want 5", parked[0].Tries, f.tried(3))
+	}
+}

@@ -164,14 +164,19 @@ func (w *worker) fetchSchema(ctx context.Context, m *Message) error {
 // waits alone, behind all before it.
 func (w *worker) apply(ctx context.Context, entries []entry) (done int, err error) {
 	if len(entries) == 1 {
-		return w.applyOne(ctx, entries)
+		return w.applyOne(ctx, entries, nil)
 	}
 	fates, err := w.settleEntries(ctx, entries, nil)
-	if t, ok := errors.AsType[*trouble](err); !ok || t.class != failed {
+	t, ok := errors.AsType[*trouble](err)
+	if !ok || t.class != failed {
 		return len(fates), err
 	}
 	for i := range entries {
-		n, err := w.applyOne(ctx, entries[i:i+1])
+		var tried error // its first try was in the batch
+		if t.entry == i+1 {
+			tried = t
+		}
+		n, err := w.applyOne(ctx, entries[i:i+1], tried)
 		done += n
 		if err != nil {
 			return done, err
@@ -181,12 +186,17 @@ func (w *worker) apply(ctx context.Context, entries []entry) (done int, err erro
 }
 
 // applyOne applies a single entry. When it fails for longer than an instant, it is
-// put aside, so that only its key waits: unless everything fails.
-func (w *worker) applyOne(ctx context.Context, one []entry) (done int, err error) {
+// put aside, so that only its key waits: unless everything fails. tried is how its
+// first try failed already, or nil.
+func (w *worker) applyOne(ctx context.Context, one []entry, tried error) (done int, err error) {
 	m := one[0].Message
 	var quiet time.Duration // since the last line in the log
 	for tries := 1; ; tries++ {
-		fates, err := w.settleEntries(ctx, one, nil)
+		var fates []fate
+		err := tried
+		if tried = nil; err == nil {
+			fates, err = w.settleEntries(ctx, one, nil)
+		}
 		if t, ok := errors.AsType[*trouble](err); !ok || t.class != failed {
 			return len(fates), err
 		}
@@ -290,7 +300,7 @@ func (w *worker) settle(ctx context.Context, transact func(context.Context) erro
 			w.database.over() // it answered
 			return err
 		case t.class == conflict && conflicts >= conflictLimit:
-			return &trouble{failed, t.err}
+			return &trouble{class: failed, err: t.err}
 		case t.class == conflict:
 			conflicts++
 			if err := w.p.sleep(ctx, time.Duration(conflicts)*10*time.Millisecond); err != nil {

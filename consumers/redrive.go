@@ -112,8 +112,10 @@ func (w *worker) redrive(ctx context.Context) error {
 		}
 	}
 	err = w.redriveEntries(ctx, rows, entries)
-	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed && len(rows) > 1 {
-		rows, entries = rows[:1], entries[:1] // the event at fault waits alone, behind all before it
+	// The event at fault waits alone, behind all before it. Its handler is not called
+	// again when it is the first.
+	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed && len(rows) > 1 && t.entry != 1 {
+		rows, entries = rows[:1], entries[:1]
 		err = w.redriveEntries(ctx, rows, entries)
 	}
 	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed {
@@ -174,7 +176,7 @@ func (w *worker) handleAll(ctx context.Context, tx pgx.Tx, entries []entry) ([]f
 			continue
 		}
 		if err := w.call(guard, func() error { return e.handler.call(ctx, guard, e.Message) }); err != nil {
-			return nil, w.handlerTrouble(ctx, err, guard)
+			return nil, blame(w.handlerTrouble(ctx, err, guard), i)
 		}
 	}
 	return fates, nil

@@ -27,10 +27,19 @@ const (
 type trouble struct {
 	class class
 	err   error
+	entry int // whose handler failed: its number among the transaction's entries, from 1; 0: unknown
 }
 
 func (t *trouble) Error() string { return t.err.Error() }
 func (t *trouble) Unwrap() error { return t.err }
+
+// blame notes the entry, counted from 0, whose handler failed.
+func blame(err error, entry int) error {
+	if t, ok := errors.AsType[*trouble](err); ok {
+		t.entry = entry + 1
+	}
+	return err
+}
 
 // classify judges an error that came up while a transaction was open; closed
 // tells whether its connection is gone.

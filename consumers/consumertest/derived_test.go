@@ -97,6 +97,7 @@ func TestFailedHandlerPublishesNothing(t *testing.T) {
 	h.Given(placed("o-1", 1, "shoes"), placed("o-1", 2, "laces"), placed("o-2", 3, "a hat"), placed("o-3", 4, "a coat"))
 	h.Advance(24 * time.Hour)
 	h.RequireParked("OrderPlaced o-1 parked", "OrderPlaced o-1 behind")
+	h.RequireDiscarded("OrderPlaced o-2")
 	h.RequirePublished(packed("o-3", 4, "a coat", nil))
 	broken = false
 	h.RetryParked(consumers.ParkedFilter{})

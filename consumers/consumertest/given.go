@@ -23,6 +23,7 @@ type topic struct {
 	codec    *schemas.TopicCodec
 	passed   []uint64      // the last ordinal of each partition that the database has from before
 	times    [][]time.Time // when each message of each partition was published
+	what     [][]string    // what each is: TYPE AGGREGATE-ID
 }
 
 // Given puts events into the topics of their aggregate types, in order, as the
@@ -98,7 +99,7 @@ func (h *Harness) makeTopic(name string) {
 	if err != nil {
 		h.fatal("making topic "+name, err)
 	}
-	h.topics[name] = &topic{name: name, passed: make([]uint64, h.partitions), times: make([][]time.Time, h.partitions)}
+	h.topics[name] = &topic{name: name, passed: make([]uint64, h.partitions), times: make([][]time.Time, h.partitions), what: make([][]string, h.partitions)}
 }
 
 // publish appends one message. Positions rise, and ordinals are dense in each
@@ -140,6 +141,7 @@ func (h *Harness) publish(to string, e outbox.Event) {
 	if err != nil {
 		h.fatal("publishing "+event.Name, err)
 	}
+	t.what[of.Index] = append(t.what[of.Index], event.Name+" "+e.AggregateID)
 	t.times[of.Index] = append(t.times[of.Index], h.clock.Now().Truncate(time.Millisecond))
 }
 

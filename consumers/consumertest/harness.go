@@ -2,6 +2,8 @@ package consumertest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker/memory"
 	"github.com/runnel-cdc/runnel/internal/consumerhook"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/outbox/outboxtest"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -40,12 +43,20 @@ type Harness struct {
 	topics   map[string]*topic
 	last     position.Position // of the last event given
 
-	mu       sync.Mutex
-	run      *run // the one that is going on
-	crashes  func(Moment) bool
-	seen     map[broker.Partition]int // messages that were acknowledged
-	unseen   int                      // parked events that the test has not looked at
+	mu      sync.Mutex
+	run     *run // the one that is going on
+	crashes func(Moment) bool
+	seen    map[broker.Partition]int // messages that were acknowledged
+	moves   int                      // whatever the projection does; see watchdog
+	// Of the watchdog; shorter in tests.
+	stuckHint, stuckLimit time.Duration
+
+	unseen   []consumers.ParkedEvent // that the test has not looked at
 	discards []Discarded
+	// The test has not looked at discards.
+	unseenDiscards bool
+
+	applied bool // Apply was called
 }
 
 // DB is a *pgxpool.Pool, a *pgx.Conn or a pgx.Tx.
@@ -79,16 +90,21 @@ func WithPartitions(n int) Option { return func(h *Harness) { h.partitions = max
 //
 // With a *pgxpool.Pool or *pgx.Conn, the projection commits, as in production. A
 // database in which it ran before is gone on with: what New's caller finds there is
-// for the caller to empty. With a pgx.Tx, all
+// for the caller to empty: drop schema if exists NAME, runnel_projections, runnel
+// cascade. With a pgx.Tx, all
 // that it does is part of that transaction, which the test rolls back; a
 // transaction of the projection is a savepoint then. So partitions take turns,
 // deferred constraints are not checked, now() stands still, no commit can fail, and
 // two such tests at a time in one database wait for each other where they make the
-// same tables; the handlers see no difference otherwise.
+// same tables, so a test has one transaction; the handlers see no difference otherwise.
+//
+// Handlers that publish need an outbox in the database: outboxtest.Migrate makes it,
+// and commits.
 func New(t testing.TB, db DB, newProjection func(consumers.Config) (*consumers.Projection, error), options ...Option) *Harness {
 	t.Helper()
 	h := &Harness{
 		t: t, db: db, clock: NewClock(), partitions: 1,
+		stuckHint: defaultStuckHint, stuckLimit: defaultStuckLimit,
 		broker: memory.New(), topics: make(map[string]*topic), seen: make(map[broker.Partition]int),
 	}
 	for _, o := range options {
@@ -106,6 +122,9 @@ func New(t testing.TB, db DB, newProjection func(consumers.Config) (*consumers.P
 	consumerhook.Install(&cfg, hooks)
 	var err error
 	if h.projection, err = newProjection(cfg); err != nil {
+		if errors.Is(err, consumers.ErrConfig) && h.projection == nil && strings.Contains(err.Error(), "Database is missing") {
+			t.Fatalf("making the projection: %v\n→ Let the constructor fill in the Config that it is given, and pass that to consumers.New: it holds Database and Broker.", err)
+		}
 		h.fatal("making the projection", err)
 	}
 	if h.projection == nil || !consumerhook.Installed(h.projection, hooks) {
@@ -120,11 +139,47 @@ func New(t testing.TB, db DB, newProjection func(consumers.Config) (*consumers.P
 	h.makeTopics()
 	h.since = outboxtest.Since(t, db)
 	t.Cleanup(func() {
-		if h.unseen > 0 && !t.Failed() {
-			t.Errorf("%d events of projection %s are put aside, and the test did not look at them: see its log, and RequireParked", h.unseen, h.about.Name)
+		if !t.Failed() {
+			h.requireSeen()
 		}
 	})
 	return h
+}
+
+// requireSeen requires that nothing happened, or did not, that the test passes over.
+func (h *Harness) requireSeen() {
+	h.t.Helper()
+	if left := h.given() - h.count(); left > 0 {
+		h.t.Errorf("%s given to projection %s and not applied\n→ Call Apply after Given.", events(left), h.about.Name)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.unseen) > 0 {
+		lines, details := describeParked(h.unseen)
+		h.t.Errorf("projection %s has put %s aside, and the test did not look:\n%s\n%s→ Call RequireParked, or Parked, after the last Apply.",
+			h.about.Name, events(len(h.unseen)), strings.Join(lines, "\n"), details)
+	}
+	if h.unseenDiscards {
+		h.t.Errorf("projection %s has discarded %s, and the test did not look:\n%s\n→ Call RequireDiscarded, or Discarded, after the last Apply.",
+			h.about.Name, events(len(h.discards)), strings.Join(describeDiscarded(h.discards), "\n"))
+	}
+}
+
+func events(n int) string {
+	if n == 1 {
+		return "1 event"
+	}
+	return fmt.Sprintf("%d events", n)
+}
+
+// given is how many messages the projection's topics hold.
+func (h *Harness) given() (n int) {
+	for _, t := range h.topics {
+		for _, of := range t.what {
+			n += len(of)
+		}
+	}
+	return n
 }
 
 // Now returns the clock's time.
@@ -191,8 +246,15 @@ func (h *Harness) DiscardParked(filter consumers.ParkedFilter) (events int) {
 func (h *Harness) fatal(what string, err error) {
 	h.t.Helper()
 	text := what + ": " + err.Error()
-	if f := fault.Find(err); f != nil {
+	switch f := fault.Find(err); {
+	case f != nil:
 		text += "\n→ " + f.WhatToDo()
+	case errors.Is(err, pgx.ErrTxClosed):
+		text += "\n→ Look before the transaction is committed or rolled back."
+	case pgfault.State(err) == "25P02":
+		text += "\n→ A statement of the transaction failed before."
+	case pgfault.State(err) == "42P01" && !h.applied:
+		text += "\n→ The projection's tables are made by the first Apply, which was not called yet."
 	}
 	h.t.Fatal(strings.TrimSpace(text))
 }

@@ -25,7 +25,7 @@ func onEach(t *testing.T, f func(*testing.T, consumertest.DB)) {
 }
 
 // begin begins a transaction that is rolled back when the test ends.
-func begin(t *testing.T, db *pgtest.DB) pgx.Tx {
+func begin(t testing.TB, db *pgtest.DB) pgx.Tx {
 	t.Helper()
 	tx, err := db.Conn(t).Begin(t.Context())
 	if err != nil {
@@ -298,7 +298,8 @@ func TestDatabaseOfAnEarlierTest(t *testing.T) {
 
 // What is wrong fails the test at once, and says what to do.
 func TestFailures(t *testing.T) {
-	pool := pgtest.New(t).Pool(t)
+	database := pgtest.New(t)
+	pool := database.Pool(t)
 	for name, tc := range map[string]struct {
 		do    func(testing.TB)
 		wants []string
@@ -350,7 +351,59 @@ func TestFailures(t *testing.T) {
 			})
 			h.Given(placed("o-1", 1, ""))
 			h.Apply()
-		}, []string{"are put aside, and the test did not look at them"}},
+		}, []string{"aside, and the test did not look:\n", "OrderPlaced o-1 retrying", errBusy.Error(), "→ Call RequireParked"}},
+		"nobody looks at what is discarded": {func(t testing.TB) {
+			h := consumertest.New(t, begin(t, database), orders(consumers.Retry{}, func(p *consumers.Projection) {
+				consumers.Handle(p, func(context.Context, pgx.Tx, consumers.Event[OrderPlaced]) error { return consumers.Discard(errBusy) })
+			}))
+			h.Given(placed("d-1", 1, ""))
+			h.Apply()
+			h.Parked() // of earlier tests
+		}, []string{"has discarded 1 event, and the test did not look:\nOrderPlaced d-1\n→ Call RequireDiscarded"}},
+		"other discarded events": {func(t testing.TB) {
+			h := consumertest.New(t, begin(t, database), orders(consumers.Retry{}, handleNote))
+			h.RequireDiscarded("OrderPlaced d-1")
+		}, []string{"discarded events (- wanted, + found):\n- OrderPlaced d-1"}},
+		"given and not applied": {func(t testing.TB) {
+			h := consumertest.New(t, begin(t, database), orders(consumers.Retry{}, handleNote))
+			h.Given(placed("g-1", 1, ""))
+		}, []string{"1 event given to projection orders and not applied\n→ Call Apply"}},
+		"rows before there are tables": {func(t testing.TB) {
+			h := consumertest.New(t, pgtest.New(t).Pool(t), orders(consumers.Retry{}, handleNote))
+			h.RequireRows("select * from note")
+		}, []string{"made by the first Apply"}},
+		"another config": {func(t testing.TB) {
+			consumertest.New(t, pool, func(consumers.Config) (*consumers.Projection, error) {
+				return consumers.New(consumers.Config{Name: "x"})
+			})
+		}, []string{"→ Let the constructor fill in the Config that it is given"}},
+		"a transaction that is over": {func(t testing.TB) {
+			tx := begin(t, database)
+			h := consumertest.New(t, tx, orders(consumers.Retry{}, handleNote))
+			if err := tx.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			h.RequireRows("select 1", "1")
+		}, []string{"→ Look before the transaction is committed"}},
+		"two transactions": {func(t testing.TB) {
+			fresh := pgtest.New(t)
+			for range 2 {
+				h := consumertest.New(t, begin(t, fresh), orders(consumers.Retry{}, handleNote))
+				h.SetStuck(100*time.Millisecond, 2*time.Second)
+				h.Apply()
+			}
+		}, []string{"projection orders is stuck: session", "waits (", "idle in transaction", "→ Two harnesses"}},
+		"a handler that does not return": {func(t testing.TB) {
+			h := consumertest.New(t, begin(t, database), orders(consumers.Retry{}, func(p *consumers.Projection) {
+				consumers.Handle(p, func(ctx context.Context, _ pgx.Tx, _ consumers.Event[OrderPlaced]) error {
+					<-ctx.Done()
+					return ctx.Err()
+				})
+			}))
+			h.SetStuck(20*time.Millisecond, 100*time.Millisecond)
+			h.Given(placed("s-1", 1, ""))
+			h.Apply()
+		}, []string{"stuck", "no session of its database waits for a lock", "the next event is OrderPlaced s-1"}},
 		"other rows": {func(t testing.TB) {
 			h := consumertest.New(t, pool, orders(consumers.Retry{}, handleNote))
 			h.RequireRows("select 1, 'a' union all select 2, 'b' order by 1", "1 | a", "3 | b", "4 | c")

@@ -72,9 +72,12 @@ type run struct {
 // Apply runs the projection until every event given was applied, parked, discarded
 // or passed over, and what was due by the clock was tried. It fails the test when
 // the projection stops, or waits for something that does not come: a database, or,
-// when more than ten events in a row fail, one that does not.
+// when more than ten events in a row fail, one that does not. When nothing moves for
+// a minute, by the machine's clock, it fails as well, and says what is waited for: a
+// lock, or a handler.
 func (h *Harness) Apply() {
 	h.t.Helper()
+	h.applied = true
 	for crashes := 0; ; crashes++ {
 		before := h.count()
 		r, err := h.live()
@@ -94,7 +97,7 @@ func (h *Harness) Apply() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.unseen = len(h.parked())
+	h.unseen = h.parked()
 }
 
 // live runs the projection until it is quiet, stops or dies.
@@ -107,12 +110,22 @@ func (h *Harness) live() (*run, error) {
 	h.mu.Unlock()
 	done := make(chan error, 1)
 	go func() { done <- h.projection.Run(ctx) }()
-	select {
-	case err := <-done:
-		return r, err
-	case <-r.quiet:
-		cancel()
-		return r, <-done
+	dog := h.newWatchdog()
+	defer dog.tick.Stop()
+	quiet := r.quiet
+	for {
+		select {
+		case err := <-done:
+			return r, err
+		case <-quiet:
+			cancel()
+			quiet = nil
+		case <-dog.tick.C:
+			if why := dog.look(h); why != "" {
+				cancel()
+				h.t.Fatalf("projection %s is stuck: %s", h.about.Name, why)
+			}
+		}
 	}
 }
 
@@ -147,6 +160,7 @@ func (h *Harness) count() (n int) {
 func (h *Harness) dies(at Moment) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.moving()
 	if h.run.died || h.crashes == nil || !h.crashes(at) {
 		return h.run.died
 	}
@@ -169,6 +183,7 @@ func (h *Harness) kill() {
 func (h *Harness) acknowledged(of broker.Partition, id broker.MessageID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.moving()
 	h.seen[of] = max(h.seen[of], int(id.Entry)+1)
 }
 
@@ -177,6 +192,7 @@ func (h *Harness) acknowledged(of broker.Partition, id broker.MessageID) {
 func (h *Harness) waiting(of broker.Partition, d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.moving()
 	if d > 0 && h.seen[of] == len(h.topics[of.Topic].times[of.Index]) {
 		h.run.idle[of] = true
 		h.look()
@@ -190,6 +206,7 @@ const shortPauses = time.Second
 // sleep stands in for sleeping.
 func (h *Harness) sleep(ctx context.Context, d time.Duration) error {
 	h.mu.Lock()
+	h.moving()
 	r := h.run
 	if r.short += d; r.short <= shortPauses {
 		h.mu.Unlock()
@@ -221,6 +238,7 @@ func (h *Harness) observe(observer any) {
 	o.Discarded = func(m consumers.Message, err error) {
 		h.mu.Lock()
 		h.discards = append(h.discards, Discarded{m, err})
+		h.unseenDiscards = true
 		h.mu.Unlock()
 		if told != nil {
 			told(m, err)

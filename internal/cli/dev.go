@@ -61,6 +61,14 @@ func (r devResult) all() bool {
 	return len(r.Servers) > 0 && !slices.ContainsFunc(r.Servers, func(s devServer) bool { return !s.Running })
 }
 
+// runsAll reports whether what is asked for runs: everything, or only one server.
+func (r devResult) runsAll(only string) bool {
+	if only == "" {
+		return len(r.Servers) == 2 && r.all()
+	}
+	return slices.ContainsFunc(r.Servers, func(s devServer) bool { return s.Running && strings.EqualFold(s.Name, only) })
+}
+
 // command is a command of dev for this folder.
 func (r devResult) command(words string) string {
 	if usual, err := devstack.DefaultDir(); err == nil && usual == r.Folder {
@@ -121,7 +129,7 @@ func (r downResult) text(p *printer) {
 }
 
 func devSpec() *spec {
-	var dir, pgVersion string
+	var dir, pgVersion, only string
 	var purge bool
 	timeout := 2 * time.Minute
 	folder := func(cmd *cobra.Command) {
@@ -147,25 +155,31 @@ development. They listen on the loopback interface only.`,
 				short: "Start the servers",
 				long: `Starts what does not run yet and returns when it is ready. The servers stay, and
 keep their data, until they are stopped. "runnel dev env" prints their addresses
-for a shell.`,
-				example: "  runnel dev up && eval \"$(runnel dev env)\"\n  runnel dev up --pg 17",
+for a shell. Servers of your own, in RUNNEL_POSTGRES_URL and the like, are not looked
+at: start with --only what you lack.`,
+				example: "  runnel dev up && eval \"$(runnel dev env)\"\n  runnel dev up --pg 17\n  runnel dev up --only postgres",
 				flags: func(cmd *cobra.Command) {
 					folder(cmd)
 					pgFlag(cmd, &pgVersion)
+					cmd.Flags().StringVar(&only, "only", "", "start this `server` alone: postgres or pulsar")
+					_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions([]string{"postgres", "pulsar"}, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
 					cmd.Flags().DurationVar(&timeout, "timeout", timeout, "`limit` for one server to be ready")
 				},
 				run: func(ctx context.Context, c *call) (any, error) {
+					if only != "" && only != "postgres" && only != "pulsar" {
+						return nil, ErrUsage.New("--only %q: there are postgres and pulsar", only).Fix("Write `--only postgres`, for example.")
+					}
 					where, err := devFolder(dir)
 					if err != nil {
 						return nil, err
 					}
 					progress := func(text string) { c.message("%s", text) }
-					if before, err := devstack.Open(where); err == nil && newDevResult(before).all() {
+					if before, err := devstack.Open(where); err == nil && newDevResult(before).runsAll(only) {
 						progress = nil // which would tell of a start
 						c.message("the servers run already")
 					}
 					stack, err := devstack.Up(ctx, devstack.Options{
-						Dir: where, Postgres: true, Pulsar: true, PGVersion: pgVersion, Timeout: timeout, Progress: progress,
+						Dir: where, Postgres: only != "pulsar", Pulsar: only != "postgres", PGVersion: pgVersion, Timeout: timeout, Progress: progress,
 					})
 					if err != nil {
 						return nil, err

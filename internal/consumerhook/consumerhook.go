@@ -57,6 +57,9 @@ var (
 	// Describe describes a *consumers.Projection. Its error is a mistake of
 	// registration.
 	Describe func(projection any) (Projection, error)
+	// Complete makes a *consumers.Message that the database holds readable, as it is
+	// in a handler of a *consumers.Projection.
+	Complete func(ctx context.Context, projection any, registry *schemas.Registry, message any) error
 	// Retry is consumers.RetryParked for events that are due at a time of the
 	// test's clock. db is a consumers.Beginner, filter a consumers.ParkedFilter.
 	Retry func(ctx context.Context, db, filter any, projection string, at time.Time) (keys int, err error)

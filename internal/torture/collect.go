@@ -178,7 +178,7 @@ func (r *runner) endDaemon(ctx context.Context) error {
 		if err := p.gone(ctx, r.o.Patience); err != nil {
 			return err
 		}
-		if p.Err() != nil {
+		if p.Err() != nil && !p.terminated() {
 			return fmt.Errorf("%s was asked to end: %w", p.name, p.Err())
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/child"
@@ -127,6 +128,17 @@ func (p *process) gone(ctx context.Context, limit time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// terminated reports whether the process was ended by SIGTERM: it was asked to end
+// before it had come so far as to listen for that.
+func (p *process) terminated() bool {
+	exit, ok := errors.AsType[*exec.ExitError](p.Err())
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGTERM
 }
 
 // status asks a daemon; the zero value when it does not answer.

@@ -29,7 +29,7 @@ func ExampleRequirePublished() {
 		outboxtest.RequirePublished(t, tx, outbox.Event{AggregateID: "o-1", Payload: Shipped{Parcels: 3}})
 	})
 	// Output:
-	// 1 events are published, want 1 (- wanted, + published):
+	// published events (- wanted, + published):
 	//   OrderShipped of order o-1
 	//     {
 	// -     "parcels": 3

@@ -2,6 +2,7 @@ package outboxtest
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -12,8 +13,10 @@ import (
 )
 
 // Migrate makes the outbox in a test's database, or brings it up to date, and
-// admits the given event types, by their zero values. Without types all are
-// admitted; with them, others are refused as in production (ErrSchemaNotApplied).
+// admits the given event types, by their zero values, beside those that were given
+// before. As long as none ever was, all are admitted; from then on others are refused
+// as in production (outbox.ErrSchemaNotApplied). So in a database that the tests of
+// several packages share, let all give their types, or none.
 // The current user must be allowed to create a schema and owns it then. It is
 // idempotent, commits, and fails the test at once when it can't.
 func Migrate[DB *pgx.Conn | *pgxpool.Pool](t testing.TB, db DB, types ...schemas.Payload) {
@@ -32,7 +35,21 @@ func Migrate[DB *pgx.Conn | *pgxpool.Pool](t testing.TB, db DB, types ...schemas
 		conn = leased.Conn()
 	}
 	if err := migrate(ctx, conn, types); err != nil {
+		if errors.Is(err, outbox.ErrNeedsAdmin) {
+			t.Fatalf("making the outbox: %v\n→ It is there and another role owns it: run the tests as that role, or in a database of their own.", err)
+		}
 		fatal(t, "making the outbox", err)
+	}
+	if len(types) > 0 {
+		return
+	}
+	rows, err := conn.Query(ctx, "select count(*) from runnel.event_type")
+	n, err := collectOne[int](rows, err)
+	if err != nil {
+		fatal(t, "looking for event types", err)
+	}
+	if n > 0 {
+		t.Logf("outboxtest.Migrate: %d event types were given here before, and no others are admitted", n)
 	}
 }
 
