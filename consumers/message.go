@@ -51,8 +51,9 @@ const (
 )
 
 // maxPayload is more than any broker takes for one message, in bytes. A longer
-// payload is not looked at: the client makes a compressed one as long as its sender
-// declares, in memory that is only reserved as long as nobody touches it.
+// payload is not looked at. Before that, pulsar-client-go 0.21 has set aside as much
+// as the sender of a compressed one declared (lz4.go, Decompress: up to 4 GiB), and
+// offers no bound for it.
 const maxPayload = 256 << 20
 
 // read makes a Message of what the broker delivered. An error says that no

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
@@ -93,6 +94,7 @@ func (p *Projection) trySwap(ctx context.Context, all []broker.Partition) (done 
 		p.cfg.Name, held[live]).Scan(&parked); err != nil {
 		return false, err
 	}
+	failpoint.Hit("consumers.swap") // and not committed
 	if err := tx.Commit(ctx); err != nil {
 		return false, err
 	}

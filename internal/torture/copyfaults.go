@@ -131,8 +131,9 @@ func (r *runner) poisonCopy(ctx context.Context, rec *FaultRecord) error {
 }
 
 // rebuildCopy builds the projection's next version beside the live one, which ends
-// before, is killed meanwhile or goes on, in turn; kills the new one in between; and
-// waits until it has taken the live one's place.
+// before, is killed meanwhile or goes on, in turn; kills the new one in between, and
+// kills or stops it amid the swap, or not; and waits until it has taken the live one's
+// place.
 func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	db, err := pgx.Connect(ctx, r.target)
 	if err != nil {
@@ -156,7 +157,8 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 	if err := r.killsItself(ctx, rec, builder); err != nil {
 		return err
 	}
-	if builder, err = r.spawnCopy(ctx, next, ""); err != nil {
+	amid := []string{"", "consumers.swap:1:kill", "consumers.swap:1:stop"}[r.rand.IntN(3)]
+	if builder, err = r.spawnCopy(ctx, next, amid); err != nil {
 		return err
 	}
 	live := r.copy
@@ -181,6 +183,17 @@ func (r *runner) rebuildCopy(ctx context.Context, rec *FaultRecord) error {
 		}
 	}
 	began := time.Now()
+	if amid != "" {
+		frozen := builder
+		if _, err := frozen.awaitRule(ctx, amid, 3*r.o.Patience); err != nil {
+			return err
+		}
+		defer frozen.Kill() // it is gone, or stopped
+		rec.Then = amid
+		if builder, err = r.spawnCopy(ctx, next, ""); err != nil {
+			return err
+		}
+	}
 	if err := await(ctx, 3*r.o.Patience, func(ctx context.Context) bool { return liveVersion(ctx, db) == next }); err != nil {
 		return fmt.Errorf("version %d does not take the live one's place: %w", next, err)
 	}

@@ -188,7 +188,11 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.admin(ctx, "PUT", topicPath("parcel")+"/subscription/laggard", nil); err != nil {
 		return err
 	}
-	return r.startCopy(ctx)
+	if err := r.startCopy(ctx); err != nil {
+		return err
+	}
+	// Not before it has made its tables is it the live one.
+	return r.copying(ctx)
 }
 
 // one carries a fault out and records it. What goes wrong is a finding, and the

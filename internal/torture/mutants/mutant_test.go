@@ -75,6 +75,10 @@ func TestParse(t *testing.T) {
 	if !m.caughtBy(saw(1, "copy", "liveness"), false) || m.caughtBy(saw(1, "liveness"), true) || m.caughtBy(saw(1), false) || m.caughtBy(saw(0, "copy"), false) {
 		t.Fatal("caught by what was not to be found, or not by what was")
 	}
+	m, err = parse("It forgets.\n\nFaults: kill\nChecks: order\n" + diff)
+	if err != nil || !m.caughtBy(saw(0, "order"), false) || m.caughtBy(saw(0, "copy"), false) {
+		t.Fatalf("what is wrong in a topic is wrong before any fault: %+v, %v", m, err)
+	}
 	m, err = parse("It forgets.\n\nFaults: kill\nHalts: SOME_CODE\n" + diff)
 	if err != nil || m.Halts != "SOME_CODE" {
 		t.Fatalf("%+v, %v", m, err)

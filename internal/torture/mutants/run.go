@@ -94,14 +94,19 @@ func (r *Runner) one(ctx context.Context, m *Mutant) (Result, error) {
 	return Result{Mutant: *m, Caught: caught, By: found}, err
 }
 
+// missing are the checks that something is not there yet, or not the same yet. They
+// show a bug only once a fault has fired; what is wrong in a topic shows it at once.
+var missing = []string{torture.CheckLost, torture.CheckConfirmed, torture.CheckCopy}
+
 // caughtBy reports whether what was found is what was to be found: not any
-// finding shows that this bug was seen. Before a fault has fired, or when nothing
-// but time ran out, it was not.
+// finding shows that this bug was seen, and that time ran out never does.
 func (m *Mutant) caughtBy(v *torture.Verdict, halted bool) bool {
 	if m.Halts != "" {
 		return halted && v.Counts[torture.CheckLiveness]+v.Counts[torture.CheckFaults] > 0
 	}
-	return v.Fired > 0 && slices.ContainsFunc(m.Checks, func(check string) bool { return v.Counts[check] > 0 })
+	return slices.ContainsFunc(m.Checks, func(check string) bool {
+		return v.Counts[check] > 0 && (v.Fired > 0 || !slices.Contains(missing, check))
+	})
 }
 
 // play returns what was found, empty for nothing, and whether that is the bug.
