@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -111,6 +112,48 @@ func ExampleDropOldCopy() {
 	// mail to the accountant: o3
 	// removed version 1 <nil>
 	// removed version 0 <nil>
+}
+
+// A new copy that goes wrong is given up; the live one was never touched.
+func ExampleCancelRebuild() {
+	pool, pulsar, stop := services()
+	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	first, err := revenue(pool, pulsar, 1, consumers.Observer{Applied: after(3, cancel)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := first.Run(ctx); err != nil {
+		fmt.Println(err)
+	}
+
+	ctx = context.Background()
+	second, err := consumers.New(consumers.Config{Name: "revenue", Version: 2, Database: pool, Broker: pulsar, Logger: quiet})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	called := make(chan struct{}, 1)
+	consumers.Handle(second, func(_ context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+		select {
+		case called <- struct{}{}:
+		default:
+		}
+		return errors.New("the table sales is not there")
+	})
+	done := make(chan error, 1)
+	go func() { done <- second.Run(ctx) }()
+	<-called
+	version, err := consumers.CancelRebuild(ctx, pool, "revenue") // as runnel rebuild cancel does
+	fmt.Println("given up: version", version, err)
+	fmt.Println(errors.Is(<-done, consumers.ErrTables))
+	// Output:
+	// mail to the accountant: o1
+	// mail to the accountant: o2
+	// mail to the accountant: o3
+	// given up: version 2 <nil>
+	// true
 }
 
 // isLive waits until a version is the one that is read, and has passed three events.

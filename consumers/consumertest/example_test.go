@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -13,7 +12,9 @@ import (
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/consumers/consumertest"
 	"github.com/runnel-cdc/runnel/internal/faketb"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/outbox/outboxtest"
 )
 
 // Depot is a service's constructor of its projection: what it keeps of orders.
@@ -76,6 +77,63 @@ func ExampleHarness_Advance() {
 	// passed
 }
 
+// A projection that adds up instead of writing what it knows is wrong as soon as it
+// dies at a bad moment, if its sum is not in the transaction.
+func ExampleHarness_CrashWhen() {
+	runTest(func(t testing.TB, tx pgx.Tx) {
+		placed := 0 // in memory: it survives no crash, and no rollback
+		h := consumertest.New(t, tx, func(cfg consumers.Config) (*consumers.Projection, error) {
+			cfg.Name = "counter"
+			p, err := consumers.New(cfg)
+			if err != nil {
+				return nil, err
+			}
+			consumers.Handle(p, func(context.Context, pgx.Tx, consumers.Event[OrderPlaced]) error {
+				placed++
+				return nil
+			})
+			return p, nil
+		})
+		died := false
+		h.CrashWhen(func(m consumertest.Moment) bool {
+			dies := m == consumertest.BeforeCommit && !died
+			died = died || dies
+			return dies
+		})
+		h.Given(outbox.Event{AggregateID: "o-1", Payload: OrderPlaced{body{1, "shoes"}}})
+		h.Apply()
+		fmt.Println("orders:", placed)
+	})
+	// Output:
+	// orders: 2
+	// passed
+}
+
+// What a handler publishes is in the outbox, in the test's transaction.
+func ExampleHarness_RequirePublished() {
+	runTest(func(t testing.TB, tx pgx.Tx) {
+		h := consumertest.New(t, tx, func(cfg consumers.Config) (*consumers.Projection, error) {
+			cfg.Name = "packing"
+			p, err := consumers.New(cfg)
+			if err != nil {
+				return nil, err
+			}
+			consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, e consumers.Event[OrderPlaced]) error {
+				_, err := outbox.Publish(e.Context(ctx), tx, outbox.Event{AggregateID: e.AggregateID, Payload: ParcelPacked{body{1, "a box of " + e.Payload.Note}}})
+				return err
+			})
+			return p, nil
+		})
+		h.Given(outbox.Event{AggregateID: "o-1", Payload: OrderPlaced{body{1, "shoes"}}})
+		h.Apply()
+		h.RequirePublished(outbox.Event{AggregateID: "o-1", Payload: ParcelPacked{body{1, "a box of shoes"}}})
+		fmt.Println(h.Published()[0].Headers["causationid"] != "")
+	})
+	// Output:
+	// true
+	// passed
+}
+
 // A failure shows the difference.
 func ExampleHarness_RequireRows() {
 	runTest(func(t testing.TB, tx pgx.Tx) {
@@ -90,20 +148,17 @@ func ExampleHarness_RequireRows() {
 	// + o-1 | shoes | false
 }
 
-// runTest runs a test in a transaction that is rolled back, and prints how it went.
+// runTest runs a test in a transaction that is rolled back, in a database that has an
+// outbox, and prints how it went.
 func runTest(test func(testing.TB, pgx.Tx)) {
-	ctx := context.Background()
-	failure := faketb.Run(ctx, func(t testing.TB) {
-		conn, err := pgx.Connect(ctx, os.Getenv("RUNNEL_POSTGRES_URL"))
+	failure := faketb.Run(context.Background(), func(t testing.TB) {
+		conn := pgtest.New(t).Conn(t)
+		outboxtest.Migrate(t, conn, ParcelPacked{})
+		tx, err := conn.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = conn.Close(ctx) })
-		tx, err := conn.Begin(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = tx.Rollback(ctx) })
+		t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
 		test(t, tx)
 	})
 	if failure == "" {

@@ -3,13 +3,12 @@ package outboxtest_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/faketb"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/outbox/outboxtest"
 )
@@ -56,35 +55,18 @@ func ExamplePublished() {
 // runTest runs a test in a transaction that is rolled back, in a database of its own,
 // and prints how it went.
 func runTest(test func(testing.TB, pgx.Tx)) {
-	ctx := context.Background()
-	admin, err := pgx.Connect(ctx, os.Getenv("RUNNEL_POSTGRES_URL"))
-	must(err)
-	name := "example_" + uuid.NewString()[:8]
-	_, err = admin.Exec(ctx, "create database "+name)
-	must(err)
-	cfg := admin.Config().Copy()
-	cfg.Database = name
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	must(err)
-	failure := faketb.Run(ctx, func(t testing.TB) {
+	failure := faketb.Run(context.Background(), func(t testing.TB) {
+		conn := pgtest.New(t).Conn(t)
 		outboxtest.Migrate(t, conn, Shipped{}, Cancelled{})
-		tx, err := conn.Begin(ctx)
-		must(err)
-		t.Cleanup(func() { must(tx.Rollback(ctx)) })
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
 		test(t, tx)
 	})
 	if failure == "" {
 		failure = "passed"
 	}
 	fmt.Println(failure)
-	must(conn.Close(ctx))
-	_, err = admin.Exec(ctx, "drop database "+name+" with (force)")
-	must(err)
-	must(admin.Close(ctx))
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
 }
