@@ -96,6 +96,7 @@ func (r *runner) poisonCopy(ctx context.Context, rec *FaultRecord) error {
 		return fmt.Errorf("no event is parked: %w", err)
 	}
 	before := parked(ctx)
+	rec.Behind = int64(before) // the sick events themselves, when it is killed
 	if err := killLive(r.copy); err != nil {
 		return err
 	}
