@@ -135,6 +135,7 @@ func (w *worker) jumped(ctx context.Context, link *link, gap error) error {
 // reports whether it should have.
 func (w *worker) silent(ctx context.Context, link *link) (should bool, err error) {
 	w.tidy(ctx)
+	w.wakeAt(w.p.now()) // another instance may have had the partition, and parked events
 	limit, err := w.limitIfBuilding(ctx)
 	if err != nil {
 		return false, err

@@ -135,13 +135,26 @@ func (w *worker) tidy(ctx context.Context) {
 
 // complete finds an entry's handler, and the schema that it was written with.
 func (w *worker) complete(ctx context.Context, e *entry) error {
-	if e.handler = w.p.handlers[e.Type]; e.handler != nil {
-		e.AggregateType = e.handler.event.AggregateType
-	}
-	if e.handler == nil && w.p.batch == nil {
+	if !w.handled(e) {
 		return nil
 	}
 	return w.fetchSchema(ctx, &e.Message)
+}
+
+// completeOnce is complete that does not wait for the registry.
+func (w *worker) completeOnce(ctx context.Context, e *entry) error {
+	if !w.handled(e) {
+		return nil
+	}
+	return w.codec.prepare(ctx, &e.Message)
+}
+
+// handled finds an entry's handler.
+func (w *worker) handled(e *entry) bool {
+	if e.handler = w.p.handlers[e.Type]; e.handler != nil {
+		e.AggregateType = e.handler.event.AggregateType
+	}
+	return e.handler != nil || w.p.batch != nil
 }
 
 // fetchSchema waits while the registry is down; no transaction is open.
