@@ -40,6 +40,7 @@ func TestParkedMeanwhile(t *testing.T) {
 	if n := two.Status()[0].Parked; n != 1 {
 		t.Errorf("the second instance knows of %d", n)
 	}
+	w.handOver(of, "fulfilment") // from the acknowledgement on
 	two.stop(t)
 	f.set(nil)
 	if n, err := consumers.RetryParked(t.Context(), cfg.Database, "fulfilment", consumers.ParkedFilter{}); n != 1 || err != nil {
