@@ -21,7 +21,7 @@ type worker struct {
 	status    *status
 	database  outage
 	registry  outage
-	unknown   map[string]bool // types that were logged; bounded
+	unhandled map[string]bool // types without a handler that are noted; bounded
 	parked    int64           // events put aside, as the database said last
 	look      time.Time       // when to look for parked events that are due
 	fullSince time.Time       // when the log was last told that no more can be parked
@@ -48,10 +48,11 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 		status:   newStatus(of),
 		database: outage{what: "applying to the database", log: log, sleep: p.sleep},
 		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
-		unknown:  make(map[string]bool),
 		look:     p.now(),
 		state:    p.state,
 		pruneAt:  p.now(),
+
+		unhandled: make(map[string]bool),
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -355,10 +356,6 @@ func (w *worker) report(entries []entry, fates []fate) {
 			o.behind(m)
 		case wasUnknown:
 			o.unknownType(m)
-			if !w.unknown[m.Type] && len(w.unknown) < 100 {
-				w.unknown[m.Type] = true
-				w.log.Info("events of a type without a handler are passed over", keyEventType, m.Type)
-			}
 		}
 	}
 }
