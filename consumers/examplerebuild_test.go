@@ -39,22 +39,25 @@ func revenue(pool *pgxpool.Pool, pulsar consumers.BrokerConfig, version int, obs
 	return p, nil
 }
 
+// runFirst runs version 1 until it has had all there is.
+func runFirst(pool *pgxpool.Pool, pulsar consumers.BrokerConfig) {
+	ctx, cancel := context.WithCancel(context.Background())
+	first, err := revenue(pool, pulsar, 1, consumers.Observer{Applied: after(3, cancel)})
+	if err == nil {
+		err = first.Run(ctx)
+	}
+	if err != nil {
+		fmt.Println(err)
+	}
+}
+
 // A handler was wrong, so the next release raises Config.Version: a new copy is built
 // beside the one that is read, and takes its place. What had its effects has them once.
 func ExampleCopies() {
 	pool, pulsar, stop := services()
 	defer stop()
-	ctx, cancel := context.WithCancel(context.Background())
-	first, err := revenue(pool, pulsar, 1, consumers.Observer{Applied: after(3, cancel)})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	if err := first.Run(ctx); err != nil {
-		fmt.Println(err)
-	}
-
-	ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	runFirst(pool, pulsar)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	second, err := revenue(pool, pulsar, 2, consumers.Observer{})
 	if err != nil {
@@ -118,17 +121,8 @@ func ExampleDropOldCopy() {
 func ExampleCancelRebuild() {
 	pool, pulsar, stop := services()
 	defer stop()
-	ctx, cancel := context.WithCancel(context.Background())
-	first, err := revenue(pool, pulsar, 1, consumers.Observer{Applied: after(3, cancel)})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	if err := first.Run(ctx); err != nil {
-		fmt.Println(err)
-	}
-
-	ctx = context.Background()
+	runFirst(pool, pulsar)
+	ctx := context.Background()
 	second, err := consumers.New(consumers.Config{Name: "revenue", Version: 2, Database: pool, Broker: pulsar, Logger: quiet})
 	if err != nil {
 		fmt.Println(err)
