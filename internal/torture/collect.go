@@ -22,6 +22,9 @@ func (r *runner) collect(ctx context.Context) (err error) {
 	h.Samples = r.sampler.samples()
 	h.Run.MinEvents = r.o.MinEvents
 	h.Run.Refused = r.load.refusedWrites()
+	if h.Run.Guards, err = readGuards(r.o.Dir); err != nil {
+		return err
+	}
 	if h.Run.MinEvents == 0 {
 		h.Run.MinEvents = r.o.Before + 50*len(h.Faults)
 	}

@@ -253,8 +253,11 @@ func TestCorruptedHistories(t *testing.T) {
 			h.Run.Drained = false
 			h.Copies[0].Applied--
 		}, []string{CheckCopy}},
-		"a topic too many":       {func(_ *testing.T, h *History) { h.Run.Strange = []string{"persistent://public/torture/x"} }, []string{CheckPhantom}},
-		"a write is refused":     {func(_ *testing.T, h *History) { h.Run.Refused = []string{"writer w0"} }, []string{CheckWrites}},
+		"a topic too many":   {func(_ *testing.T, h *History) { h.Run.Strange = []string{"persistent://public/torture/x"} }, []string{CheckPhantom}},
+		"a write is refused": {func(_ *testing.T, h *History) { h.Run.Refused = []string{"writer w0"} }, []string{CheckWrites}},
+		"a guard spoke": {func(_ *testing.T, h *History) {
+			h.Run.Guards = map[string]string{"TOPIC_HOLE": "level=ERROR msg=halted code=TOPIC_HOLE"}
+		}, []string{CheckGuard}},
 		"memory not looked at":   {func(_ *testing.T, h *History) { h.Run.PeakMemory = 0 }, []string{CheckVacuous}},
 		"rolled back, and there": {func(_ *testing.T, h *History) { h.Truth[9].Tx = "w0-7-rollback" }, []string{CheckTruth}},
 		"a kind that never commits": {func(_ *testing.T, h *History) {

@@ -37,6 +37,7 @@ type RunRecord struct {
 	DrainMillis     int64                       `json:"drain_ms"`
 	PeakMemory      int64                       `json:"peak_memory"`       // the most of any daemon, resident, bytes
 	Refused         []string                    `json:"refused,omitempty"` // writes that failed for no reason of the run's
+	Guards          map[string]string           `json:"guards,omitempty"`  // codes of guards in the logs, each with its first line
 	Strange         []string                    `json:"strange,omitempty"` // topics and partitions that nobody made for events
 	Topics          map[string]string           `json:"topics"`            // of an event type
 	Schemas         map[string]map[int64]string `json:"schemas"`           // of a topic, by version

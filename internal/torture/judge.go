@@ -28,6 +28,7 @@ const (
 	CheckCopy      = "copy"      // the copy's folds and counters
 	CheckLiveness  = "liveness"  // everything drained in time: topics, slot and copy
 	CheckFaults    = "faults"    // a fault ended as it should
+	CheckGuard     = "guard"     // nothing was noticed by daemon or projection that no fault explains
 	CheckMemory    = "memory"    // the daemon's memory stayed within its bound
 	CheckWrites    = "writes"    // no write was refused
 	CheckVacuous   = "vacuous"   // the run proves something at all
@@ -36,7 +37,7 @@ const (
 // IsCheck reports whether a finding can have that name.
 func IsCheck(name string) bool {
 	return slices.Contains([]string{CheckTruth, CheckLost, CheckDoubled, CheckPhantom, CheckPartition, CheckOrder, CheckPositions, CheckOrdinals,
-		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckMemory, CheckWrites, CheckVacuous}, name)
+		CheckPayload, CheckSchema, CheckReread, CheckConfirmed, CheckCopy, CheckLiveness, CheckFaults, CheckGuard, CheckMemory, CheckWrites, CheckVacuous}, name)
 }
 
 // Finding is something that must not be.

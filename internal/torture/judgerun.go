@@ -1,6 +1,10 @@
 package torture
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // run requires that the run proves something, and that every fault ended well.
 func (j *judge) run() {
@@ -9,6 +13,9 @@ func (j *judge) run() {
 	}
 	if j.Run.PeakMemory > memoryBound {
 		j.v.add(CheckMemory, "the daemon used %d MiB, the bound is %d MiB", j.Run.PeakMemory>>20, memoryBound>>20)
+	}
+	for _, line := range slices.Sorted(maps.Values(j.Run.Guards)) {
+		j.v.add(CheckGuard, "%s", line)
 	}
 	for _, text := range j.Run.Refused {
 		j.v.add(CheckWrites, "%s", text)

@@ -83,7 +83,7 @@ func TestParse(t *testing.T) {
 	if err != nil || m.Halts != "SOME_CODE" {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	if !m.caughtBy(saw(0, "faults"), true) || m.caughtBy(saw(1, "faults"), false) || m.caughtBy(saw(1), true) {
+	if !m.caughtBy(saw(0, "guard"), true) || m.caughtBy(saw(1, "guard"), false) || m.caughtBy(saw(1, "faults"), true) {
 		t.Fatal("caught by what was not to be found, or not by what was")
 	}
 	m, err = parse("It forgets.\n\nTest: ./a TestB\nNeeds: servers\n" + diff)

@@ -99,10 +99,11 @@ func (r *Runner) one(ctx context.Context, m *Mutant) (Result, error) {
 var missing = []string{torture.CheckLost, torture.CheckConfirmed, torture.CheckCopy}
 
 // caughtBy reports whether what was found is what was to be found: not any
-// finding shows that this bug was seen, and that time ran out never does.
+// finding shows that this bug was seen, and that time ran out never does. Where the
+// product's own guard is to stop the bug, the judge must have heard of it too.
 func (m *Mutant) caughtBy(v *torture.Verdict, halted bool) bool {
 	if m.Halts != "" {
-		return halted && v.Counts[torture.CheckLiveness]+v.Counts[torture.CheckFaults] > 0
+		return halted && v.Counts[torture.CheckGuard] > 0
 	}
 	return slices.ContainsFunc(m.Checks, func(check string) bool {
 		return v.Counts[check] > 0 && (v.Fired > 0 || !slices.Contains(missing, check))
@@ -120,8 +121,7 @@ func (r *Runner) play(ctx context.Context, m *Mutant) (found string, caught bool
 	return r.torture(ctx, m)
 }
 
-// halted reports whether a daemon or projection said that it stops with the
-// mutant's code.
+// halted reports whether a daemon or projection logged the mutant's code.
 func (m *Mutant) halted(dir string) (bool, error) {
 	if m.Halts == "" {
 		return false, nil
