@@ -10,10 +10,10 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 )
 
-// A copy that is dropped leaves its subscription behind, whose backlog would grow
-// for ever: where a quota bounds it, the publisher would be stopped. Whoever drops
-// the copy may have no access to the broker, so it leaves a row, and an instance of
-// the projection that runs deletes the subscription.
+// A copy that was replaced, or is dropped, leaves its subscription behind, whose
+// backlog would grow for ever: where a quota bounds it, the publisher would be
+// stopped. Whoever drops the copy may have no access to the broker, so it leaves a
+// row, and an instance of the projection that runs deletes the subscription.
 
 const abandonedDDL = `
 create table runnel_projections.abandoned (
@@ -23,7 +23,7 @@ create table runnel_projections.abandoned (
 	subscription text    not null,
 	primary key (projection, version, topic)
 );
-comment on table runnel_projections.abandoned is 'Subscriptions of copies that were dropped, to be deleted by an instance that runs.';`
+comment on table runnel_projections.abandoned is 'Subscriptions of copies that were replaced or dropped, to be deleted by an instance that runs.';`
 
 // Pauses between looks for abandoned subscriptions.
 const (
@@ -31,7 +31,7 @@ const (
 	abandonedAgain = 5 * time.Second // after one that still has a consumer
 )
 
-// abandon notes, in the transaction that removes a version, which subscriptions it
+// abandon notes, in the transaction that replaces or removes a version, which subscriptions it
 // leaves.
 func abandon(ctx context.Context, tx pgx.Tx, projection string, version int) error {
 	_, err := tx.Exec(ctx, `insert into runnel_projections.abandoned (projection, version, topic, subscription)
@@ -62,7 +62,7 @@ func (w *worker) sweep(ctx context.Context) {
 		w.sweepAt = w.p.now().Add(abandonedAgain)
 	}
 	if err != nil && w.sweepErr == nil {
-		w.log.Warn("deleting the subscription of a dropped copy failed, trying again", keyError, err)
+		w.log.Warn("deleting the subscription of an earlier copy failed, trying again", keyError, err)
 	}
 	w.sweepErr = err
 }
@@ -94,7 +94,7 @@ func (p *Projection) deleteAbandoned(ctx context.Context, client broker.Client) 
 		case one != nil:
 			return left, one
 		}
-		p.log.Info("the subscription of a dropped copy was deleted", keyTopic, a.Topic, "subscription", a.Subscription)
+		p.log.Info("the subscription of an earlier copy was deleted", keyTopic, a.Topic, "subscription", a.Subscription)
 	}
 	return left, err
 }

@@ -59,6 +59,7 @@ func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]
 	if err != nil {
 		return nil, err
 	}
+	w.noted(w.newUnhandled(entries, fates))
 	for _, f := range fates {
 		if f == wasParked || f == wasBehind {
 			w.knowParked(w.parked + 1)
@@ -177,7 +178,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 			return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
 		}
 	}
-	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside), w.p.passedIDs(entries, fates)); err != nil {
+	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside), w.p.passedIDs(entries, fates), w.newUnhandled(entries, fates)); err != nil {
 		return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
 	}
 	return fates, last, nil

@@ -113,6 +113,8 @@ var bookkeepingSteps = []struct{ table, ddl string }{
 	{"runnel_projections.rebuild", rebuildDDL},
 	{"runnel_projections.passed", waitingDDL},
 	{"runnel_projections.abandoned", abandonedDDL},
+	{"runnel_projections.accepted", acceptedDDL},
+	{"runnel_projections.unhandled", unhandledDDL},
 }
 
 // setup makes, once, what the projection needs in its database: the table of

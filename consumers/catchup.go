@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
-	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // A subscription may leave out messages that are in the topic: Pulsar 4.0.8,
@@ -60,7 +59,12 @@ func (w *worker) catchUp(ctx context.Context, link *link) (applied int, err erro
 			done, err := w.applyBatch(ctx, batch, link)
 			applied += done
 			batch = batch[done:]
-			if err != nil && !w.accept(err, batch, from.After == nil) {
+			if err == nil {
+				continue
+			}
+			if ok, failed := w.accept(ctx, err, batch, from.After == nil); failed != nil {
+				return applied, failed
+			} else if !ok {
 				return applied, err
 			}
 		}
@@ -68,23 +72,6 @@ func (w *worker) catchUp(ctx context.Context, link *link) (applied int, err erro
 			link.ack(foreign.ID)
 		}
 	}
-}
-
-// accept lets a copy go on without events that the topic itself lacks, where
-// Config.AllowMissing says so: while it is built, or with its first event. batch
-// begins with the one behind the gap, as read from the topic.
-func (w *worker) accept(gap error, batch []*broker.Incoming, first bool) bool {
-	first = first && w.accepted == (position.Stamp{})
-	if !errors.Is(gap, ErrGap) || !w.p.cfg.AllowMissing || w.state != building && !first || len(batch) == 0 {
-		return false
-	}
-	_, stamp, err := w.codec.read(batch[0])
-	if err != nil || stamp == w.accepted {
-		return false
-	}
-	w.accepted = stamp
-	w.log.Warn("events are missing in the topic; the copy goes without them", explain(gap)...)
-	return true
 }
 
 // readBatch reads what is there, up to the bounds of a batch.
@@ -139,6 +126,7 @@ func (w *worker) jumped(ctx context.Context, link *link, gap error) error {
 // reports whether it should have.
 func (w *worker) silent(ctx context.Context, link *link) (should bool, err error) {
 	w.tidy(ctx)
+	w.wakeAt(w.p.now()) // another instance may have had the partition, and parked events
 	limit, err := w.limitIfBuilding(ctx)
 	if err != nil {
 		return false, err

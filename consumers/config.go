@@ -34,6 +34,11 @@ type Config struct {
 	// another, anywhere. Otherwise that is ErrGap, as it is for a copy that was
 	// built. What the copy goes without is logged.
 	AllowMissing bool
+	// AllowUnhandled names event types of which this version passed events before it
+	// had a handler for them, and which it may take from now on. Otherwise that is
+	// ErrHandlerLate: a version that was built with the handler would hold another
+	// copy.
+	AllowUnhandled []string
 	// Database holds the copy and the positions. Each partition uses at most
 	// one connection at a time. Required; the caller closes it after Run.
 	Database *pgxpool.Pool

@@ -53,7 +53,7 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 
 // DropOldCopy removes the copy that was live until another was built, with its
 // tables and whatever depends on them, and returns its version; 0: there is none.
-// An instance of the projection that runs deletes its subscription within minutes.
+// Its subscription was deleted when it was replaced.
 func DropOldCopy(ctx context.Context, db Beginner, projection string) (version int, err error) {
 	return remove(ctx, db, projection, old)
 }

@@ -34,6 +34,9 @@ var (
 	ErrTopic = fault.Define("PROJECTION_TOPIC", fault.Environment,
 		"A topic can't be read by a projection.",
 		"Topics are made by Runnel (runnel run --auto-apply) and are partitioned.")
+	ErrHandlerLate = fault.Define("PROJECTION_HANDLER_LATE", fault.Input,
+		"A handler was added for events of which the copy has passed some already, without it.",
+		"Raise Config.Version, which builds a copy that has them all; or name the type in Config.AllowUnhandled.")
 	ErrGap = fault.Define("PROJECTION_GAP", fault.Runtime,
 		"Events are missing in the topic between the projection's position and the next message.",
 		"The copy is right up to its position. Start the next version, which is built from what the topics hold (Config.AllowMissing).")
@@ -84,6 +87,6 @@ var (
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrSchemaTaken, ErrTables, ErrMigrate,
-	ErrDatabaseRights, ErrTopic, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
+	ErrDatabaseRights, ErrTopic, ErrHandlerLate, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
 	ErrHandlerPanic, ErrHandlerTx, ErrTokenMalformed, ErrTokenForeign, ErrParked, ErrNoWaiting, ErrTokenExpired,
 	ErrTokenHistory, ErrNotApplied}

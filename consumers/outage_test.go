@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -74,11 +75,14 @@ func TestDatabaseOutage(t *testing.T) {
 	w.fill(t, 30, want)
 	var refuse, cut atomic.Bool
 	refuse.Store(true)
-	var refused atomic.Int64
+	var refused, dialed atomic.Int64
 	cfg := w.config(t)
 	cfg.Database = poolWith(t, w.db.URL(), func(c *pgxpool.Config) {
 		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-			if refuse.Load() {
+			switch {
+			case refuse.Load() && dialed.Add(1)%2 == 0:
+				return nil, os.ErrDeadlineExceeded // as a dial that times out
+			case refuse.Load():
 				return nil, errors.New("nobody there")
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, address)
@@ -105,6 +109,49 @@ func TestDatabaseOutage(t *testing.T) {
 	w.requireCopy(t, want)
 	if w.saw.failed.Load() != 0 || refused.Load() != 10 {
 		t.Errorf("%d failed tries, %d pauses while it was down", w.saw.failed.Load(), refused.Load())
+	}
+}
+
+// dyingConn breaks when it is written to for the last time.
+type dyingConn struct {
+	net.Conn
+	left int // writes
+}
+
+func (c *dyingConn) Write(b []byte) (int, error) {
+	if c.left--; c.left == 0 {
+		return 0, errors.Join(errors.New("connection reset"), c.Close())
+	}
+	return c.Conn.Write(b)
+}
+
+// A connection that is lost while the projection is set up, wherever, is waited for
+// like one that can't be made.
+func TestConnectionLostInSetup(t *testing.T) {
+	w := newWorld(t, 1)
+	want := make(truth)
+	w.fill(t, 5, want)
+	const worst = 30
+	var dialed atomic.Int64
+	cfg := w.config(t)
+	cfg.Database = poolWith(t, w.db.URL(), func(c *pgxpool.Config) {
+		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			if n := int(dialed.Add(1)); err == nil && n <= worst {
+				return &dyingConn{conn, n}, nil
+			}
+			return conn, err
+		}
+	})
+	r := start(t, cfg, func(p *consumers.Projection) {
+		handleFold(p)
+		p.SetSleep(w.pauses.sleep)
+	})
+	w.appliedAll(t)
+	r.stop(t)
+	w.requireCopy(t, want)
+	if dialed.Load() <= worst {
+		t.Skipf("set up within %d connections", dialed.Load())
 	}
 }
 

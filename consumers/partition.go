@@ -22,7 +22,7 @@ type worker struct {
 	status    *status
 	database  outage
 	registry  outage
-	unknown   map[string]bool // types that were logged; bounded
+	unhandled map[string]bool // types without a handler that are noted; bounded
 	parked    int64           // events put aside, as the database said last
 	look      time.Time       // when to look for parked events that are due
 	fullSince time.Time       // when the log was last told that no more can be parked
@@ -50,10 +50,11 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 		status:   newStatus(of),
 		database: outage{what: "applying to the database", log: log, sleep: p.sleep},
 		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
-		unknown:  make(map[string]bool),
 		look:     p.now(),
 		state:    p.state,
 		pruneAt:  p.now(),
+
+		unhandled: make(map[string]bool),
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,13 +154,26 @@ func (w *worker) tidy(ctx context.Context) {
 
 // complete finds an entry's handler, and the schema that it was written with.
 func (w *worker) complete(ctx context.Context, e *entry) error {
-	if e.handler = w.p.handlers[e.Type]; e.handler != nil {
-		e.AggregateType = e.handler.event.AggregateType
-	}
-	if e.handler == nil && w.p.batch == nil {
+	if !w.handled(e) {
 		return nil
 	}
 	return w.fetchSchema(ctx, &e.Message)
+}
+
+// completeOnce is complete that does not wait for the registry.
+func (w *worker) completeOnce(ctx context.Context, e *entry) error {
+	if !w.handled(e) {
+		return nil
+	}
+	return w.codec.prepare(ctx, &e.Message)
+}
+
+// handled finds an entry's handler.
+func (w *worker) handled(e *entry) bool {
+	if e.handler = w.p.handlers[e.Type]; e.handler != nil {
+		e.AggregateType = e.handler.event.AggregateType
+	}
+	return e.handler != nil || w.p.batch != nil
 }
 
 // fetchSchema waits while the registry is down; no transaction is open.
@@ -360,10 +374,6 @@ func (w *worker) report(entries []entry, fates []fate) {
 			o.behind(m)
 		case wasUnknown:
 			o.unknownType(m)
-			if !w.unknown[m.Type] && len(w.unknown) < 100 {
-				w.unknown[m.Type] = true
-				w.log.Info("events of a type without a handler are passed over", keyEventType, m.Type)
-			}
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 // Invariants:
 //
 //  1. An id is written in the transaction that moves the position past its event,
-//     whatever became of the event, or that removes the event from the parked ones.
+//     whatever its handler made of it, or that removes the event from the parked ones.
 //     Both hold the lock on the position's row.
 //  2. An event was applied, or given up, if in one snapshot its id is passed and
 //     not parked: it leaves table parked in the transaction of its rows.
@@ -43,7 +43,7 @@ func (p *Projection) passedIDs(entries []entry, fates []fate) (ids []string) {
 	}
 	oldest := p.now().Add(-p.cfg.WaitWindow)
 	for i, f := range fates {
-		if m := &entries[i].Message; f != wasSkipped && m.PublishedAt.After(oldest) {
+		if m := &entries[i].Message; f != wasSkipped && f != wasUnknown && m.PublishedAt.After(oldest) {
 			ids = append(ids, m.ID.String())
 		}
 	}

@@ -78,10 +78,12 @@ func (p *Projection) insert(ctx context.Context, tx pgx.Tx, of broker.Partition)
 }
 
 // move stores the position of the last event that the transaction covers, with
-// the ids that it passed, and counts the events that it parked.
-func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID, parked int, passed []string) error {
+// the ids that it passed and the types it had no handler for, and counts the events
+// that it parked.
+func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID, parked int, passed, unhandled []string) error {
 	var batch pgx.Batch
 	p.queuePassed(&batch, of, passed)
+	p.queueUnhandled(&batch, of.Topic, unhandled)
 	batch.Queue(moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal), id.String(), parked).
 		Exec(func(tag pgconn.CommandTag) error {
 			if tag.RowsAffected() != 1 {

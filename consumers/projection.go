@@ -264,7 +264,7 @@ func (p *Projection) untilUp(ctx context.Context, what string, do func(context.C
 			wait.over()
 			return nil
 		}
-		if fault.Find(err) != nil || classify(ctx, err, false) == failed {
+		if fault.Find(err) != nil || !unreachable(err) && classify(ctx, err, false) == failed {
 			return err
 		}
 		if err := wait.wait(ctx, err); err != nil {

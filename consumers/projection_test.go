@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -208,17 +209,75 @@ func TestHandlerMistakes(t *testing.T) {
 }
 
 // A transaction that a statement ended can't be mended: rows may be there
-// without their position.
+// without their position. It ends the projection also when the handler hides it.
 func TestHandlerEndsTransactionByStatement(t *testing.T) {
+	for _, statement := range []string{"commit", "rollback", "begin; insert into fold values ('x', 'h', 1); commit"} {
+		for _, answer := range []error{nil, errHandler} {
+			for name, register := range map[string]func(*consumers.Projection){
+				"one": func(p *consumers.Projection) {
+					consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, _ consumers.Event[OrderPlaced]) error {
+						_, err := tx.Exec(ctx, statement)
+						return errors.Join(err, answer)
+					})
+				},
+				"batch": func(p *consumers.Projection) {
+					consumers.HandleBatch(p, func(ctx context.Context, tx pgx.Tx, _ []consumers.Message) error {
+						_, err := tx.Exec(ctx, statement)
+						return errors.Join(err, answer)
+					})
+				},
+			} {
+				t.Run(fmt.Sprintf("%s/%s/%v", name, statement, answer), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t, 1)
+					w.fill(t, 1, make(truth))
+					cfg := w.config(t)
+					cfg.Topics = []string{"order"}
+					if err := start(t, cfg, register).wait(t); !errors.Is(err, consumers.ErrHandlerTx) {
+						t.Errorf("Run: %v", err)
+					}
+					if at := w.positions(t)[0]; at != 0 || w.saw.applied.Load() != 0 {
+						t.Errorf("the position is %d, %d are reported", at, w.saw.applied.Load())
+					}
+				})
+			}
+		}
+	}
+}
+
+// So it is with an event that was parked, whose position is past it.
+func TestHandlerEndsTransactionOfParkedEvent(t *testing.T) {
 	w := newWorld(t, 1)
 	w.fill(t, 1, make(truth))
-	r := start(t, w.config(t), func(p *consumers.Projection) {
+	cfg := w.config(t)
+	cfg.Retry = soon
+	var calls atomic.Int64
+	r := start(t, cfg, func(p *consumers.Projection) {
 		consumers.Handle(p, func(ctx context.Context, tx pgx.Tx, _ consumers.Event[OrderPlaced]) error {
+			if calls.Add(1) <= int64(soon.Immediate) {
+				return errHandler
+			}
 			_, err := tx.Exec(ctx, "commit")
-			return errors.Join(err, errHandler)
+			return err
 		})
 	})
 	if err := r.wait(t); !errors.Is(err, consumers.ErrHandlerTx) {
+		t.Errorf("Run: %v", err)
+	}
+	if n := len(w.parked(t)); n != 1 {
+		t.Errorf("%d are parked", n)
+	}
+}
+
+// A migration that ends its transaction would leave its tables without a version.
+func TestMigrateEndsTransactionByStatement(t *testing.T) {
+	w := newWorld(t, 1)
+	cfg := w.config(t)
+	cfg.Migrate = func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "begin; create table fold (id text); commit")
+		return err
+	}
+	if err := start(t, cfg, handleFold).wait(t); !errors.Is(err, consumers.ErrMigrate) || !strings.Contains(err.Error(), "ended the transaction") {
 		t.Errorf("Run: %v", err)
 	}
 }

@@ -22,7 +22,8 @@ import (
 // set, and wait there. So when the two change places, which happens where they
 // stand at the same positions, every event that both have a handler for was handled
 // with CatchingUp false by one of them alone, and readers never see the copy go back.
-// What is parked in the live copy counts as handled by it.
+// What the live copy has put aside counts as handled by it, so the swap waits while
+// it is being tried again there.
 
 const (
 	followEvery   = 50 * time.Millisecond // how often the live copy's position is read by one that waits for it
@@ -30,6 +31,7 @@ const (
 	freshEnough   = 5 * time.Second       // a topic that the live copy does not read is caught up with then
 	progressEvery = 10 * time.Second      // in the log
 	swapRest      = 10 * time.Second      // after an attempt at it that failed
+	triedLately   = time.Minute           // an event that is due for longer is tried by nobody
 )
 
 // everything is a limit that no position exceeds.
@@ -42,6 +44,7 @@ var errAhead = errors.New("the live copy has not applied this event yet")
 func (w *worker) is(state copyState) {
 	if w.state == building && state == live {
 		w.log.Info("this copy is the live one now")
+		w.sweepAt = time.Time{} // the subscription of the one before is left
 	}
 	w.state = state
 }
@@ -210,7 +213,7 @@ func (b *builder) step(ctx context.Context) (done bool, err error) {
 	if !b.begun {
 		b.begun, b.first = true, state.applied
 	}
-	if state.near() && state.parked == 0 && !b.p.now().Before(b.rest) {
+	if state.near() && !state.held() && !b.p.now().Before(b.rest) {
 		if done, err = b.p.swap(ctx, b.all); done || err != nil {
 			return done, err
 		}
@@ -234,6 +237,11 @@ func (b *builder) tell(state comparison) {
 	if state.behind > 0 {
 		attrs = append(attrs, "partitions_behind", state.behind)
 	}
+	if state.tried > 0 {
+		b.p.log.Warn("the new copy waits to take the live one's place until that one has applied, or parked, the events it tries again",
+			append(attrs, "tried", state.tried)...)
+		return
+	}
 	if state.parked > 0 {
 		b.p.log.Warn("the new copy waits with parked events to take the live one's place", append(attrs, "parked", state.parked)...)
 		return
@@ -248,7 +256,12 @@ type comparison struct {
 	behind      int    // partitions in which it has not what the live one has
 	alone       int    // of these, those that the live one does not read
 	parked      int64
+	tried       int64 // events that the live one has put aside and tries again
 }
+
+// held reports whether events that were put aside keep the copies from changing
+// places.
+func (c comparison) held() bool { return c.parked > 0 || c.tried > 0 }
 
 // near reports whether little is left to do, so that the live copy may be stopped
 // for an instant.
@@ -301,5 +314,17 @@ func (p *Projection) compare(ctx context.Context, db Querier, all []broker.Parti
 		c.parked += parked
 		return nil
 	})
+	if err == nil {
+		c.tried, err = p.tried(ctx, db)
+	}
 	return c, err
+}
+
+// tried counts the events that the live copy has put aside and tries again, if an
+// instance of it runs.
+func (p *Projection) tried(ctx context.Context, db Querier) (n int64, err error) {
+	rows, _ := db.Query(ctx, `select count(*) from runnel_projections.parked join runnel_projections.projection v
+		on v.name = parked.projection and v.version = parked.version and v.state = 'live'
+		where projection = $1 and parked.state = 'retrying' and next_try > $2`, p.cfg.Name, p.now().Add(-triedLately))
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 }

@@ -72,7 +72,7 @@ func TestParkedInTheOldCopy(t *testing.T) {
 	f.set(only(7))
 	r := start(t, cfg, f.register)
 	w.appliedAll(t)
-	pgtest.Eventually(t, patience, func() bool { return len(w.parked(t)) > 0 }, "parked")
+	pgtest.Eventually(t, patience, func() bool { return w.saw.parked.Load() == 1 }, "parked")
 	r.stop(t)
 	r = start(t, next(w.config(t)), handleFold)
 	w.isLive(t, 2)

@@ -104,28 +104,50 @@ func (w *worker) redrive(ctx context.Context) error {
 		return nil
 	}
 	w.look = w.p.now() // there may be more
-	entries := make([]entry, len(rows))
+	entries := make([]entry, 0, len(rows))
 	for i := range rows {
-		entries[i] = entry{Message: rows[i].Message}
-		if err := w.complete(ctx, &entries[i]); err != nil {
-			return err
+		e := entry{Message: rows[i].Message}
+		if err := w.completeOnce(ctx, &e); err != nil {
+			if i == 0 {
+				delays := w.p.cfg.Retry.Delays
+				return w.unlessChanged(w.tryLater(ctx, rows[0], e.Message, err, delays[len(delays)-1]))
+			}
+			break // those before it can do without its schema
 		}
+		entries = append(entries, e)
 	}
-	err = w.redriveEntries(ctx, rows, entries)
-	// The event at fault waits alone, behind all before it. Its handler is not called
-	// again when it is the first.
-	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed && len(rows) > 1 && t.entry != 1 {
-		rows, entries = rows[:1], entries[:1]
-		err = w.redriveEntries(ctx, rows, entries)
-	}
-	if t, ok := errors.AsType[*trouble](err); ok && t.class == failed {
-		err = w.failedAgain(ctx, rows[0], entries[0].Message, t.err)
-	}
+	return w.unlessChanged(w.redriveKey(ctx, rows[:len(entries)], entries))
+}
+
+// unlessChanged is nil when another instance, or a person, was faster.
+func (w *worker) unlessChanged(err error) error {
 	if errors.Is(err, errChanged) {
 		w.look = w.p.now().Add(lookAgain)
 		return nil
 	}
 	return err
+}
+
+// redriveKey applies parked events of one key up to the first that fails, which is
+// noted.
+func (w *worker) redriveKey(ctx context.Context, rows []parkedEvent, entries []entry) error {
+	var next *trouble // of the event behind the last of rows
+	for all, of := rows, entries; ; {
+		err := w.redriveEntries(ctx, rows, entries)
+		t, ok := errors.AsType[*trouble](err)
+		switch {
+		case err == nil && next != nil:
+			return w.failedAgain(ctx, all[len(rows)], of[len(rows)].Message, next.err)
+		case !ok || t.class != failed:
+			return err
+		case t.entry == 1 || len(rows) == 1:
+			return w.failedAgain(ctx, rows[0], entries[0].Message, t.err)
+		case t.entry == 0: // a batch handler does not say which
+			next, rows, entries = nil, rows[:1], entries[:1]
+		default: // it waits alone, behind all before it
+			next, rows, entries = t, rows[:t.entry-1], entries[:t.entry-1]
+		}
+	}
 }
 
 // redriveEntries applies parked events in one transaction with their removal.
@@ -203,15 +225,13 @@ func (w *worker) failedAgain(ctx context.Context, r parkedEvent, m Message, caus
 	tries := counted(r.tries, cause)
 	pause, again := w.p.cfg.Retry.next(tries, cause)
 	if w.p.breaker.isOpen() { // this event may be right, and does not lose its tries
-		tries, again = r.tries, true
-		pause = max(w.p.cfg.Retry.pause(tries, cause), w.p.cfg.Retry.Delays[0])
+		return w.tryLater(ctx, r, m, cause, max(w.p.cfg.Retry.pause(r.tries, cause), w.p.cfg.Retry.Delays[0]))
 	}
 	r.Message, r.tries, r.cause, r.state, r.nextTry = m, tries, cause, stateParked, time.Time{}
 	if again {
 		r.state, r.nextTry = stateRetrying, w.p.now().Add(pause)
 	}
-	err := w.onParked(ctx, r, func(tx pgx.Tx) error { return w.p.keepParked(ctx, tx, w.partition, r) })
-	if err != nil {
+	if err := w.keepParked(ctx, r); err != nil {
 		return err
 	}
 	if again {
@@ -219,6 +239,25 @@ func (w *worker) failedAgain(ctx context.Context, r parkedEvent, m Message, caus
 	}
 	w.tellParked(m, r)
 	return nil
+}
+
+// tryLater records that the first parked event of a key could not be tried, or not
+// fairly. It loses no try, and other keys go on.
+func (w *worker) tryLater(ctx context.Context, r parkedEvent, m Message, cause error, pause time.Duration) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.Message, r.cause, r.state, r.nextTry = m, cause, stateRetrying, w.p.now().Add(pause)
+	if err := w.keepParked(ctx, r); err != nil {
+		return err
+	}
+	w.p.cfg.Observer.failed(m, r.tries, pause, cause)
+	w.tellParked(m, r)
+	return nil
+}
+
+func (w *worker) keepParked(ctx context.Context, r parkedEvent) error {
+	return w.onParked(ctx, r, func(tx pgx.Tx) error { return w.p.keepParked(ctx, tx, w.partition, r) })
 }
 
 // discardParked removes a parked event that its handler gave up.

@@ -112,6 +112,7 @@ func TestClassify(t *testing.T) {
 		{"disk full", ctx, pg("53100"), false, down},
 		{"standby", ctx, pg("25006"), false, down},
 		{"idle in transaction", ctx, pg("25P03"), true, failed},
+		{"transaction open for too long", ctx, pg("25P04"), true, failed},
 		{"connection lost", ctx, io.ErrUnexpectedEOF, true, down},
 		{"handler's own deadline", ctx, context.DeadlineExceeded, true, failed},
 		{"stopping", ended, pg("40001"), true, stopping},

@@ -83,15 +83,20 @@ func (p *Projection) trySwap(ctx context.Context, all []broker.Partition) (done 
 		return false, unlessLocked(err)
 	}
 	state, err := p.compare(ctx, tx, all)
-	if err != nil || state.behind > 0 || state.parked > 0 {
+	if err != nil || state.behind > 0 || state.held() {
 		return false, err
 	}
 	if err := p.rename(ctx, tx, held[live]); err != nil {
 		return false, unlessLocked(err)
 	}
+	// Nothing consumes it any more.
+	if err := abandon(ctx, tx, p.cfg.Name, held[live]); err != nil {
+		return false, err
+	}
 	var parked int64
-	if err := tx.QueryRow(ctx, "select count(*) from runnel_projections.parked where projection = $1 and version = $2",
-		p.cfg.Name, held[live]).Scan(&parked); err != nil {
+	var some []string
+	if err := tx.QueryRow(ctx, `select count(*), coalesce((array_agg(event_id::text order by topic, partition, ordinal))[:10], '{}')
+		from runnel_projections.parked where projection = $1 and version = $2`, p.cfg.Name, held[live]).Scan(&parked, &some); err != nil {
 		return false, err
 	}
 	failpoint.Hit("consumers.swap") // and not committed
@@ -99,7 +104,8 @@ func (p *Projection) trySwap(ctx context.Context, all []broker.Partition) (done 
 		return false, err
 	}
 	if parked > 0 {
-		p.log.Warn("events that were parked in the old copy are applied in the new one, where they were handled as catching up", keyCount, parked)
+		p.log.Warn("events that were parked in the old copy are in the new one, but their side effects never happened: they were handled as catching up",
+			keyCount, parked, "first", some)
 	}
 	p.log.Info("the new copy took the live one's place; the old one stays until it is dropped",
 		keyVersion, p.cfg.Version, "old_version", held[live], "old_schema", p.schema(old))

@@ -50,7 +50,7 @@ func classify(ctx context.Context, err error, closed bool) class {
 	switch state := pgfault.State(err); {
 	case state == "40001" || state == "40P01": // serialization failure, deadlock
 		return conflict
-	case state == "25P03": // idle in transaction for too long: the handler's doing
+	case state == "25P03" || state == "25P04": // idle, or open, for too long: the handler's doing
 		return failed
 	case state == "25006", // a standby: the primary has moved
 		state == "57P01", state == "57P02", state == "57P03", // shut down, starting up
@@ -67,6 +67,14 @@ func classify(ctx context.Context, err error, closed bool) class {
 		return down
 	}
 	return failed
+}
+
+// unreachable reports whether a statement outside of any handler failed because the
+// database did not answer, or could not be connected to for whatever reason.
+func unreachable(err error) bool {
+	var connect *pgconn.ConnectError
+	var answer *pgconn.PgError
+	return errors.As(err, &connect) || !errors.As(err, &answer)
 }
 
 // SQLSTATEs that are looked for in several places.
@@ -112,6 +120,8 @@ func (g *guardedTx) check() error {
 		return ErrHandlerTx.New("the handler called Commit or Rollback")
 	case conn.IsBusy():
 		return ErrHandlerTx.New("the handler left rows or a batch open")
+	case conn.TxStatus() == 'I':
+		return ErrHandlerTx.New("a statement ended the transaction")
 	case conn.TxStatus() == 'E':
 		return ErrHandlerTx.New("a statement failed and the handler returned no error")
 	}

@@ -84,6 +84,9 @@ func (p *Projection) describe(ctx context.Context, tx pgx.Tx, topics []string) e
 	if p.batch == nil {
 		types = slices.Sorted(maps.Keys(p.handlers))
 	}
+	if err := p.checkUnhandled(ctx, tx, types); err != nil {
+		return err
+	}
 	var window *float64
 	if p.cfg.WaitWindow > 0 {
 		seconds := p.cfg.WaitWindow.Seconds()

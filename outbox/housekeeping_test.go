@@ -60,10 +60,17 @@ func (b *box) partitions(t testing.TB) []string {
 
 func TestPartitionsAhead(t *testing.T) {
 	t.Parallel()
-	b := newBox(t)
+	db := pgtest.New(t)
+	db.Exec(t, "alter database "+db.Name()+" reset all") // as a user's is
+	b := &box{DB: db, roles: testRoles(db)}
+	if _, err := outbox.Init(t.Context(), db.Conn(t), outbox.InitOptions{Roles: b.roles}); err != nil {
+		t.Fatal(err)
+	}
 	if n := len(b.partitions(t)); n != 32 { // today, 30 days ahead, default
 		t.Errorf("%d partitions after init", n)
 	}
+	db.Exec(t, "alter role "+b.roles.Daemon+" password 'd'")
+	b.daemon = db.URLAs(b.roles.Daemon, "d")
 	b.Exec(t, "do $$ declare p record; begin for p in select name from runnel.partitions() loop execute 'drop table runnel.' || p.name; end loop; end $$")
 	if done := b.keepHouse(t, 0); done.Created != 32 {
 		t.Errorf("made %d partitions", done.Created)
