@@ -72,7 +72,7 @@ func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]
 // locked runs do in a transaction that holds the lock on the partition's position
 // row, and commits when do says that there is something to commit.
 func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, held partitionRow) (bool, error)) error {
-	tx, release, err := w.p.db.Open(ctx)
+	tx, release, err := w.p.db.Open(ctx, w.partition)
 	if err != nil {
 		return outageOf(ctx, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/broker/memory"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -220,7 +221,7 @@ func TestRedeliveryOnPulsar(t *testing.T) {
 }
 
 // A compressed message that declares a huge length is not taken for one of Runnel's,
-// with whatever else is right in it.
+// with whatever else is right in it, and can be passed over.
 func TestDeclaredLength(t *testing.T) {
 	client := brokertest.Dial(t)
 	namespace := brokertest.Namespace(t, client)
@@ -233,7 +234,23 @@ func TestDeclaredLength(t *testing.T) {
 			position.Property: position.Stamp{Position: position.Position{Epoch: 1, LSN: 8}, Ordinal: 1}.String()},
 		Compression: 1, UncompressedSize: 300_000_000, Payload: []byte("\x50hello"), // LZ4: 5 literals
 	})
-	requireFault(t, start(t, cfg, handleFold).wait(t), consumers.ErrForeignMessage, "declares to hold, 300000000 bytes")
+	err := start(t, cfg, handleFold).wait(t)
+	requireFault(t, err, consumers.ErrForeignMessage, "declares to hold, 300000000 bytes")
+
+	// Listed as it was named, it is passed over by who subscribes and by who reads.
+	cfg.Foreign = []string{fault.Find(err).Where}
+	brokertest.SendRaw(t, topic+"-partition-0", brokertest.Raw{
+		Properties: map[string]string{"id": uuid.NewString(), "type": "OrderForgotten",
+			position.Property: position.Stamp{Position: position.Position{Epoch: 1, LSN: 8}, Ordinal: 1}.String()},
+		Payload: []byte("hello"),
+	})
+	r := start(t, cfg, handleFold)
+	pgtest.Eventually(t, patience, func() bool { return w.saw.unknown.Load() == 1 }, "what comes after it is passed")
+	r.stop(t)
+	p, _ := w.replayer(t, cfg, nil)
+	if _, err := p.Replay(t.Context(), consumers.ReplayRange{Type: "OrderPlaced"}, true); err != nil {
+		t.Error(err)
+	}
 }
 
 // A topic that is loaded anew, again and again, breaks every connection to it.

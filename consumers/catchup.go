@@ -29,8 +29,8 @@ const (
 var errHandedOver = errors.New("another instance took the partition over")
 
 // catchUp applies what the partition holds after the stored position, and
-// returns how many messages that were. It stops early when another instance
-// takes over. An error of the broker is a *lost.
+// returns how many messages that were, without those that were passed over. It
+// stops early when another instance takes over. An error of the broker is a *lost.
 func (w *worker) catchUp(ctx context.Context, link *link) (applied int, err error) {
 	from := broker.Start{}
 	if id, found, err := w.reached(ctx); err != nil {
@@ -54,6 +54,7 @@ func (w *worker) catchUp(ctx context.Context, link *link) (applied int, err erro
 		if !link.consumer.Active() {
 			return applied, errHandedOver
 		}
+		batch, foreign := w.foreign.without(batch)
 		for len(batch) > 0 {
 			done, err := w.applyBatch(ctx, batch, link)
 			applied += done
@@ -66,6 +67,9 @@ func (w *worker) catchUp(ctx context.Context, link *link) (applied int, err erro
 			} else if !ok {
 				return applied, err
 			}
+		}
+		if foreign != nil {
+			link.ack(foreign.ID)
 		}
 	}
 }

@@ -51,6 +51,13 @@ type Config struct {
 	// Default: one per aggregate type of the handled event types. Required
 	// with HandleBatch.
 	Topics []string
+	// Foreign lists messages that are passed over although Runnel did not write them,
+	// each as ErrForeignMessage names it, such as
+	// "persistent://public/runnel/order-partition-0 19:0:0". They reach no handler, move
+	// no position and are logged; events that are missing around them are ErrGap as
+	// ever. Every instance needs the list, and every version that is built from the
+	// start of the topics. Default: none, Run ends at the first.
+	Foreign []string
 	// Migrate creates the projection's tables, with unqualified names: the
 	// search path leads to the schema Name. It runs once per name and version,
 	// in one transaction with the record that it ran. Default: no tables.

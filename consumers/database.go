@@ -6,6 +6,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
 )
 
 // database is what a projection needs of Config.Database. Package consumertest
@@ -15,10 +17,10 @@ type database interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	// Open begins a transaction, read committed, on a connection that nobody else
-	// gets until release, which is called once, after the transaction's end: its
-	// Conn may be looked at until then.
-	Open(ctx context.Context) (tx pgx.Tx, release func(), err error)
+	// Open begins a transaction that applies a partition, read committed, on a
+	// connection that nobody else gets until release, which is called once, after
+	// the transaction's end: its Conn may be looked at until then.
+	Open(ctx context.Context, of broker.Partition) (tx pgx.Tx, release func(), err error)
 }
 
 // pooled is a database of a pool.
@@ -31,7 +33,7 @@ func (p pooled) Begin(ctx context.Context) (pgx.Tx, error) {
 }
 
 // Open implements database.
-func (p pooled) Open(ctx context.Context) (pgx.Tx, func(), error) {
+func (p pooled) Open(ctx context.Context, _ broker.Partition) (pgx.Tx, func(), error) {
 	conn, err := p.Acquire(ctx)
 	if err != nil {
 		return nil, nil, err

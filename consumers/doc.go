@@ -24,6 +24,9 @@
 //     projection, unless a copy is built with Config.AllowMissing.
 //  6. No transaction is open while the projection waits for messages, for the
 //     schema registry or for the next try of a failed event.
+//  7. A message that Runnel did not write stops the projection, unless
+//     Config.Foreign lists it (foreign.go). It moves no position, so that rule 5
+//     holds around it.
 //
 // A handler's error is retried, at first at once. An event that fails for longer
 // is put aside: a row beside the copy, written in the transaction that moves the

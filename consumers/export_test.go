@@ -46,8 +46,8 @@ func ReadAndDecode(ctx context.Context, r registry, in *broker.Incoming, into an
 }
 
 // SubscribeWith is Subscribe with pauses of the test's own.
-func SubscribeWith(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, sleep sleeper) error {
-	return subscribe(ctx, b, name, topics, h, sleep)
+func SubscribeWith(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, sleep sleeper, options ...SubscribeOption) error {
+	return subscribe(ctx, b, name, topics, h, sleep, options...)
 }
 
 // DropAcks connects to Pulsar and keeps all acknowledgements to itself.

@@ -42,7 +42,8 @@ var (
 		"The copy is right up to its position. Start the next version, which is built from what the topics hold (Config.AllowMissing).")
 	ErrForeignMessage = fault.Define("PROJECTION_FOREIGN_MESSAGE", fault.Runtime,
 		"A message in the topic was not published by Runnel.",
-		"Find the producer that writes to the topic and stop it; only Runnel may publish there.")
+		"Find the producer that writes to the topic and stop it; only Runnel may publish there. "+
+			"Then list the message, as the error names it, in Config.Foreign, or give it to Subscribe by PassOver, and start again.")
 	ErrUndecodable = fault.Define("EVENT_UNDECODABLE", fault.Runtime,
 		"An event's bytes can't be read as the type that is asked for.",
 		"Deploy a handler whose schema can read the writer's; the cause says what does not fit.")

@@ -161,7 +161,7 @@ func (w *world) fill(t *testing.T, n int, want truth) {
 	w.mu.Lock()
 	var before int
 	for _, log := range w.logs {
-		before += len(log)
+		before += events(log)
 	}
 	w.mu.Unlock()
 	for i := range n {
@@ -261,7 +261,7 @@ func (w *world) appliedAll(t *testing.T) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for of, log := range w.logs {
-			if at[of.Index] != len(log) {
+			if at[of.Index] != events(log) {
 				return false
 			}
 		}

@@ -17,6 +17,7 @@ type worker struct {
 	client    broker.Client
 	codec     *codec
 	partition broker.Partition
+	foreign   foreigners
 	log       *slog.Logger
 	status    *status
 	database  outage
@@ -45,6 +46,7 @@ func (p *Projection) worker(client broker.Client, codec *codec, of broker.Partit
 	log := p.log.With(keyTopic, of.Topic, keyPartition, of.Index)
 	w := &worker{
 		p: p, client: client, codec: codec, partition: of, log: log,
+		foreign:  newForeigners(codec, p.foreign, log),
 		status:   newStatus(of),
 		database: outage{what: "applying to the database", log: log, sleep: p.sleep},
 		registry: outage{what: "fetching a schema", log: log, sleep: p.sleep},
@@ -83,6 +85,24 @@ func (w *worker) run(ctx context.Context) error {
 // process applies a batch as it was received.
 func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
 	defer w.tidy(ctx)
+	own, foreign := w.foreign.without(batch)
+	if len(own) > 0 {
+		err := w.processOwn(ctx, own, link)
+		if errors.Is(err, errHandedOver) {
+			return nil // who took over gets the rest of the batch
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if foreign != nil {
+		link.ack(foreign.ID)
+	}
+	return nil
+}
+
+// processOwn is process for what is to be applied.
+func (w *worker) processOwn(ctx context.Context, batch []*broker.Incoming, link *link) error {
 	for tried := false; ; tried = true {
 		done, err := w.applyBatch(ctx, batch, link)
 		if err == nil {
@@ -93,9 +113,6 @@ func (w *worker) process(ctx context.Context, batch []*broker.Incoming, link *li
 		}
 		batch = batch[done:]
 		if err := w.jumped(ctx, link, err); err != nil {
-			if errors.Is(err, errHandedOver) {
-				return nil // who took over gets the rest of the batch
-			}
 			return err
 		}
 	}
@@ -108,6 +125,7 @@ func (w *worker) applyBatch(ctx context.Context, batch []*broker.Incoming, link 
 	for _, in := range batch {
 		e := entry{id: in.ID}
 		if e.Message, e.stamp, foreign = w.codec.read(in); foreign != nil {
+			foreign = w.foreign.remedy(foreign, batch[len(entries):])
 			break // after what came before it
 		}
 		if err := w.complete(ctx, &e); err != nil {

@@ -31,6 +31,7 @@ type Projection struct {
 	waiting func(broker.Partition, time.Duration) // see receiver.waiting; nil: nobody is told
 	breaker breaker                               // of all partitions
 	state   copyState                             // when Run began
+	foreign map[messagePlace]bool                 // of Config.Foreign
 
 	mu       sync.Mutex
 	started  bool // handlers are fixed
@@ -54,6 +55,10 @@ func New(cfg Config) (*Projection, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	listed, err := parseForeign("Foreign", cfg.Foreign)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Topics = slices.Clone(cfg.Topics)
 	p := &Projection{
 		cfg:      cfg,
@@ -62,6 +67,7 @@ func New(cfg Config) (*Projection, error) {
 		sleep:    sleep,
 		now:      time.Now,
 		silence:  silentFirst,
+		foreign:  listed,
 		handlers: make(map[string]*handler),
 	}
 	if cfg.Broker.hooks != nil {

@@ -100,11 +100,12 @@ func (w *worker) replay(ctx context.Context, r ReplayRange, dryRun bool, done *R
 		if err != nil || len(batch) == 0 {
 			return err
 		}
+		batch, _ = w.foreign.without(batch)
 		var entries []entry
-		for _, in := range batch {
+		for i, in := range batch {
 			e := entry{id: in.ID}
 			if e.Message, e.stamp, err = w.codec.read(in); err != nil {
-				return err
+				return w.foreign.remedy(err, batch[i:])
 			}
 			if over = !r.To.IsZero() && r.To.Less(e.Position); over {
 				break

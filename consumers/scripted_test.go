@@ -104,20 +104,45 @@ func (s *scripted) message(t testing.TB, of broker.Partition, key string, p sche
 		t.Fatal(err)
 	}
 	s.lsn += 16
-	n := len(s.logs[of])
-	if n > 0 { // also after a hole
-		last, err := position.ParseStamp(s.logs[of][n-1].Properties[position.Property])
-		if err == nil {
-			n = int(last.Ordinal)
+	var entry int64
+	var last position.Stamp // also after a hole, and after what Runnel did not write
+	for _, m := range s.logs[of] {
+		entry = m.ID.Entry + 1
+		if stamp, err := position.ParseStamp(m.Properties[position.Property]); err == nil {
+			last = stamp
 		}
 	}
-	stamp := position.Stamp{Position: position.Position{Epoch: 1, LSN: s.lsn}, Ordinal: uint64(n) + 1}
+	stamp := position.Stamp{Position: position.Position{Epoch: 1, LSN: s.lsn}, Ordinal: last.Ordinal + 1}
 	return &broker.Incoming{
-		Partition: of, ID: broker.MessageID{Ledger: 1, Entry: int64(n), Batch: -1}, Key: key, Payload: data,
+		Partition: of, ID: broker.MessageID{Ledger: 1, Entry: entry, Batch: -1}, Key: key, Payload: data,
 		Properties: map[string]string{"id": uuid.NewString(), "type": event.Name, "position": stamp.String(), "traceparent": "00-1"},
 		EventTime:  time.UnixMilli(1_700_000_000_000), PublishTime: time.UnixMilli(1_700_000_000_500),
 		SchemaVersion: under.Version,
 	}
+}
+
+// foreign appends a message that Runnel did not write, and returns its name.
+func (s *scripted) foreign(of broker.Partition) (name string) {
+	s.change(func() {
+		var entry int64
+		if n := len(s.logs[of]); n > 0 {
+			entry = s.logs[of][n-1].ID.Entry + 1
+		}
+		m := &broker.Incoming{Partition: of, ID: broker.MessageID{Ledger: 1, Entry: entry, Batch: -1}, Payload: []byte("hello"), SchemaVersion: -1}
+		s.logs[of] = append(s.logs[of], m)
+		name = of.String() + " " + m.ID.String()
+	})
+	return name
+}
+
+// events counts what Runnel wrote.
+func events(log []*broker.Incoming) (n int) {
+	for _, m := range log {
+		if m.Properties[position.Property] != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // append adds messages as they are.

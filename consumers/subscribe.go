@@ -27,11 +27,30 @@ const (
 // RetryAfter are obeyed. What Pulsar leaves out of a subscription is not
 // noticed: 4.0.8 may, when it hands a partition with unacknowledged messages
 // from one instance to another. A Projection reads such messages from the topic.
-func Subscribe(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error) error {
-	return subscribe(ctx, b, name, topics, h, sleep)
+//
+// It ends with ErrForeignMessage at a message that Runnel did not write; PassOver is
+// the way past it.
+func Subscribe(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, options ...SubscribeOption) error {
+	return subscribe(ctx, b, name, topics, h, sleep, options...)
 }
 
-func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, sleep sleeper) error {
+// SubscribeOption changes what Subscribe does.
+type SubscribeOption func(*subscribeOptions)
+
+type subscribeOptions struct{ foreign []string }
+
+// PassOver lists messages that are passed over although Runnel did not write them,
+// each as ErrForeignMessage names it; it is for Subscribe what Config.Foreign is for a
+// Projection.
+func PassOver(foreign ...string) SubscribeOption {
+	return func(o *subscribeOptions) { o.foreign = append(o.foreign, foreign...) }
+}
+
+func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string, h func(context.Context, Message) error, sleep sleeper, options ...SubscribeOption) error {
+	var o subscribeOptions
+	for _, set := range options {
+		set(&o)
+	}
 	b = b.WithDefaults()
 	b.name = instance(name)
 	full, err := topicNames(DefaultNamespace, topics)
@@ -46,6 +65,10 @@ func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string
 		return ErrConfig.New("Subscribe needs a handler")
 	}
 	if err := b.validate(); err != nil {
+		return err
+	}
+	listed, err := parseForeign("PassOver", o.foreign)
+	if err != nil {
 		return err
 	}
 	client, registry, err := b.open(ctx, sleep)
@@ -64,7 +87,7 @@ func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string
 			for i := range count {
 				of := broker.Partition{Topic: topic, Index: i}
 				l := loop{
-					codec: codec, h: h, sleep: sleep, retry: Retry{}.withDefaults(),
+					codec: codec, foreign: newForeigners(codec, listed, b.Logger), h: h, sleep: sleep, retry: Retry{}.withDefaults(),
 					registry: outage{what: "fetching a schema", log: b.Logger, sleep: sleep},
 				}
 				r := receiver{
@@ -83,6 +106,7 @@ func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string
 // loop is Subscribe's way with one partition.
 type loop struct {
 	codec    *codec
+	foreign  foreigners
 	h        func(context.Context, Message) error
 	sleep    sleeper
 	retry    Retry
@@ -90,13 +114,17 @@ type loop struct {
 }
 
 func (l *loop) process(ctx context.Context, batch []*broker.Incoming, link *link) error {
-	for _, in := range batch {
+	for i, in := range batch {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		m, _, err := l.codec.read(in)
+		if err != nil && l.foreign.passes(in) {
+			link.ack(in.ID)
+			continue
+		}
 		if err != nil {
-			return err
+			return l.foreign.remedy(err, batch[i:])
 		}
 		for {
 			err := l.codec.prepare(ctx, &m)

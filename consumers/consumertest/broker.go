@@ -31,7 +31,7 @@ func (c *consumer) Receive(ctx context.Context) (*broker.Incoming, error) {
 }
 
 func (c *consumer) Ack(id broker.MessageID) error {
-	if c.h.dies(BeforeAck) {
+	if c.h.diesBeforeAck(c.of, id) {
 		c.h.kill()
 		return context.Canceled
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
 )
 
 // database gives the projection its transactions: of a pool, or one at a time of a
@@ -103,10 +105,10 @@ func (t *turnTx) Rollback(ctx context.Context) error {
 }
 
 // Open implements consumerhook.Database: these transactions hold events.
-func (d *database) Open(ctx context.Context) (pgx.Tx, func(), error) {
+func (d *database) Open(ctx context.Context, of broker.Partition) (pgx.Tx, func(), error) {
 	if d.pool == nil {
 		tx, err := d.Begin(ctx)
-		return &mortalTx{tx, d.h}, func() {}, err
+		return &mortalTx{tx, d.h, of}, func() {}, err
 	}
 	conn, err := d.pool.Acquire(ctx)
 	if err != nil {
@@ -117,24 +119,7 @@ func (d *database) Open(ctx context.Context) (pgx.Tx, func(), error) {
 		conn.Release()
 		return nil, nil, err
 	}
-	return &mortalTx{tx, d.h}, conn.Release, nil
-}
-
-// mortalTx is a transaction during which the projection may be killed.
-type mortalTx struct {
-	pgx.Tx
-	h *Harness
-}
-
-func (m *mortalTx) Commit(ctx context.Context) error {
-	if m.h.dies(BeforeCommit) {
-		if err := m.Rollback(context.WithoutCancel(ctx)); err != nil {
-			return err
-		}
-		m.h.kill()
-		return context.Canceled
-	}
-	return m.Tx.Commit(ctx)
+	return &mortalTx{tx, d.h, of}, conn.Release, nil
 }
 
 // Query implements consumerhook.Database.

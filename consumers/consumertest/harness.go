@@ -44,8 +44,9 @@ type Harness struct {
 	last     position.Position // of the last event given
 
 	mu      sync.Mutex
-	run     *run // the one that is going on
-	crashes func(Moment) bool
+	run     *run                     // the one that is going on
+	crashes *crashes                 // of Crash; nil: none
+	dying   func(Moment) bool        // of CrashWhen; nil: none
 	seen    map[broker.Partition]int // messages that were acknowledged
 	moves   int                      // whatever the projection does; see watchdog
 	// Of the watchdog; shorter in tests.

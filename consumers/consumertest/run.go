@@ -8,54 +8,8 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 )
 
-// Moment is where Crash kills a projection.
-type Moment uint8
-
-// The moments. At each of them a crash would show what is not exact.
-const (
-	// BeforeCommit: the handlers returned, and nothing is durable. They are called
-	// again for the same events.
-	BeforeCommit Moment = iota
-	// BeforeAck: rows and position are durable, and the broker does not know. It
-	// delivers the events again, and they are skipped.
-	BeforeAck
-)
-
-// String returns the moment in words.
-func (m Moment) String() string {
-	return [...]string{"before the commit", "before the acknowledgement"}[m]
-}
-
-// Crash makes the projection die, from the next Apply on, at every first of two
-// times that it comes to one of these moments, and start again; without moments, at
-// all of them. So every transaction is rolled back once and redelivered once, and
-// what a test expects must hold as it does without crashes.
-func (h *Harness) Crash(at ...Moment) {
-	if len(at) == 0 {
-		at = []Moment{BeforeCommit, BeforeAck}
-	}
-	dies := make(map[Moment]bool)
-	for _, m := range at {
-		dies[m] = true
-	}
-	survived := make(map[Moment]bool)
-	h.CrashWhen(func(m Moment) bool {
-		survived[m] = !survived[m]
-		return dies[m] && survived[m]
-	})
-}
-
-// CrashWhen makes the projection die whenever dies says so, and start again; nil:
-// never. dies is called at every moment, by one goroutine at a time, and must let
-// the projection live now and then.
-func (h *Harness) CrashWhen(dies func(Moment) bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.crashes = dies
-}
-
 // crashLimit is how many crashes without an acknowledgement in between are taken for
-// a mistake of the test.
+// a mistake of the test's CrashWhen.
 const crashLimit = 100
 
 // run is one life of the projection, under Harness.mu.
@@ -91,7 +45,7 @@ func (h *Harness) Apply() {
 		if h.count() > before {
 			crashes = 0
 		}
-		if crashes == crashLimit {
+		if crashes == crashLimit && h.dying != nil {
 			h.t.Fatalf("projection %s crashed %d times without getting anywhere: CrashWhen must let it live now and then", h.about.Name, crashes)
 		}
 	}
@@ -154,29 +108,6 @@ func (h *Harness) count() (n int) {
 		n += c
 	}
 	return n
-}
-
-// dies asks whether the projection is to be killed.
-func (h *Harness) dies(at Moment) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.moving()
-	if h.run.died || h.crashes == nil || !h.crashes(at) {
-		return h.run.died
-	}
-	h.run.died = true
-	return true
-}
-
-// kill ends the projection's life, at which dies said so.
-func (h *Harness) kill() {
-	release, err := h.world.take(h.t.Context()) // see database
-	if err == nil {
-		defer release()
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.run.cancel()
 }
 
 // acknowledged notes what the broker was told.

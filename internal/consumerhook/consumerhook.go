@@ -37,7 +37,7 @@ type Database interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Open(ctx context.Context) (tx pgx.Tx, release func(), err error)
+	Open(ctx context.Context, of broker.Partition) (tx pgx.Tx, release func(), err error)
 }
 
 // Projection describes a projection.
