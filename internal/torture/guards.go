@@ -7,16 +7,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/router"
 )
 
-// guards are the codes with which daemon and projection say that something is as no
-// fault of the harness can make it: what they lead to may be whole again in the end,
-// and there is a bug all the same.
-var guards = []string{broker.ErrAckOrder.ID, broker.ErrHole.ID, consumers.ErrGap.ID, consumers.ErrForeignMessage.ID, consumers.ErrHandlerTx.ID}
+// guards finds the codes with which daemon and projection say that something is as
+// no fault of the harness can make it: what they lead to may be whole again in the
+// end, and there is a bug all the same.
+var guards = regexp.MustCompile(`\b(` + strings.Join([]string{
+	broker.ErrAckOrder.ID, broker.ErrHole.ID,
+	pipeline.ErrGap.ID, pipeline.ErrHistory.ID, pipeline.ErrTruncated.ID,
+	router.ErrHole.ID, router.ErrEpochAhead.ID, router.ErrAckOrder.ID,
+	consumers.ErrGap.ID, consumers.ErrForeignMessage.ID, consumers.ErrHandlerTx.ID,
+}, "|") + `)\b`)
 
 // readGuards returns the first line of the logs with each of the codes.
 func readGuards(dir string) (map[string]string, error) {
@@ -37,8 +45,8 @@ func guardsIn(file string, said map[string]string) error {
 	defer func() { _ = f.Close() }() // read only
 	for r := bufio.NewReader(f); ; {
 		line, err := r.ReadString('\n')
-		for _, code := range guards {
-			if said[code] == "" && strings.Contains(line, code) {
+		for _, code := range guards.FindAllString(line, -1) {
+			if said[code] == "" {
 				said[code] = strings.TrimSpace(line)
 			}
 		}
