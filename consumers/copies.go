@@ -16,7 +16,8 @@ type Copy struct {
 	CreatedAt time.Time // when its tables were made
 	SwappedAt time.Time // when it took the place of another; zero: it did not
 	Passed    uint64    // events that its positions cover, in all partitions
-	Parked    int64     // of these, those that are parked
+	Parked    int64     // of these, those that are put aside
+	Retrying  int64     // of these, those that are tried again by themselves, if an instance runs: a swap waits for the live copy's
 }
 
 // Copies returns the versions of a projection that its database holds, by number.
@@ -30,11 +31,13 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 		return nil, err
 	}
 	rows, err = db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, r.swapped_at,
-			coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint
+			coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint,
+			(select count(*) from runnel_projections.parked k where k.projection = p.name and k.version = p.version
+				and k.state = 'retrying' and k.next_try > now() - make_interval(secs => $2))
 		from runnel_projections.projection p
 		left join runnel_projections.rebuild r on r.projection = p.name and r.version = p.version
 		left join runnel_projections.position o on o.projection = p.name and o.version = p.version
-		where p.name = $1 group by p.version, p.state, p.schema, p.created_at, r.swapped_at order by p.version`, projection)
+		where p.name = $1 group by p.name, p.version, p.state, p.schema, p.created_at, r.swapped_at order by p.version`, projection, triedLately.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("reading a projection's copies: %w", err)
 	}
@@ -42,7 +45,7 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 		var c Copy
 		var swapped *time.Time
 		var passed int64
-		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &swapped, &passed, &c.Parked)
+		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &swapped, &passed, &c.Parked, &c.Retrying)
 		if swapped != nil {
 			c.SwappedAt = *swapped
 		}

@@ -30,10 +30,11 @@ type ParkedEvent struct {
 
 // ParkedFilter selects parked events; what is empty selects all.
 type ParkedFilter struct {
-	ID   uuid.UUID // of the event
-	Type string    // event type
-	Key  string    // the aggregate's id
-	Code string    // of the error
+	ID      uuid.UUID // of the event
+	Type    string    // event type
+	Key     string    // the aggregate's id
+	Code    string    // of the error
+	Version int       // of the projection: during a rebuild two may have parked the same event
 }
 
 // where returns the filter as SQL, after args, and the arguments.
@@ -54,6 +55,9 @@ func (f ParkedFilter) where(args []any) (string, []any) {
 	}
 	if f.Code != "" {
 		add("error_code", f.Code)
+	}
+	if f.Version != 0 {
+		add("version", f.Version)
 	}
 	return b.String(), args
 }
@@ -149,8 +153,8 @@ func retryParked(ctx context.Context, db Beginner, projection string, filter Par
 	return keys, err
 }
 
-// DiscardParked removes the parked events that match, for good, and returns how
-// many. What waited behind the last of them that a key had is due then. Interrupted,
+// DiscardParked removes the parked events that match and returns how many: the copy
+// will never hold them; one that is built later has them from the topic again. What waited behind the last of them that a key had is due then. Interrupted,
 // it may have done a part; done again, it does the rest.
 func DiscardParked(ctx context.Context, db Beginner, projection string, filter ParkedFilter) (events int, err error) {
 	return discardParked(ctx, db, projection, filter, nil)

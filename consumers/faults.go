@@ -55,7 +55,7 @@ var (
 		"Check the registry's address and that the topic still has its schemas; the projection goes on by itself.")
 	ErrReplay = fault.Define("PROJECTION_REPLAY", fault.Runtime,
 		"A handler failed while events were replayed; what was replayed before is kept.",
-		"Correct the handler, and replay from the position that the message names.")
+		"Correct the handler, and replay from the position that the message names (ParsePosition).")
 	ErrHandlerPanic = fault.Define("HANDLER_PANIC", fault.Runtime,
 		"A handler panicked; its transaction was rolled back.",
 		"Correct the handler; the event is tried again, and its key waits.")

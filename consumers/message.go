@@ -15,6 +15,15 @@ import (
 // Position orders events: (epoch, commit LSN, index within the transaction).
 type Position = position.Position
 
+// ParsePosition reads a position as errors, logs and the property of that name write
+// it; the property's ordinal is left out.
+func ParsePosition(text string) (Position, error) {
+	if stamp, err := position.ParseStamp(text); err == nil {
+		return stamp.Position, nil
+	}
+	return position.Parse(text)
+}
+
 // Message is an event as it was received. Its payload is decoded by Decode, or
 // by Handle. A Message may be kept and used by several goroutines.
 type Message struct {
@@ -29,7 +38,7 @@ type Message struct {
 	Position      Position
 	Ordinal       uint64            // counts the partition's messages, from 1
 	Headers       map[string]string // properties but for id, type and position; not to be changed
-	CatchingUp    bool              // an earlier version, or an earlier try, has had it: hold side effects back
+	CatchingUp    bool              // in a rebuild, or by Replay: the live copy has had it, so hold side effects back
 
 	payload []byte
 	schema  int64  // version of the topic's schema, -1 for none

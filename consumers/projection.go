@@ -216,7 +216,10 @@ func (p *Projection) Run(ctx context.Context) error {
 	defer client.Close()
 
 	if err := p.setupWaiting(ctx, topics); err != nil {
-		return ended(ctx, err)
+		if err = ended(ctx, err); err != nil {
+			p.log.Error("the projection does not start", explain(err)...)
+		}
+		return err
 	}
 	codec := newCodec(registry)
 	group, inner := errgroup.WithContext(ctx)

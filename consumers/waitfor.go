@@ -111,7 +111,8 @@ func (w *waiter) look(ctx context.Context) error {
 		}
 	}
 	if w.pending, w.last = left, last; len(left) == 0 && w.applied == 0 {
-		return ErrTokenForeign.New("projection %s has no handler for %s", w.projection, typesOf(w.token.Events))
+		return ErrTokenForeign.New("projection %s has no handler for %s", w.projection, typesOf(w.token.Events)).
+			Fix("Wait in a projection that handles these events, or do not wait for them; those without a handler never come.")
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ var (
 		"Do not skip: inspect the partition at the ids named, then repair from the outbox's retained rows.")
 	ErrForeignMessage = fault.Define("FOREIGN_MESSAGE", fault.Runtime,
 		"The partition holds a message that this pipeline did not publish.",
-		"Find the producer named and take its permission away; Runnel's topics accept its daemon only.")
+		"Take the permission of the producer named away, so that there are no more, and keep the outbox's rows: what comes behind the message is published by a repair only.")
 	ErrNotSettled = fault.Define("TOPIC_NOT_SETTLED", fault.Runtime,
 		"The partition changed between reading its tail and the first message of this run.",
 		"Nothing to do: the run starts over and reads the tail again; if it goes on, another writer holds the topic.")

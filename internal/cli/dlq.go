@@ -22,8 +22,9 @@ import (
 // dlqFlags say which parked events are meant.
 type dlqFlags struct {
 	projection, eventType, key, code, id string
-	limit                                int
+	limit, version                       int
 	all, dryRun, yes                     bool
+	discards                             bool // not a flag: the command removes events
 }
 
 func (f *dlqFlags) add(cmd *cobra.Command) {
@@ -32,6 +33,11 @@ func (f *dlqFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.eventType, "type", "", "events of this `type`")
 	flags.StringVar(&f.key, "key", "", "events of this `aggregate`")
 	flags.StringVar(&f.code, "error", "", "events whose last error has this `code`")
+	f.addVersion(cmd)
+}
+
+func (f *dlqFlags) addVersion(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.version, "version", 0, "only what this `version` of the projection parked")
 }
 
 // addChange adds the flags of commands that change something.
@@ -44,7 +50,7 @@ func (f *dlqFlags) addChange(cmd *cobra.Command) {
 
 // filter returns what the flags select.
 func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
-	filter := consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code}
+	filter := consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code, Version: f.version}
 	if err := requireProjection(f.projection); err != nil {
 		return filter, err
 	}
@@ -61,7 +67,7 @@ func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
 // changes is filter for a command that changes something: it wants to be told what.
 func (f *dlqFlags) changes() (consumers.ParkedFilter, error) {
 	filter, err := f.filter()
-	if err == nil && filter == (consumers.ParkedFilter{}) != f.all {
+	if err == nil && filter == (consumers.ParkedFilter{Version: f.version}) != f.all {
 		err = ErrUsage.New("which parked events are meant is not said, or said twice").
 			Fix("Give --id, --key, --type or --error, or else --all.")
 	}
@@ -111,13 +117,13 @@ func (r dlqListResult) text(p *printer) {
 		p.line("nothing is parked")
 		return
 	}
-	table := [][]string{{"ID", "TYPE", "KEY", "STATE", "TRIES", "PARKED", "ERROR"}}
+	table := [][]string{{"ID", "VERSION", "TYPE", "KEY", "STATE", "TRIES", "PARKED", "ERROR"}}
 	for _, e := range r.Events {
 		cause := e.Error
 		if e.Code != "" {
 			cause = e.Code
 		}
-		table = append(table, []string{e.ID, clean(e.Type), clean(e.Key), e.State, strconv.Itoa(e.Tries), doctor.FormatAge(e.ParkedAt) + " ago", shorten(clean(cause), 60)})
+		table = append(table, []string{e.ID, strconv.Itoa(e.Version), clean(e.Type), clean(e.Key), e.State, strconv.Itoa(e.Tries), doctor.FormatAge(e.ParkedAt) + " ago", shorten(clean(cause), 60)})
 	}
 	p.table(table, func(row, _ int, text string) string {
 		if row == 0 {
@@ -172,7 +178,7 @@ const decodeLimit = 10 * time.Second
 
 func (r dlqShowResult) text(p *printer) {
 	rows := [][]string{{"event", r.ID}, {"type", r.Type}, {"key", r.Key}, {"topic", fmt.Sprintf("%s, partition %d", r.Topic, r.Partition)},
-		{"position", r.Position}, {"occurred", r.OccurredAt.UTC().Format(time.RFC3339Nano)}, {"state", r.State}, {"tries", strconv.Itoa(r.Tries)},
+		{"position", r.Position}, {"parked by", fmt.Sprintf("version %d", r.Version)}, {"occurred", r.OccurredAt.UTC().Format(time.RFC3339Nano)}, {"state", r.State}, {"tries", strconv.Itoa(r.Tries)},
 		{"parked", r.ParkedAt.UTC().Format(time.RFC3339)}}
 	if r.NextTry != nil {
 		rows = append(rows, []string{"next try", r.NextTry.UTC().Format(time.RFC3339)})
@@ -194,22 +200,6 @@ func (r dlqShowResult) text(p *printer) {
 	})
 }
 
-type dlqChangeResult struct {
-	Verb    string `json:"-"`
-	Matched int    `json:"matched"`
-	Changed int    `json:"changed"` // keys of retry, events of discard
-	DryRun  bool   `json:"dry_run"`
-	What    string `json:"-"`
-}
-
-func (r dlqChangeResult) text(p *printer) {
-	if r.DryRun {
-		p.line("%s would be %s; nothing was changed", doctor.Count(r.Matched, "event"), r.Verb)
-		return
-	}
-	p.line("%s", r.What)
-}
-
 func dlqSpec() *spec {
 	return &spec{
 		use: "dlq", short: "See, retry and discard the events that a projection parked",
@@ -223,8 +213,8 @@ that may change schema runnel_projections.`,
 }
 
 // withParked is withProjection for parked events.
-func withParked(ctx context.Context, c *call, do func(*pgx.Conn) (any, error)) (any, error) {
-	return withProjection(ctx, c, "dlq", "look at the parked events", do)
+func withParked(ctx context.Context, c *call, projection string, do func(*pgx.Conn) (any, error)) (any, error) {
+	return withProjection(ctx, c, projection, "dlq", "look at the parked events", do)
 }
 
 func dlqListSpec() *spec {
@@ -248,7 +238,7 @@ that is behind waits for an earlier event of its key.`,
 			if f.limit < 1 {
 				return nil, ErrUsage.New("--limit is %d", f.limit).Fix("Give a number from 1.")
 			}
-			return withParked(ctx, c, func(conn *pgx.Conn) (any, error) {
+			return withParked(ctx, c, f.projection, func(conn *pgx.Conn) (any, error) {
 				all, err := consumers.Parked(ctx, conn, f.projection, filter, f.limit+1)
 				if err != nil {
 					return nil, err
@@ -277,6 +267,7 @@ broker's registry has of it. Without the broker its bytes are shown.`,
 		args:    oneArg("EVENT-ID"),
 		flags: func(cmd *cobra.Command) {
 			projectionFlag(cmd, &f.projection)
+			f.addVersion(cmd)
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
 			f.id = c.args[0]
@@ -284,7 +275,7 @@ broker's registry has of it. Without the broker its bytes are shown.`,
 			if err != nil {
 				return nil, err
 			}
-			return withParked(ctx, c, func(conn *pgx.Conn) (any, error) {
+			return withParked(ctx, c, f.projection, func(conn *pgx.Conn) (any, error) {
 				all, err := consumers.Parked(ctx, conn, f.projection, filter, 1)
 				if err != nil {
 					return nil, err
@@ -300,64 +291,6 @@ broker's registry has of it. Without the broker its bytes are shown.`,
 				r := dlqShowResult{parkedResult: one}
 				r.decode(ctx, c, &all[0])
 				return r, nil
-			})
-		},
-	}
-}
-
-// dlqChange is what retry and discard have in common.
-func dlqChange(ctx context.Context, c *call, f *dlqFlags, verb string, change func(*pgx.Conn, consumers.ParkedFilter) (changed int, what string, err error)) (any, error) {
-	filter, err := f.changes()
-	if err != nil {
-		return nil, err
-	}
-	return withParked(ctx, c, func(conn *pgx.Conn) (any, error) {
-		r := dlqChangeResult{Verb: verb, DryRun: f.dryRun}
-		if r.Matched, err = consumers.CountParked(ctx, conn, f.projection, filter); err != nil || f.dryRun {
-			return r, err
-		}
-		r.Changed, r.What, err = change(conn, filter)
-		return r, err
-	})
-}
-
-func dlqRetrySpec() *spec {
-	var f dlqFlags
-	return &spec{
-		use: "retry", short: "Let parked events be tried again",
-		long: `Makes parked events due. A running instance of the projection tries them within
-seconds, those behind them follow in order, and live events go on meanwhile. An
-event that fails again goes through its schedule of retries once more. Where only
-events behind another match, that one is tried first.`,
-		example: `  runnel dlq retry --projection fulfilment --error EVENT_UNDECODABLE --dry-run
-  runnel dlq retry --projection fulfilment --key order-7`,
-		flags: f.addChange,
-		run: func(ctx context.Context, c *call) (any, error) {
-			return dlqChange(ctx, c, &f, "retried", func(conn *pgx.Conn, filter consumers.ParkedFilter) (int, string, error) {
-				n, err := consumers.RetryParked(ctx, conn, f.projection, filter)
-				return n, doctor.Count(n, "aggregate") + " will be tried again", err
-			})
-		},
-	}
-}
-
-func dlqDiscardSpec() *spec {
-	var f dlqFlags
-	return &spec{
-		use: "discard", short: "Remove parked events for good",
-		long: `Removes parked events: the copy will never hold what they said. What waited behind
-them is tried. Without --yes nothing is changed.`,
-		example: `  runnel dlq discard --projection fulfilment --id 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10
-  runnel dlq discard --projection fulfilment --type OrderNoted --yes`,
-		flags: func(cmd *cobra.Command) {
-			f.addChange(cmd)
-			cmd.Flags().BoolVar(&f.yes, "yes", false, "really")
-		},
-		run: func(ctx context.Context, c *call) (any, error) {
-			f.dryRun = f.dryRun || !f.yes
-			return dlqChange(ctx, c, &f, "discarded", func(conn *pgx.Conn, filter consumers.ParkedFilter) (int, string, error) {
-				n, err := consumers.DiscardParked(ctx, conn, f.projection, filter)
-				return n, doctor.Count(n, "event") + " discarded", err
 			})
 		},
 	}

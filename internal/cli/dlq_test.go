@@ -19,8 +19,8 @@ import (
 func TestDeadLetters(t *testing.T) {
 	db := pgtest.New(t)
 	l := newLive(t, db)
-	if text := l.must("dlq", "list", "--projection", "copy"); text != "nothing is parked\n" {
-		t.Errorf("before there is a projection: %q", text)
+	if code, _, stderr := l.run(t.Context(), "dlq", "list", "--projection", "copy"); code != 2 || !strings.Contains(stderr, "no projection ever ran in this one") {
+		t.Errorf("before there is a projection: exit code %d, %s", code, stderr)
 	}
 	l.must("init")
 	l.startDaemon()
@@ -56,6 +56,15 @@ func TestDeadLetters(t *testing.T) {
 	}
 	if text := l.must("dlq", "show", first.ID, "--projection", "copy", "--pulsar", "pulsar://127.0.0.1:1", "--pulsar-admin", "http://127.0.0.1:1"); !strings.Contains(text, first.Payload) || !strings.Contains(text, "undecoded") {
 		t.Errorf("show without a broker: %s", text)
+	}
+	for _, name := range []string{"list", "retry"} {
+		args := []string{"dlq", name, "--projection", "copyy"}
+		if name == "retry" {
+			args = append(args, "--all")
+		}
+		if code, _, stderr := l.run(t.Context(), args...); code != 2 || !strings.Contains(stderr, "It holds: copy.") {
+			t.Errorf("%s of another name: exit code %d, %s", name, code, stderr)
+		}
 	}
 	for _, wrong := range [][]string{
 		{"dlq", "list"}, {"dlq", "show", "x", "--projection", "copy"}, {"dlq", "retry", "--projection", "copy"}, {"dlq", "list", "--projection", "copy", "--limit", "0"},

@@ -108,6 +108,9 @@ func (l *live) startProjection(db *pgtest.DB, cfg consumers.Config, h func(conte
 	ctx, cancel := context.WithCancel(l.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
+	pgtest.Eventually(l.t, time.Minute, func() bool {
+		return pgtest.Value[bool](l.t, db, "select to_regclass('runnel_projections.projection') is not null")
+	}, "the projection to have its tables")
 	stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended

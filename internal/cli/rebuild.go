@@ -10,8 +10,6 @@ import (
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/doctor"
-	"github.com/runnel-cdc/runnel/internal/fault"
-	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 func rebuildSpec() *spec {
@@ -26,40 +24,6 @@ database (--postgres), as the role that owns its schemas.`,
 	}
 }
 
-// projectionFlag adds --projection; requireProjection checks it.
-func projectionFlag(cmd *cobra.Command, name *string) {
-	cmd.Flags().StringVar(name, "projection", "", "`name` of the projection; required")
-}
-
-func requireProjection(name string) error {
-	if name == "" {
-		return ErrUsage.New("--projection is missing").Fix("Write the projection's name: `--projection fulfilment`.")
-	}
-	return nil
-}
-
-// withProjection runs do with a connection to the projection's database. doing
-// says what for, in an error.
-func withProjection(ctx context.Context, c *call, app, doing string, do func(*pgx.Conn) (any, error)) (any, error) {
-	cfg, err := c.config("postgres.url")
-	if err != nil {
-		return nil, err
-	}
-	conn, err := c.deps.postgres(ctx, cfg, app)
-	if err != nil {
-		return nil, err
-	}
-	defer wire.Close(conn)
-	result, err := do(conn)
-	switch {
-	case err == nil:
-		return result, nil
-	case fault.Find(err) == nil:
-		err = wire.QueryFault(err, doing)
-	}
-	return nil, err
-}
-
 // copyResult is one version of a projection.
 type copyResult struct {
 	Version   int        `json:"version"`
@@ -69,6 +33,7 @@ type copyResult struct {
 	SwappedAt *time.Time `json:"swapped_at"`
 	Passed    uint64     `json:"events_passed"`
 	Parked    int64      `json:"events_parked"`
+	Retrying  int64      `json:"events_retrying"` // of the parked ones, tried again by themselves
 }
 
 type rebuildStatusResult struct {
@@ -82,7 +47,7 @@ func newRebuildStatus(all []consumers.Copy, now time.Time) rebuildStatusResult {
 	r := rebuildStatusResult{Copies: []copyResult{}}
 	var of uint64
 	for _, c := range all {
-		one := copyResult{c.Version, c.State, c.Schema, c.CreatedAt, nil, c.Passed, c.Parked}
+		one := copyResult{c.Version, c.State, c.Schema, c.CreatedAt, nil, c.Passed, c.Parked, c.Retrying}
 		if !c.SwappedAt.IsZero() {
 			one.SwappedAt = &c.SwappedAt
 		}
@@ -101,10 +66,6 @@ func newRebuildStatus(all []consumers.Copy, now time.Time) rebuildStatusResult {
 }
 
 func (r rebuildStatusResult) text(p *printer) {
-	if len(r.Copies) == 0 {
-		p.line("this database holds no copy of that name")
-		return
-	}
 	table := [][]string{{"VERSION", "STATE", "SCHEMA", "MADE", "EVENTS", "PARKED"}}
 	for _, c := range r.Copies {
 		table = append(table, []string{strconv.Itoa(c.Version), c.State, c.Schema, doctor.FormatAge(c.CreatedAt) + " ago",
@@ -116,11 +77,16 @@ func (r rebuildStatusResult) text(p *printer) {
 		}
 		return text
 	})
+	var retrying int64 // by the live one
 	for _, c := range r.Copies {
 		switch {
+		case c.State == "live":
+			retrying = c.Retrying
 		case c.State != "building":
 		case c.Parked > 0:
 			p.line("version %d waits with %s to take the live one's place", c.Version, doctor.Count(int(c.Parked), "parked event"))
+		case retrying > 0 && r.Left == 0:
+			p.line("version %d waits until the live one has applied, or parked, %s that it tries again; or discard them there", c.Version, doctor.Count(int(retrying), "event"))
 		case r.Left > 0:
 			p.line("version %d: %.0f events per second, about %s left", c.Version, r.Rate, time.Duration(r.Left*float64(time.Second)).Round(time.Second))
 		}
@@ -139,7 +105,7 @@ is being built beside it, with its rate and how long it will take, and the old o
 			if err := requireProjection(projection); err != nil {
 				return nil, err
 			}
-			return withProjection(ctx, c, "rebuild", "look at the projection's copies", func(conn *pgx.Conn) (any, error) {
+			return withProjection(ctx, c, projection, "rebuild", "look at the projection's copies", func(conn *pgx.Conn) (any, error) {
 				all, err := consumers.Copies(ctx, conn, projection)
 				return newRebuildStatus(all, time.Now()), err
 			})
@@ -190,7 +156,7 @@ func removeSpec(use, short, long, state, which string, remove func(context.Conte
 			if err := requireProjection(projection); err != nil {
 				return nil, err
 			}
-			return withProjection(ctx, c, "rebuild", "remove a copy of the projection", func(conn *pgx.Conn) (any, error) {
+			return withProjection(ctx, c, projection, "rebuild", "remove a copy of the projection", func(conn *pgx.Conn) (any, error) {
 				r := rebuildRemoveResult{DryRun: !yes, Which: which}
 				if yes {
 					var err error

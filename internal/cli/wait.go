@@ -42,7 +42,7 @@ and nothing else, as a role that may read schema runnel_projections.`,
 			if timeout <= 0 {
 				return nil, ErrUsage.New("--timeout is %s", timeout).Fix("Give a positive time, such as `--timeout 10s`.")
 			}
-			return withProjection(ctx, c, "wait", "look at what the projection has applied", func(conn *pgx.Conn) (any, error) {
+			return withCopies(ctx, c, "wait", "look at what the projection has applied", func(conn *pgx.Conn) (any, error) {
 				began := time.Now()
 				ctx, cancel := context.WithTimeout(ctx, timeout)
 				defer cancel()
