@@ -221,6 +221,7 @@ func (p *Projection) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	p.log.Info("the projection starts", keyVersion, p.cfg.Version, "topics", topics)
 	codec := newCodec(registry)
 	group, inner := errgroup.WithContext(ctx)
 	if p.state == building {
