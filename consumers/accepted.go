@@ -28,10 +28,10 @@ create table runnel_projections.accepted (
 comment on table runnel_projections.accepted is 'Events with a gap in the topic before them, which the copy goes without.';`
 
 // accept lets a copy go on without events that the topic itself lacks, where
-// Config.AllowMissing says so: while it is built, or with its first event. batch
-// begins with the one behind the gap, as read from the topic.
+// Config.AllowMissing says so, or said so then: while it is built, or with its first
+// event. batch begins with the one behind the gap, as read from the topic.
 func (w *worker) accept(ctx context.Context, gap error, batch []*broker.Incoming, first bool) (bool, error) {
-	if !errors.Is(gap, ErrGap) || !w.p.cfg.AllowMissing || len(batch) == 0 {
+	if !errors.Is(gap, ErrGap) || len(batch) == 0 {
 		return false, nil
 	}
 	_, stamp, err := w.codec.read(batch[0])
@@ -40,7 +40,7 @@ func (w *worker) accept(ctx context.Context, gap error, batch []*broker.Incoming
 	}
 	first = first && w.accepted == (position.Stamp{})
 	for {
-		ok, err := w.p.accept(ctx, w.partition, stamp, first || w.state == building)
+		ok, err := w.p.accept(ctx, w.partition, stamp, w.p.cfg.AllowMissing && (first || w.state == building))
 		if err == nil {
 			w.database.over()
 			if ok {
@@ -61,7 +61,7 @@ func (w *worker) accept(ctx context.Context, gap error, batch []*broker.Incoming
 func (p *Projection) accept(ctx context.Context, of broker.Partition, behind position.Stamp, may bool) (accepted bool, err error) {
 	if may {
 		_, err = p.db.Exec(ctx, `insert into runnel_projections.accepted (projection, version, topic, partition, position, ordinal)
-			values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
+			values ($1, $2, $3, $4, $5, $6) on conflict (projection, version, topic, partition, ordinal) do update set position = excluded.position`,
 			p.cfg.Name, p.cfg.Version, of.Topic, of.Index, behind.Position.String(), int64(behind.Ordinal))
 		if err != nil {
 			return false, err

@@ -32,8 +32,9 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 	}
 	rows, err = db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, r.swapped_at,
 			coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint,
-			(select count(*) from runnel_projections.parked k where k.projection = p.name and k.version = p.version
-				and k.state = 'retrying' and k.next_try > now() - make_interval(secs => $2))
+			(select count(*) from runnel_projections.parked k join runnel_projections.position w using (projection, version, topic, partition)
+				where projection = p.name and version = p.version and k.state = 'retrying'
+				and greatest(k.next_try, w.updated_at) > now() - make_interval(secs => $2))
 		from runnel_projections.projection p
 		left join runnel_projections.rebuild r on r.projection = p.name and r.version = p.version
 		left join runnel_projections.position o on o.projection = p.name and o.version = p.version

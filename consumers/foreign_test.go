@@ -117,8 +117,8 @@ func TestListedMessagesArePassedOver(t *testing.T) {
 					}
 				})
 				w.appliedAll(t)
-				w.allAcked(t, of, "fulfilment")
 				if mute || silence < time.Second {
+					w.allAcked(t, of, "fulfilment") // the last one only as the topic was read
 					w.looksAgain(t)
 				}
 				r.stop(t)

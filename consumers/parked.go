@@ -167,17 +167,18 @@ func (p *Projection) claim(ctx context.Context, tx pgx.Tx, of broker.Partition, 
 
 // unpark removes events that were claimed, and lets the next one of their key take
 // its turn at once.
-func (p *Projection) unpark(ctx context.Context, tx pgx.Tx, of broker.Partition, rows []parkedEvent) error {
+func (p *Projection) unpark(ctx context.Context, tx pgx.Tx, of broker.Partition, rows []parkedEvent, passed, unhandled []string) error {
 	last := rows[len(rows)-1]
 	var batch pgx.Batch
 	batch.Queue(`delete from runnel_projections.parked
 		where projection = $1 and version = $2 and topic = $3 and partition = $4 and key = $5 and ordinal <= $6`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index, last.AggregateID, int64(last.Ordinal))
 	batch.Queue(promoteSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, last.AggregateID, p.now())
-	batch.Queue(`update runnel_projections.position set parked = parked - $5
+	batch.Queue(`update runnel_projections.position set parked = parked - $5, updated_at = clock_timestamp()
 		where projection = $1 and version = $2 and topic = $3 and partition = $4`,
 		p.cfg.Name, p.cfg.Version, of.Topic, of.Index, len(rows))
-	p.queuePassed(&batch, of, p.unparkedIDs(rows))
+	p.queuePassed(&batch, of, passed)
+	p.queueUnhandled(&batch, of.Topic, unhandled)
 	return tx.SendBatch(ctx, &batch).Close()
 }
 

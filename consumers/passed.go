@@ -52,12 +52,14 @@ func (p *Projection) passedIDs(entries []entry, fates []fate) (ids []string) {
 
 // unparkedIDs returns the ids to be written for events that leave table parked,
 // however old they are.
-func (p *Projection) unparkedIDs(rows []parkedEvent) (ids []string) {
+func (p *Projection) unparkedIDs(rows []parkedEvent, fates []fate) (ids []string) {
 	if p.cfg.WaitWindow == 0 {
 		return nil
 	}
-	for i := range rows {
-		ids = append(ids, rows[i].ID.String())
+	for i, f := range fates {
+		if f != wasUnknown {
+			ids = append(ids, rows[i].ID.String())
+		}
 	}
 	return ids
 }

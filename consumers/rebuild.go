@@ -31,7 +31,8 @@ const (
 	freshEnough   = 5 * time.Second       // a topic that the live copy does not read is caught up with then
 	progressEvery = 10 * time.Second      // in the log
 	swapRest      = 10 * time.Second      // after an attempt at it that failed
-	triedLately   = time.Minute           // an event that is due for longer is tried by nobody
+	triedLately   = time.Minute           // an event that is due for longer, where nothing moves, is tried by nobody
+	triedEnough   = 10 * time.Minute      // a release that fails for ever would never be replaced
 )
 
 // everything is a limit that no position exceeds.
@@ -193,6 +194,7 @@ type builder struct {
 	begun  bool
 	told   time.Time
 	rest   time.Time // no swap is tried before
+	held   time.Time // since when the live copy's tries alone are waited for; zero: they are not
 }
 
 // step reports whether this version is the live one, after it tried to make it so.
@@ -213,8 +215,9 @@ func (b *builder) step(ctx context.Context) (done bool, err error) {
 	if !b.begun {
 		b.begun, b.first = true, state.applied
 	}
-	if state.near() && !state.held() && !b.p.now().Before(b.rest) {
-		if done, err = b.p.swap(ctx, b.all); done || err != nil {
+	enough := b.waitedEnough(state)
+	if state.near() && !state.held(enough) && !b.p.now().Before(b.rest) {
+		if done, err = b.p.swap(ctx, b.all, enough); done || err != nil {
 			return done, err
 		}
 		b.rest = b.p.now().Add(swapRest)
@@ -225,6 +228,18 @@ func (b *builder) step(ctx context.Context) (done bool, err error) {
 		b.tell(state)
 	}
 	return false, nil
+}
+
+// waitedEnough reports whether what the live copy tries again was waited for long
+// enough.
+func (b *builder) waitedEnough(state comparison) bool {
+	switch {
+	case !state.near() || state.tried == 0:
+		b.held = time.Time{}
+	case b.held.IsZero():
+		b.held = b.p.now()
+	}
+	return !b.held.IsZero() && b.p.now().Sub(b.held) >= triedEnough
 }
 
 // tell logs how far the copy is.
@@ -260,8 +275,8 @@ type comparison struct {
 }
 
 // held reports whether events that were put aside keep the copies from changing
-// places.
-func (c comparison) held() bool { return c.parked > 0 || c.tried > 0 }
+// places: those of the live one not if enough was waited for them.
+func (c comparison) held(enough bool) bool { return c.parked > 0 || c.tried > 0 && !enough }
 
 // near reports whether little is left to do, so that the live copy may be stopped
 // for an instant.
@@ -315,16 +330,17 @@ func (p *Projection) compare(ctx context.Context, db Querier, all []broker.Parti
 		return nil
 	})
 	if err == nil {
-		c.tried, err = p.tried(ctx, db)
+		c.tried, err = p.tried(ctx, db, topics)
 	}
 	return c, err
 }
 
-// tried counts the events that the live copy has put aside and tries again, if an
-// instance of it runs.
-func (p *Projection) tried(ctx context.Context, db Querier) (n int64, err error) {
-	rows, _ := db.Query(ctx, `select count(*) from runnel_projections.parked join runnel_projections.projection v
-		on v.name = parked.projection and v.version = parked.version and v.state = 'live'
-		where projection = $1 and parked.state = 'retrying' and next_try > $2`, p.cfg.Name, p.now().Add(-triedLately))
+// tried counts the events of topics that the live copy has put aside and tries again,
+// if an instance of it runs: it may have many that are due, and none but the
+// position's row shows that it works on them.
+func (p *Projection) tried(ctx context.Context, db Querier, topics []string) (n int64, err error) {
+	rows, _ := db.Query(ctx, `select count(*) from runnel_projections.parked k join runnel_projections.position o using (projection, version, topic, partition)
+		where projection = $1 and o.state = 'live' and topic = any ($2) and k.state = 'retrying' and greatest(k.next_try, o.updated_at) > $3`,
+		p.cfg.Name, topics, p.now().Add(-triedLately))
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 }

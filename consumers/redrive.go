@@ -162,7 +162,7 @@ func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries
 			if fates, err = w.handleAll(ctx, tx, entries); err != nil {
 				return false, err
 			}
-			if err := w.p.unpark(ctx, tx, w.partition, rows); err != nil {
+			if err := w.p.unpark(ctx, tx, w.partition, rows, w.p.unparkedIDs(rows, fates), w.newUnhandled(entries, fates)); err != nil {
 				return false, w.parkTrouble(ctx, tx, err)
 			}
 			failpoint.Hit("consumers.redriven") // and not committed
@@ -170,6 +170,7 @@ func (w *worker) redriveEntries(ctx context.Context, rows []parkedEvent, entries
 		})
 	})
 	if err == nil {
+		w.noted(w.newUnhandled(entries, fates))
 		w.knowParked(w.parked - int64(len(rows)))
 		w.report(entries, fates)
 		w.log.Info("parked events applied", keyCount, len(entries), keyKey, entries[0].AggregateID)
@@ -262,7 +263,10 @@ func (w *worker) keepParked(ctx context.Context, r parkedEvent) error {
 
 // discardParked removes a parked event that its handler gave up.
 func (w *worker) discardParked(ctx context.Context, r parkedEvent, m Message, cause error) error {
-	err := w.onParked(ctx, r, func(tx pgx.Tx) error { return w.p.unpark(ctx, tx, w.partition, []parkedEvent{r}) })
+	err := w.onParked(ctx, r, func(tx pgx.Tx) error {
+		rows := []parkedEvent{r}
+		return w.p.unpark(ctx, tx, w.partition, rows, w.p.unparkedIDs(rows, []fate{wasDiscarded}), nil)
+	})
 	if err == nil {
 		w.knowParked(w.parked - 1)
 		w.p.cfg.Observer.discarded(m, cause)

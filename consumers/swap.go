@@ -23,18 +23,19 @@ const (
 // then the live copy's rows are locked, so that it does not move; its workers, and
 // those of this version, find out by the state in their rows.
 //
-// Postgres ends the transaction when this process is frozen amid it.
-func (p *Projection) swap(ctx context.Context, all []broker.Partition) (bool, error) {
+// Postgres ends the transaction when this process is frozen amid it. enough says that
+// what the live copy still tries was waited for long enough.
+func (p *Projection) swap(ctx context.Context, all []broker.Partition, enough bool) (bool, error) {
 	limited, cancel := context.WithTimeout(ctx, swapLimit)
 	defer cancel()
-	done, err := p.trySwap(limited, all)
+	done, err := p.trySwap(limited, all, enough)
 	if limited.Err() != nil && ctx.Err() == nil && !done {
 		return false, nil // tried again later
 	}
 	return done, err
 }
 
-func (p *Projection) trySwap(ctx context.Context, all []broker.Partition) (done bool, err error) {
+func (p *Projection) trySwap(ctx context.Context, all []broker.Partition, enough bool) (done bool, err error) {
 	tx, err := p.db.Begin(ctx)
 	if err != nil {
 		return false, err
@@ -83,7 +84,7 @@ func (p *Projection) trySwap(ctx context.Context, all []broker.Partition) (done 
 		return false, unlessLocked(err)
 	}
 	state, err := p.compare(ctx, tx, all)
-	if err != nil || state.behind > 0 || state.held() {
+	if err != nil || state.behind > 0 || state.held(enough) {
 		return false, err
 	}
 	if err := p.rename(ctx, tx, held[live]); err != nil {
@@ -188,9 +189,10 @@ func (p *Projection) copyGrants(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// unlessLocked is nil for a lock that was not to be had in time: tried again later.
+// unlessLocked is nil for a lock that was not to be had, or not in time: tried again
+// later.
 func unlessLocked(err error) error {
-	if pgfault.State(err) == stateLocked {
+	if state := pgfault.State(err); state == stateLocked || state == stateDeadlock {
 		return nil
 	}
 	return err

@@ -66,7 +66,8 @@ func TestSwapWaitsForWhatIsTried(t *testing.T) {
 	}
 }
 
-// What is due for long is tried by nobody: the live release is gone.
+// What is due for long, where nothing moves, is tried by nobody: the live release is
+// gone.
 func TestSwapWhereNobodyTries(t *testing.T) {
 	w := newWorld(t, 1)
 	want := make(truth)
@@ -78,7 +79,8 @@ func TestSwapWhereNobodyTries(t *testing.T) {
 	r := start(t, cfg, f.register)
 	w.appliedAll(t)
 	r.stop(t)
-	w.db.Exec(t, "update runnel_projections.parked set next_try = now() - interval '61 seconds' where next_try is not null")
+	w.db.Exec(t, `update runnel_projections.parked set next_try = now() - interval '61 seconds' where next_try is not null;
+		update runnel_projections.position set updated_at = now() - interval '61 seconds'`)
 	r = start(t, next(w.config(t)), handleFold)
 	w.isLive(t, 2)
 	r.stop(t)
@@ -114,6 +116,7 @@ func TestGapBehindSwap(t *testing.T) {
 	<-reached
 	w.isLive(t, 2)
 	r.stop(t)
+	cfg.AllowMissing = false // that was for building it
 	r = start(t, cfg, impatient)
 	pgtest.Eventually(t, patience, func() bool { return w.positions(t)[0] == 30 }, "it goes on")
 	r.stop(t)

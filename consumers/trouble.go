@@ -3,6 +3,8 @@ package consumers
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -70,17 +72,20 @@ func classify(ctx context.Context, err error, closed bool) class {
 }
 
 // unreachable reports whether a statement outside of any handler failed because the
-// database did not answer, or could not be connected to for whatever reason.
+// connection was lost, or could not be made for whatever reason.
 func unreachable(err error) bool {
 	var connect *pgconn.ConnectError
-	var answer *pgconn.PgError
-	return errors.As(err, &connect) || !errors.As(err, &answer)
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // SQLSTATEs that are looked for in several places.
 const (
 	stateNoRight = "42501" // insufficient_privilege
 	stateLocked  = "55P03" // lock_not_available
+
+	stateDeadlock = "40P01"
 )
 
 // isMissing reports whether a table, column or schema is not there: no projection

@@ -15,6 +15,8 @@ import (
 // the position past it. A copy whose handlers take a noted type is not gone on with,
 // unless Config.AllowUnhandled says so.
 
+// There is no foreign key: it would lock the version's row after a position's row,
+// and whoever removes a version does so in the other order (forgetUnhandled).
 const unhandledDDL = `
 create table runnel_projections.unhandled (
 	projection text    not null,
@@ -22,9 +24,7 @@ create table runnel_projections.unhandled (
 	topic      text    not null,
 	event_type text    not null,
 	since      timestamptz not null default now(),
-	primary key (projection, version, topic, event_type),
-	foreign key (projection, version)
-		references runnel_projections.projection (name, version) on delete cascade on update cascade
+	primary key (projection, version, topic, event_type)
 );
 comment on table runnel_projections.unhandled is
 	'Event types of which a copy passed events without a handler; written in the transaction that moves the position.';`
@@ -52,6 +52,13 @@ func (p *Projection) queueUnhandled(b *pgx.Batch, topic string, types []string) 
 	}
 }
 
+// forgetUnhandled removes what is noted of versions that are not there (any more).
+func (p *Projection) forgetUnhandled(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `delete from runnel_projections.unhandled where projection = $1
+		and version not in (select version from runnel_projections.projection where name = $1)`, p.cfg.Name)
+	return err
+}
+
 // maxUnhandled bounds what a worker remembers; of more types it writes again.
 const maxUnhandled = 1000
 
@@ -65,10 +72,11 @@ func (w *worker) noted(types []string) {
 	}
 }
 
-// checkUnhandled reports a handler that came too late for this copy.
+// checkUnhandled reports a handler that came too late for this copy. types is nil
+// where one handler takes them all.
 func (p *Projection) checkUnhandled(ctx context.Context, tx pgx.Tx, types []string) error {
 	rows, _ := tx.Query(ctx, `select distinct event_type from runnel_projections.unhandled
-		where projection = $1 and version = $2 and event_type = any ($3) order by 1`, p.cfg.Name, p.cfg.Version, types)
+		where projection = $1 and version = $2 and ($3::text[] is null or event_type = any ($3)) order by 1`, p.cfg.Name, p.cfg.Version, types)
 	late, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return err

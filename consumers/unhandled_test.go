@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -21,10 +22,13 @@ func TestHandlerAddedLate(t *testing.T) {
 		w.publish(t, broker.Partition{Topic: orders, Index: i % 2}, "shipped", OrderShipped{N: int64(i)})
 	}
 	cfg := w.waiting(t)
+	var mu sync.Mutex
 	var seen []int64
 	both := func(p *consumers.Projection) {
 		handleFold(p)
 		consumers.Handle(p, func(_ context.Context, _ pgx.Tx, e consumers.Event[OrderShipped]) error {
+			mu.Lock()
+			defer mu.Unlock()
 			seen = append(seen, e.Payload.N)
 			return nil
 		})
@@ -36,9 +40,11 @@ func TestHandlerAddedLate(t *testing.T) {
 	if n := pgtest.Value[int](t, w.db, "select count(*) from runnel_projections.unhandled"); n != 1 {
 		t.Errorf("%d types are noted", n)
 	}
-	if n := w.kept(t); n != 0 { // written in 2023: only what is recent
-		t.Errorf("%d ids", n)
-	}
+	every := cfg
+	every.Topics = []string{"order"}
+	requireFault(t, start(t, every, func(p *consumers.Projection) {
+		consumers.HandleBatch(p, func(context.Context, pgx.Tx, []consumers.Message) error { return nil })
+	}).wait(t), consumers.ErrHandlerLate, "OrderShipped")
 	requireFault(t, start(t, cfg, both).wait(t), consumers.ErrHandlerLate, "OrderShipped", "Raise Config.Version to 2", "AllowUnhandled")
 
 	cfg.AllowUnhandled = []string{"OrderShipped"}
@@ -84,4 +90,44 @@ func TestHandlerAddedInTime(t *testing.T) {
 	w.appliedAll(t)
 	r.stop(t)
 	w.requireCopy(t, want)
+}
+
+// What is passed over is no event that can be waited for: its id is not kept.
+func TestIDsOfUnhandled(t *testing.T) {
+	w := newWorld(t, 1)
+	r := w.started(t, w.waiting(t), handleFold)
+	w.write(t, orders, "a", OrderPlaced{N: 1})
+	w.write(t, orders, "a", OrderShipped{N: 2})
+	w.write(t, orders, "a", OrderPlaced{N: 3})
+	w.appliedAll(t)
+	r.stop(t)
+	if n := w.kept(t); n != 2 {
+		t.Errorf("%d ids are kept, want those of what was handled", n)
+	}
+}
+
+// A parked event that is tried by a release without a handler for it was passed
+// without one.
+func TestUnhandledWhenRetried(t *testing.T) {
+	w := newWorld(t, 1)
+	w.publish(t, broker.Partition{Topic: orders}, "a", OrderShipped{N: 1})
+	cfg := w.waiting(t)
+	cfg.Retry = soon
+	with := func(p *consumers.Projection) {
+		handleFold(p)
+		consumers.Handle(p, func(context.Context, pgx.Tx, consumers.Event[OrderShipped]) error { return errHandler })
+	}
+	r := start(t, cfg, with)
+	pgtest.Eventually(t, patience, func() bool { return w.saw.parked.Load() == 1 }, "parked")
+	r.stop(t)
+	r = start(t, cfg, handleFold)
+	if n, err := consumers.RetryParked(t.Context(), cfg.Database, "fulfilment", consumers.ParkedFilter{}); n != 1 || err != nil {
+		t.Fatalf("%d: %v", n, err)
+	}
+	w.unparked(t)
+	r.stop(t)
+	if n := w.kept(t); n != 0 {
+		t.Errorf("%d ids", n)
+	}
+	requireFault(t, start(t, cfg, with).wait(t), consumers.ErrHandlerLate, "OrderShipped")
 }
