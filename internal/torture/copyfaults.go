@@ -32,10 +32,30 @@ func (r *runner) killCopy(ctx context.Context, rec *FaultRecord) error {
 			return err
 		}
 	}
-	if err := r.trigger(ctx, rec, func() error { return killLive(old) }); err != nil || overlap {
+	kill := func() error {
+		if err := r.copyIsBehind(ctx, rec); err != nil {
+			return err
+		}
+		return killLive(old)
+	}
+	if err := r.trigger(ctx, rec, kill); err != nil || overlap {
 		return err
 	}
 	return r.startCopy(ctx)
+}
+
+// copyIsBehind waits until the copy lacks an event, as it does for instants only
+// where little is written.
+func (r *runner) copyIsBehind(ctx context.Context, rec *FaultRecord) error {
+	err := await(ctx, r.o.Patience, func(ctx context.Context) bool {
+		n, err := r.behind(ctx)
+		rec.Behind = max(rec.Behind, n)
+		return err == nil && rec.Behind > 0
+	})
+	if err != nil {
+		return fmt.Errorf("the copy lacks nothing: %w", err)
+	}
+	return nil
 }
 
 // killCopyAt kills the projection at a failpoint of its own.
