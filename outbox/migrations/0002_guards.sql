@@ -28,8 +28,10 @@ create trigger control_no_truncate before truncate on runnel.control
 
 -- One check for every way in (the Go library, runnel.publish, INSERT, COPY),
 -- once per statement. It runs as the writer, who may read runnel.event_type.
+-- Stable: its queries share the statement's snapshot, in which either no type was
+-- registered or all of a registration were.
 create function runnel.check_event_types() returns trigger
-    language plpgsql
+    language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
 declare
