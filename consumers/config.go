@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runnel-cdc/runnel/internal/consumerhook"
+	"github.com/runnel-cdc/runnel/internal/readerinfo"
 )
 
 // DefaultNamespace is the Pulsar namespace of Runnel's topics.
@@ -123,6 +124,7 @@ type BrokerConfig struct {
 	Logger *slog.Logger
 
 	name    string              // of this instance, in the broker's statistics
+	reader  readerinfo.Info     // shown there with it
 	connect connector           // how to connect; nil: Pulsar
 	hooks   *consumerhook.Hooks // of package consumertest; nil: none
 }

@@ -15,7 +15,7 @@ type connector func(context.Context, BrokerConfig) (broker.Client, registry, err
 func connectPulsar(ctx context.Context, b BrokerConfig) (broker.Client, registry, error) {
 	client, err := broker.Dial(ctx, broker.Config{
 		URL: b.URL, AdminURL: b.AdminURL, TokenFile: b.TokenFile, CAFile: b.CAFile,
-		Logger: b.Logger, Name: b.name,
+		Logger: b.Logger, Name: b.name, Properties: b.reader.Properties(),
 	})
 	if err != nil {
 		return nil, nil, err

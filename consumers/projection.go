@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/readerinfo"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -189,6 +190,19 @@ func (p *Projection) topics() ([]string, error) {
 	return topicNames(p.cfg.Namespace, topics)
 }
 
+// reader tells the broker which versions of which events the handlers were built
+// with; who plans a change of a schema asks for it. Handlers are fixed.
+func (p *Projection) reader() readerinfo.Info {
+	info := readerinfo.Info{Name: p.cfg.Name, Version: p.cfg.Version}
+	if p.batch == nil {
+		info.Reads = make(map[string]schemas.Fingerprint, len(p.handlers))
+		for name, h := range p.handlers {
+			info.Reads[name] = h.event.Fingerprint
+		}
+	}
+	return info
+}
+
 // end is the counterpart of begin.
 func (p *Projection) end() {
 	p.mu.Lock()
@@ -209,7 +223,9 @@ func (p *Projection) Run(ctx context.Context) error {
 		return err
 	}
 	defer p.end()
-	client, registry, err := p.cfg.Broker.open(ctx, p.sleep)
+	link := p.cfg.Broker
+	link.reader = p.reader()
+	client, registry, err := link.open(ctx, p.sleep)
 	if err != nil {
 		return ended(ctx, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/readerinfo"
 )
 
 // Bounds of what Subscribe holds of a partition.
@@ -52,7 +53,7 @@ func subscribe(ctx context.Context, b BrokerConfig, name string, topics []string
 		set(&o)
 	}
 	b = b.WithDefaults()
-	b.name = instance(name)
+	b.name, b.reader = instance(name), readerinfo.Info{Name: name}
 	full, err := topicNames(DefaultNamespace, topics)
 	switch {
 	case err != nil:

@@ -2,9 +2,11 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -13,6 +15,34 @@ import (
 // *pgxpool.Pool.
 type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// RegisteredType is a version of an event that writers may publish.
+type RegisteredType struct {
+	Name, AggregateType string
+	Fingerprint         schemas.Fingerprint
+}
+
+// EventTypes returns the versions of events that writers may publish, by name and
+// fingerprint; none when everything is admitted, or when there is no outbox yet. Owner,
+// writer and daemon may call it.
+func EventTypes(ctx context.Context, db *pgx.Conn) ([]RegisteredType, error) {
+	rows, _ := db.Query(ctx, "select name, aggregate_type, fingerprint from runnel.event_type order by name collate \"C\", fingerprint")
+	types, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t RegisteredType, err error) {
+		var fp []byte
+		if err = row.Scan(&t.Name, &t.AggregateType, &fp); err == nil && copy(t.Fingerprint[:], fp) != len(t.Fingerprint) {
+			err = fmt.Errorf("a fingerprint of %s has %d bytes", t.Name, len(fp))
+		}
+		return t, err
+	})
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000") { // no such table, no such schema
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the registered event types: %w", databaseError(err))
+	}
+	return types, nil
 }
 
 // RegisterEventTypes adds event types to those that writers may publish and

@@ -36,6 +36,9 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 	default:
 		err = errors.New("the encoding is neither 1 (Avro) nor 2 (JSON)")
 	}
+	if isEnvironment(err) {
+		return Send{}, err
+	}
 	if errors.Is(err, schemas.ErrUnknownEvent) {
 		return Send{}, poison(ErrUnknownEvent.Wrap(err, "event %s of type %q and aggregate type %q",
 			uuid(e.ID), e.Type, e.AggregateType), e)
@@ -68,6 +71,12 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 		return Send{}, poison(ErrTooLarge.Wrap(err, "event %s, with a payload of %d bytes", uuid(e.ID), len(payload)), e)
 	}
 	return m, nil
+}
+
+// isEnvironment reports whether what the codec asks failed: no fault of the event's.
+func isEnvironment(err error) bool {
+	f := fault.Find(err)
+	return f != nil && f.Code.Class == fault.Environment
 }
 
 // poison says at which position the pipeline stops.

@@ -11,7 +11,8 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
-// fakeCodec passes payloads through; a payload of "bad" does not fit.
+// fakeCodec passes payloads through; a payload of "bad" does not fit, and for one of
+// "newer" it would have to ask a registry that is down.
 type fakeCodec struct{}
 
 var errBadPayload = errors.New("does not fit")
@@ -19,6 +20,9 @@ var errBadPayload = errors.New("does not fit")
 func (fakeCodec) AppendAvro(dst []byte, _ string, _ schemas.Fingerprint, payload []byte) ([]byte, *schemas.TopicSchema, error) {
 	if string(payload) == "bad" {
 		return nil, nil, errBadPayload
+	}
+	if string(payload) == "newer" {
+		return nil, nil, schemas.ErrRegistryUnreachable.New("no answer")
 	}
 	return append(dst, payload...), nil, nil
 }

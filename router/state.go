@@ -8,7 +8,8 @@ import (
 )
 
 // Codec turns a row's payload into a message's, under one topic's schema.
-// *schemas.TopicCodec is one.
+// *schemas.TopicCodec is one. An error whose fault is of the environment's class ends
+// the run; any other makes the event poison.
 type Codec interface {
 	AppendAvro(dst []byte, eventType string, fp schemas.Fingerprint, payload []byte) ([]byte, *schemas.TopicSchema, error)
 	AppendJSON(dst []byte, eventType string, payload []byte) ([]byte, *schemas.TopicSchema, error)
@@ -324,7 +325,10 @@ func (s *State) send(id Lane, l *lane, w *waiting) error {
 		return nil
 	}
 	out, err := s.encode(l, w.target, &w.event)
-	if err != nil {
+	switch {
+	case isEnvironment(err):
+		return err // the run is over; the next one finds the event again
+	case err != nil:
 		l.dead = true
 		s.reject(err)
 		return nil

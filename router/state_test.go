@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // script feeds a state of one topic with one partition.
@@ -354,4 +355,33 @@ func TestWaitingEventsAreCopied(t *testing.T) {
 	copy(payload, "xyz")
 	c.must(c.s.Acquired(Acquired{MaxBytes: 1000}))
 	c.sends("abc#1")
+}
+
+// What the codec has to ask may fail: the run ends, and the event is no poison. Nothing
+// of its lane is sent after it, and its transaction is not confirmed.
+func TestRegistryDown(t *testing.T) {
+	for name, waiting := range map[string]bool{"a new event": false, "one that waited for the probe": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newScript(t)
+			c.must(c.tx("a"))
+			c.must(c.s.Acquired(Acquired{MaxBytes: 1 << 20}))
+			c.sends("a#1")
+			var err error
+			if waiting {
+				c.must(c.tx("newer", "b"))
+				err = c.s.Acked(0, 1)
+			} else {
+				c.must(c.s.Acked(0, 1))
+				err = c.tx("newer", "b")
+			}
+			if !errors.Is(err, schemas.ErrRegistryUnreachable) || c.s.Poison() != nil {
+				t.Fatalf("error %v, poison %v", err, c.s.Poison())
+			}
+			c.sends("")
+			c.confirmed(110)
+			if err := c.begin(); !errors.Is(err, schemas.ErrRegistryUnreachable) {
+				t.Errorf("the run goes on: %v", err)
+			}
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/runnel-cdc/runnel/internal/nearest"
 )
@@ -101,9 +102,11 @@ func appendBranch(dst []byte, index int) []byte { return binary.AppendVarint(dst
 // TopicCodec encodes a topic's messages under the version of its schema that
 // fits each event. It is immutable and safe for concurrent use.
 type TopicCodec struct {
-	exact  map[string]map[Fingerprint]branch
-	newest map[string]branch
-	count  int
+	exact map[string]map[Fingerprint]branch
+	// order holds an event's versions by the topic schema that holds each last, newest
+	// last.
+	order map[string][]branch
+	count int
 }
 
 // branch is an event in one version of a topic's schema.
@@ -115,7 +118,7 @@ type branch struct {
 
 // NewTopicCodec takes all registered versions of a topic's schema, newest last.
 func NewTopicCodec(versions []*TopicSchema) (*TopicCodec, error) {
-	c := &TopicCodec{exact: make(map[string]map[Fingerprint]branch), newest: make(map[string]branch), count: len(versions)}
+	c := &TopicCodec{exact: make(map[string]map[Fingerprint]branch), order: make(map[string][]branch), count: len(versions)}
 	last := int64(math.MinInt64)
 	for _, t := range versions {
 		if t.Version < last {
@@ -128,7 +131,8 @@ func NewTopicCodec(versions []*TopicSchema) (*TopicCodec, error) {
 				c.exact[e.Name] = make(map[Fingerprint]branch)
 			}
 			c.exact[e.Name][e.Fingerprint] = b
-			c.newest[e.Name] = b
+			older := slices.DeleteFunc(c.order[e.Name], func(o branch) bool { return o.event.Fingerprint == e.Fingerprint })
+			c.order[e.Name] = append(older, b)
 		}
 	}
 	return c, nil
@@ -152,21 +156,28 @@ func (c *TopicCodec) AppendAvro(dst []byte, eventType string, fp Fingerprint, pa
 	return append(appendBranch(dst, b.index), payload...), b.topic, nil
 }
 
-// AppendJSON appends the message for an event in JSON, transcoded under the
-// newest topic schema t that holds the event type. See AppendJSONToAvro for what
-// JSON is accepted.
+// AppendJSON appends the message for an event in JSON, transcoded under the newest
+// version of the event that it fits: JSON does not say which one it was written for,
+// and a service may go on as it is after a field was taken out of the schema. See
+// AppendJSONToAvro for what JSON is accepted.
 //
-// Errors: ErrUnknownEvent, ErrInvalidJSON; dst is then returned unchanged.
+// Errors: ErrUnknownEvent, ErrInvalidJSON, which tells what the newest version finds;
+// dst is then returned unchanged.
 func (c *TopicCodec) AppendJSON(dst []byte, eventType string, payload []byte) (out []byte, t *TopicSchema, err error) {
-	b, ok := c.newest[eventType]
-	if !ok {
+	versions := c.order[eventType]
+	if len(versions) == 0 {
 		return dst, nil, c.unknown(eventType, Fingerprint{})
 	}
-	out, err = AppendJSONToAvro(appendBranch(dst, b.index), b.event.Schema, payload)
-	if err != nil {
-		return dst, nil, err
+	for _, b := range slices.Backward(versions) {
+		out, failed := AppendJSONToAvro(appendBranch(dst, b.index), b.event.Schema, payload)
+		if failed == nil {
+			return out, b.topic, nil
+		}
+		if err == nil {
+			err = failed
+		}
 	}
-	return out, b.topic, nil
+	return dst, nil, err
 }
 
 // unknown says which half of an event's identity is not registered.
@@ -177,7 +188,7 @@ func (c *TopicCodec) unknown(eventType string, fp Fingerprint) error {
 	}
 	e := ErrUnknownEvent.New("the topic has no event type %q", eventType)
 	var names []string
-	for name := range c.newest {
+	for name := range c.order {
 		names = append(names, name)
 	}
 	if near := nearest.Of(eventType, names); near != "" {

@@ -22,6 +22,8 @@ type Config struct {
 
 	Logger *slog.Logger // default: none
 	Name   string       // shown in the broker's statistics, e.g. "runnel shop"
+	// Properties are shown there with every consumer: see SubscriptionConsumer.
+	Properties map[string]string
 
 	OperationTimeout time.Duration // of one request to the broker; default 15 s
 	KeepAlive        time.Duration // a silent connection is dropped after twice this; default 5 s

@@ -34,6 +34,7 @@ func (p *Pulsar) Subscribe(ctx context.Context, q Partition, subscription string
 		SubscriptionInitialPosition: pulsar.SubscriptionPositionEarliest,
 		ReceiverQueueSize:           p.cfg.ReceiveQueue,
 		Name:                        p.cfg.Name,
+		Properties:                  p.cfg.Properties,
 		EventListener:               c,
 		Interceptors:                pulsar.ConsumerInterceptors{closeListener{c}},
 	}

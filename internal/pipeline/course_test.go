@@ -59,7 +59,7 @@ func newCourse(t *testing.T, partitions ...int) *course {
 		c.must(err)
 		codec, err := schemas.NewTopicCodec([]*schemas.TopicSchema{registered})
 		c.must(err)
-		c.topics = append(c.topics, topic{local: local, full: full, partitions: n, codec: codec, newest: brokerSchema(registered)})
+		c.topics = append(c.topics, topic{local: local, full: full, partitions: n, codec: &liveCodec{known: codec}, newest: brokerSchema(registered)})
 	}
 	c.partition = broker.Partition{Topic: c.topics[0].full}
 	return c

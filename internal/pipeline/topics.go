@@ -2,9 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -14,11 +18,14 @@ type topic struct {
 	local      string // name within the namespace
 	full       string // persistent://tenant/namespace/local
 	partitions int
-	codec      *schemas.TopicCodec
+	codec      *liveCodec
 	newest     *broker.Schema
 	maxBytes   int    // largest message; known once a lane was acquired
 	published  uint64 // acknowledged in this run
 }
+
+// readCodecLimit bounds how long the loop waits for the registry.
+const readCodecLimit = 10 * time.Second
 
 // plan returns the local names of the topics in the catalog's order, each with
 // the events that go there.
@@ -41,30 +48,94 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, erro
 		return nil, ErrNoEvents.New("%s holds no record with the property \"aggregate\"", r.cfg.Schemas)
 	}
 	names, events := plan(c, r.routes)
+	registered, err := r.registeredTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range registered {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
 	topics := make([]topic, 0, len(names))
 	for _, name := range names {
-		t := topic{local: name, full: wire.TopicName(r.cfg.Namespace, name)}
-		var err error
-		if t.partitions, err = r.client.Partitions(ctx, t.full); err != nil {
-			return nil, notApplied(err, t.full)
-		}
-		if t.partitions == 0 {
-			return nil, unpartitioned(t.full)
-		}
-		versions, err := r.registry.Versions(ctx, t.full)
+		t, err := r.loadTopic(ctx, name, events[name])
 		if err != nil {
 			return nil, err
 		}
-		if err := covers(versions, events[name], t.full); err != nil {
-			return nil, err
+		if t.codec != nil {
+			topics = append(topics, t)
 		}
-		if t.codec, err = schemas.NewTopicCodec(versions); err != nil {
-			return nil, err
-		}
-		t.newest = brokerSchema(versions[len(versions)-1])
-		topics = append(topics, t)
 	}
 	return topics, nil
+}
+
+// loadTopic reads a topic that events of the catalog go to; or, with none, one that
+// only registered types go to: without a codec when it is not there.
+func (r *run) loadTopic(ctx context.Context, name string, events []*schemas.EventType) (topic, error) {
+	t := topic{local: name, full: wire.TopicName(r.cfg.Namespace, name)}
+	var err error
+	t.partitions, err = r.client.Partitions(ctx, t.full)
+	switch {
+	case len(events) == 0 && (isTopicMissing(err) || err == nil && t.partitions == 0):
+		return t, nil
+	case err != nil:
+		return t, notApplied(err, t.full)
+	case t.partitions == 0:
+		return t, unpartitioned(t.full)
+	}
+	versions, err := r.registry.Versions(ctx, t.full)
+	if err != nil || len(events) == 0 && len(versions) == 0 {
+		return t, err
+	}
+	if err := covers(versions, events, t.full); err != nil {
+		return t, err
+	}
+	codec, err := schemas.NewTopicCodec(versions)
+	if err != nil {
+		return t, err
+	}
+	t.codec = &liveCodec{codec, func() (*schemas.TopicCodec, error) { return r.readCodec(ctx, t.full) }}
+	t.newest = brokerSchema(versions[len(versions)-1])
+	return t, nil
+}
+
+// registeredTopics returns the topics of the types that writers may publish. They may
+// be more than the catalog's: `schemas apply` may have been run with a newer one, and
+// a type that was taken out of the catalog may still be in the WAL.
+func (r *run) registeredTopics(ctx context.Context) ([]string, error) {
+	db, err := r.connect(ctx)
+	if err != nil {
+		r.log.Debug("the registered event types were not read", "error", err)
+		return nil, nil // capture.Open says what is wrong with the server
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	types, err := outbox.EventTypes(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range types {
+		if name := r.routes.Explain(e.AggregateType, e.Name).Topic; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// readCodec returns a topic's codec as the registry has it now. ctx is the run's.
+func (r *run) readCodec(ctx context.Context, topic string) (*schemas.TopicCodec, error) {
+	ctx, cancel := context.WithTimeout(ctx, readCodecLimit)
+	defer cancel()
+	versions, err := r.registry.Versions(ctx, topic)
+	if err != nil && fault.Find(err) == nil {
+		err = schemas.ErrRegistryUnreachable.Wrap(err, "looking for a newer version").At("%s", topic)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.log.Info("an event is not known: read the registry again", "topic", topic, "versions", len(versions))
+	return schemas.NewTopicCodec(versions)
 }
 
 // covers checks that a topic's registered schemas hold the catalog's events.

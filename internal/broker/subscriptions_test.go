@@ -1,0 +1,67 @@
+package broker_test
+
+import (
+	"errors"
+	"maps"
+	"testing"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
+	"github.com/runnel-cdc/runnel/internal/position"
+)
+
+// TestSubscriptions: who consumes a topic, over its partitions: with what a consumer
+// tells of itself, and how much each subscription has not acknowledged.
+func TestSubscriptions(t *testing.T) {
+	cfg := brokertest.Config(t)
+	admin := brokertest.Dial(t)
+	topic := "persistent://" + brokertest.Namespace(t, admin) + "/order"
+	if _, err := admin.Subscriptions(t.Context(), topic); !errors.Is(err, broker.ErrTopicMissing) {
+		t.Fatalf("of no topic: %v", err)
+	}
+	if _, err := admin.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := admin.Subscriptions(t.Context(), topic); err != nil || len(all) != 0 {
+		t.Fatalf("of an unused topic: %v, %v", all, err)
+	}
+	cfg.Name, cfg.Properties = "billing at host-1", map[string]string{"runnel.projection": "billing"}
+	client := brokertest.DialConfig(t, cfg)
+	for i := range 2 {
+		if _, err := client.Subscribe(t.Context(), broker.Partition{Topic: topic, Index: i}, "billing"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone, err := client.Subscribe(t.Context(), broker.Partition{Topic: topic}, "audit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	reader, err := client.Read(t.Context(), broker.Partition{Topic: topic}, broker.Start{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	publishRaw(t, cfg, broker.Partition{Topic: topic}, []*broker.Outgoing{
+		{Key: "a", Payload: []byte("1"), Properties: map[string]string{position.Property: "x"}},
+		{Key: "a", Payload: []byte("2"), Properties: map[string]string{position.Property: "x"}},
+	})
+	var all []broker.Subscription
+	eventually(t, "the backlog is two", func() bool {
+		if all, err = admin.Subscriptions(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+		return len(all) == 2 && all[0].Backlog == 2
+	})
+	audit, billing := all[0], all[1]
+	if audit.Name != "audit" || len(audit.Consumers) != 0 {
+		t.Errorf("%+v: want a subscription that nobody is connected to", audit)
+	}
+	if billing.Name != "billing" || billing.Type != "Failover" || billing.Backlog != 2 || len(billing.Consumers) != 1 {
+		t.Fatalf("%+v: want one consumer of two partitions", billing)
+	}
+	c := billing.Consumers[0]
+	if c.Name != cfg.Name || c.Address == "" || c.Since == "" || !maps.Equal(c.Properties, cfg.Properties) {
+		t.Errorf("%+v: want what it told of itself", c)
+	}
+}
