@@ -224,11 +224,14 @@ func TestInterrupted(t *testing.T) {
 	w := newWorld(t)
 	w.init()
 	p, _ := w.start()
+	reaches(t, p, pipeline.Streaming, "")
 	for i := range 4 {
 		w.write(1+i*3000, 3000)
 		switch i {
 		case 0, 2:
-			w.db.Exec(t, `select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active`, w.cfg.Slot)
+			pgtest.Eventually(t, 60*time.Second, func() bool {
+				return pgtest.Value[int](t, w.db, `select count(pg_terminate_backend(active_pid))::int from pg_replication_slots where slot_name = $1 and active`, w.cfg.Slot) == 1
+			}, "the walsender is ended")
 		case 1:
 			for n := range 4 {
 				pulsartest.Admin(t, http.MethodPut, fmt.Sprintf("/admin/v2/persistent/%s/order-partition-%d/unload", w.cfg.Namespace, n), nil)
