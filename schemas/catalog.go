@@ -20,7 +20,8 @@ type Catalog struct {
 // holds one named type and may refer to those of other files by full name.
 //
 // Load reports all problems of all files at once: the error joins one
-// *fault.Error for each, with file:line:col.
+// *fault.Error for each, with file:line:col. What Avro 1.11 does not allow is a
+// problem: see Parse.
 func Load(fsys fs.FS, dir string) (*Catalog, error) {
 	names, err := schemaFiles(fsys, dir)
 	if err != nil {
@@ -30,6 +31,7 @@ func Load(fsys fs.FS, dir string) (*Catalog, error) {
 		return nil, ErrCatalogEmpty.New("%s holds no .avsc file", dir).At("%s", dir)
 	}
 	p := newParser()
+	p.strict = true
 	for _, name := range names {
 		src, err := fs.ReadFile(fsys, name)
 		if err != nil {

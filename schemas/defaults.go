@@ -9,20 +9,23 @@ import (
 )
 
 // Defaults are read as Avro writes them in schemas: bytes and fixed are strings of
-// the characters U+0000 to U+00FF, a union's default is a value of its first
-// branch, without the branch's name. (Avro 1.12 would admit any branch; Pulsar 4.0
-// carries Avro 1.11, which does not.) Logical types have no form of their own, but
+// the characters U+0000 to U+00FF, a union's default is a value of one of its
+// branches, without the branch's name: of the first that it fits or, strictly, of
+// the first that there is (Pulsar 4.0 carries Avro 1.11, which knows no other).
+// Logical types have no form of their own and do not decide which branch it is, but
 // a default that is not a value of its type (a uuid of "") is refused.
 
 const (
 	maxDefaultDepth = 64
 	maxDefaultBytes = 1 << 20
+	maxDefaultWork  = 1 << 22 // values looked at for all defaults of a schema
 )
 
 // encodeDefaults encodes every default in Avro binary.
 func (p *parser) encodeDefaults() {
 	for _, f := range p.fields {
 		at := p.defaults[f]
+		p.laterBranch = false
 		out, bad := p.appendDefault([]byte{}, f.Type, at, 0)
 		if bad != nil {
 			p.fail(ErrInvalidDefault, at.doc.pos(bad.tok), "the default of %q: %s", f.Name, bad.message)
@@ -37,13 +40,18 @@ func (p *parser) encodeDefaults() {
 			p.fail(ErrInvalidDefault, at.doc.pos(at.tok), "the default of %q: %s%s", f.Name, where, w.explain())
 			continue
 		}
-		f.defaultAvro = out
+		f.defaultAvro, f.later = out, p.laterBranch
+		if f.Type.Type == Union {
+			branch, _ := w.long(0)
+			f.DefaultBranch = int(branch)
+		}
 	}
 }
 
 type badDefault struct {
 	tok     int32
 	message string
+	endless bool // no other branch of a union is tried
 }
 
 // appendDefault appends the default at the token, of type s.
@@ -51,11 +59,11 @@ func (p *parser) appendDefault(dst []byte, s *Schema, at defaultAt, depth int) (
 	t := &at.doc.tape
 	kind := t.toks[at.tok].kind
 	bad := func(format string, args ...any) ([]byte, *badDefault) {
-		return dst, &badDefault{at.tok, fmt.Sprintf(format, args...)}
+		return dst, &badDefault{tok: at.tok, message: fmt.Sprintf(format, args...)}
 	}
 	wrong := func() ([]byte, *badDefault) { return bad("expected %s, found %s", s.describe(), kind) }
-	if depth > maxDefaultDepth || len(dst) > maxDefaultBytes {
-		return bad("it never ends, or is too large")
+	if p.defaultWork++; depth > maxDefaultDepth || len(dst) > maxDefaultBytes || p.defaultWork > maxDefaultWork {
+		return dst, &badDefault{tok: at.tok, message: "it never ends, or is too large", endless: true}
 	}
 	switch s.Type {
 	case Null:
@@ -129,13 +137,41 @@ func (p *parser) appendDefault(dst []byte, s *Schema, at defaultAt, depth int) (
 		}
 		return p.appendDefaultRecord(dst, s, at, depth)
 	case Union:
-		dst, inner := p.appendDefault(append(dst, 0), s.Branches[0], at, depth+1)
-		if inner != nil && inner.tok == at.tok {
-			inner.message += " (the default of a union is of its first branch)"
-		}
-		return dst, inner
+		return p.appendDefaultBranch(dst, s, at, depth)
 	}
 	return dst, nil
+}
+
+// appendDefaultBranch appends the default of a union.
+func (p *parser) appendDefaultBranch(dst []byte, s *Schema, at defaultAt, depth int) ([]byte, *badDefault) {
+	var closest *badDefault
+	others := 0 // than null
+	for i, b := range s.Branches {
+		before := p.laterBranch
+		out, bad := p.appendDefault(binary.AppendVarint(dst, int64(i)), b, at, depth+1)
+		switch {
+		case bad == nil:
+			p.laterBranch = p.laterBranch || i > 0
+			return out, nil
+		case p.strict:
+			if bad.tok == at.tok {
+				bad.message += " (the default of a union is of its first branch)"
+			}
+			return dst, bad
+		case bad.endless:
+			return dst, bad
+		case closest == nil || closest.tok == at.tok && b.Type != Null: // the one that was meant
+			closest = bad
+		}
+		if b.Type != Null {
+			others++
+		}
+		p.laterBranch = before
+	}
+	if closest.tok == at.tok && others > 1 {
+		closest.message = fmt.Sprintf("no branch of the union takes %s", at.doc.kind(at.tok))
+	}
+	return dst, closest
 }
 
 func (p *parser) appendDefaultItems(dst []byte, s *Schema, at defaultAt, depth int) ([]byte, *badDefault) {
@@ -155,7 +191,7 @@ func (p *parser) appendDefaultItems(dst []byte, s *Schema, at defaultAt, depth i
 	seen := make(map[string]bool)
 	for _, m := range t.members(at.tok) {
 		if seen[m.key] {
-			return dst, &badDefault{m.at, fmt.Sprintf("the key %q is given twice", m.key)}
+			return dst, &badDefault{tok: m.at, message: fmt.Sprintf("the key %q is given twice", m.key)}
 		}
 		seen[m.key] = true
 		dst = append(binary.AppendVarint(dst, int64(len(m.key))), m.key...)
@@ -170,10 +206,10 @@ func (p *parser) appendDefaultRecord(dst []byte, s *Schema, at defaultAt, depth 
 	given := make(map[string]member)
 	for _, m := range at.doc.tape.members(at.tok) {
 		if _, known := s.index[m.key]; !known {
-			return dst, &badDefault{m.at, fmt.Sprintf("%s has no field %q", s.FullName(), m.key)}
+			return dst, &badDefault{tok: m.at, message: fmt.Sprintf("%s has no field %q", s.FullName(), m.key)}
 		}
 		if _, twice := given[m.key]; twice {
-			return dst, &badDefault{m.at, fmt.Sprintf("the key %q is given twice", m.key)}
+			return dst, &badDefault{tok: m.at, message: fmt.Sprintf("the key %q is given twice", m.key)}
 		}
 		given[m.key] = m
 	}
@@ -184,7 +220,7 @@ func (p *parser) appendDefaultRecord(dst []byte, s *Schema, at defaultAt, depth 
 		case isGiven:
 			value = defaultAt{at.doc, m.value}
 		case !hasDefault:
-			return dst, &badDefault{at.tok, fmt.Sprintf("the field %q is missing", f.Name)}
+			return dst, &badDefault{tok: at.tok, message: fmt.Sprintf("the field %q is missing", f.Name)}
 		}
 		var bad *badDefault
 		if dst, bad = p.appendDefault(dst, f.Type, value, depth+1); bad != nil {

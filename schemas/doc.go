@@ -11,10 +11,13 @@
 //
 //	message --Split--> event --Resolver (writer's to reader's schema)--> generated type
 //
+//	reader's and writer's schema --Compatibility--> findings: what cannot be read, and where
+//
 // It reads and writes Avro binary by its own code, so that nothing from outside
-// meets a decoder that has not been bounded: see Validate. It does not judge
-// whether a change of a schema may be made, and does not generate code: that is
-// package gen's.
+// meets a decoder that has not been bounded: see Validate. Whether a reader's schema
+// reads a writer's data is its own verdict too, written from the specification, since
+// every library and registry is wrong on some pairs. It does not decide which changes
+// a catalog may make, and does not generate code: that is package gen's.
 //
 // Events in JSON may hold what Postgres' to_jsonb makes of a row. AppendJSONToAvro
 // lists the forms of every Avro type; by type of column:
@@ -36,5 +39,7 @@
 // Start with Catalog, then EventType, TopicSchema and TopicCodec. Of the files,
 // parse*.go read schemas, jsontape.go cuts JSON into tokens for both schemas and
 // data, fromjson*.go and tojson.go transcode (with civil.go, decimal.go and uuid.go
-// for logical types), validate.go and resolve*.go walk binary data.
+// for logical types), validate.go and resolve*.go walk binary data. compat.go is the
+// verdict, with its rules in compatrules.go; compatmatch.go holds what "match" means,
+// for the verdict and for Resolver.
 package schemas

@@ -23,7 +23,7 @@ type EventType struct {
 // ParseEventType parses the self-contained definition of an event. It returns
 // ErrNotAnEvent for any other schema.
 func ParseEventType(definition string) (*EventType, error) {
-	s, err := Parse([]byte(definition), "")
+	s, err := parseStrict([]byte(definition), "")
 	if err != nil {
 		return nil, err
 	}

@@ -23,12 +23,28 @@ const (
 // The file's name is used in messages only and may be empty.
 //
 // It is stricter than most libraries: a key given twice, an invalid default, an
-// alias that is a live name are errors, because Pulsar accepts such a schema once
-// and then refuses every later one. Types may be used before they are defined.
+// alias that is a live name, a type without values (an enum without symbols, a
+// record that always contains itself) are errors. Types may be used before they are
+// defined.
+//
+// It accepts what came with Avro 1.12: a default of any branch of a union (see
+// Field.DefaultBranch), types named after Avro's complex types, aliases that are
+// no names. Load, ParseEventType and ParseTopicSchema do not, since their schemas
+// go to readers of earlier versions: Pulsar 4.0 accepts such a schema once and then
+// refuses every later one.
 //
 // The error is one *fault.Error, or several joined, each with file:line:col.
-func Parse(src []byte, file string) (*Schema, error) {
+func Parse(src []byte, file string) (*Schema, error) { return parse(newParser(), src, file) }
+
+// parseStrict is Parse for schemas that are to be registered: what Avro 1.11
+// does not allow is an error.
+func parseStrict(src []byte, file string) (*Schema, error) {
 	p := newParser()
+	p.strict = true
+	return parse(p, src, file)
+}
+
+func parse(p *parser, src []byte, file string) (*Schema, error) {
 	doc := p.add(src, file)
 	p.finish()
 	if len(p.errs) == 1 {
@@ -51,6 +67,10 @@ type parser struct {
 	defaults map[*Field]defaultAt
 	fields   []*Field // with a default, in order
 	errs     []error
+	strict   bool // nothing that Avro 1.11 does not allow
+
+	defaultWork int  // values of defaults looked at
+	laterBranch bool // the default being encoded holds one of a union's later branch
 }
 
 type defaultAt struct {
@@ -183,7 +203,7 @@ func (p *parser) declareNamed(o *object, typ, space string) *Schema {
 	case !validName(s.Name) || s.Namespace != "" && !validNamespace(s.Namespace):
 		p.fail(ErrInvalidName, where, "%q is not a name", s.FullName())
 		return s
-	case reservedNames[s.Name] != 0:
+	case primitives[s.Name] != 0, p.strict && reservedNames[s.Name] != 0:
 		p.fail(ErrInvalidName, where, "a type must not be named after Avro's own type %q", s.Name)
 		return s
 	}
@@ -204,7 +224,8 @@ var primitives = map[string]Type{
 	"bytes": Bytes, "string": String,
 }
 
-// reservedNames cannot be given to a type, in no namespace.
+// reservedNames cannot be given to a type, in no namespace; since Avro 1.12 those
+// of complex types can.
 var reservedNames = map[string]Type{
 	"null": Null, "boolean": Boolean, "int": Int, "long": Long, "float": Float, "double": Double,
 	"bytes": Bytes, "string": String, "record": Record, "enum": Enum, "array": Array, "map": Map,
@@ -290,11 +311,15 @@ func (p *parser) buildUnion(doc *document, i int32, space string) *Schema {
 		if b == nil {
 			continue
 		}
-		switch name := b.FullName(); {
+		name := b.FullName()
+		if b.Name == "" {
+			name += " " // a type may be named array
+		}
+		switch {
 		case b.Type == Union:
 			p.fail(ErrInvalidUnion, doc.pos(at), "a union must not directly hold a union")
 		case seen[name]:
-			p.fail(ErrInvalidUnion, doc.pos(at), "the union holds %s twice", name)
+			p.fail(ErrInvalidUnion, doc.pos(at), "the union holds %s twice", b.FullName())
 		default:
 			seen[name] = true
 		}

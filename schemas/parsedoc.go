@@ -14,13 +14,21 @@ type document struct {
 	file     string
 	tape     tape
 	lines    []int
+	runes    []int             // characters before every 256th byte
 	declared map[int32]*Schema // the definitions of named types, by token
 	schema   *Schema           // of the whole document
 }
 
 func newDocument(src []byte, file string) (*document, *jsonError) {
 	doc := &document{file: file, declared: make(map[int32]*Schema), lines: []int{0}}
+	runes := 0
 	for i, c := range src {
+		if i%runesStep == 0 {
+			doc.runes = append(doc.runes, runes)
+		}
+		if utf8.RuneStart(c) {
+			runes++
+		}
 		if c == '\n' {
 			doc.lines = append(doc.lines, i+1)
 		}
@@ -32,9 +40,20 @@ func newDocument(src []byte, file string) (*document, *jsonError) {
 // position converts a byte offset; columns are counted in characters.
 func (d *document) position(off int) Pos {
 	line := sort.SearchInts(d.lines, off+1) // the first line that begins after off
-	start := d.lines[line-1]
 	off = min(off, len(d.tape.src))
-	return Pos{File: d.file, Line: line, Col: utf8.RuneCount(d.tape.src[start:off]) + 1}
+	return Pos{File: d.file, Line: line, Col: d.runesBefore(off) - d.runesBefore(d.lines[line-1]) + 1}
+}
+
+const runesStep = 256
+
+// runesBefore counts characters before a byte. Every type has a position, so that a
+// schema of a million bytes on one line must not be read from its start for each.
+func (d *document) runesBefore(off int) int {
+	if len(d.runes) == 0 {
+		return 0
+	}
+	block := min(off/runesStep, len(d.runes)-1)
+	return d.runes[block] + utf8.RuneCount(d.tape.src[block*runesStep:off])
 }
 
 // pos is where token i begins.

@@ -51,7 +51,8 @@ func (p *parser) checkAggregate(o *object, s *Schema) {
 
 const topicCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
-// aliases reads "aliases"; those of types become full names.
+// aliases reads "aliases"; those of types become full names. Since Avro 1.12 an
+// alias may be any string.
 func (p *parser) aliases(o *object, space string, full bool) []string {
 	items, _ := p.list(o, "aliases")
 	var out []string
@@ -61,7 +62,7 @@ func (p *parser) aliases(o *object, space string, full bool) []string {
 			continue
 		}
 		alias := o.doc.tape.text(at)
-		if !validName(alias) && (!full || !validNamespace(alias)) {
+		if p.strict && !validName(alias) && (!full || !validNamespace(alias)) {
 			p.fail(ErrInvalidName, o.doc.pos(at), "%q is not a name", alias)
 			continue
 		}

@@ -1,12 +1,8 @@
 package schemas
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 const (
-	maxResolvePlans   = 1 << 14
 	maxResolveReasons = 20
 	maxResolvedBytes  = 64 << 20
 )
@@ -14,16 +10,9 @@ const (
 // Resolver turns data of a writer's schema into data of a reader's, by the rules
 // of Avro 1.12, "Schema Resolution": fields by name and order-free, the reader's
 // aliases and defaults, its enum's default, promotions, unions, recursive types.
-// It is immutable and safe for concurrent use.
-//
-// Where the specification leaves room, or harm would come of it:
-//   - Of a reader's union, a branch of the very same type is taken before one that
-//     matches by promotion or by its unqualified name only, as Avro's Java library
-//     does: a long must not become a double because that branch comes first.
-//   - A union of the writer must fit as a whole, not only the values met.
-//   - Every value is one of the reader's logical type, or refused.
-//   - Times and timestamps of different units do not resolve: the number would be
-//     kept, and be wrong a thousandfold. Decimals need equal scale and precision.
+// Compatibility is the judge of what resolves, and says where the specification
+// leaves room. Every value that comes out is one of the reader's logical type, or
+// is refused. A Resolver is immutable and safe for concurrent use.
 type Resolver struct {
 	writer, reader *Schema
 	root           *plan
@@ -69,241 +58,142 @@ type fieldPlan struct {
 }
 
 // NewResolver compiles the way from writer to reader, which must come from this
-// package's parser. It returns ErrIncompatible, with all reasons, when some value
-// of the writer's could not be read.
+// package's parser. It returns ErrIncompatible, with the reasons, when Compatibility
+// finds an error: when some value of the writer's could not be read, or would be
+// wrong.
 func NewResolver(writer, reader *Schema) (*Resolver, error) {
-	c := &planner{plans: make(map[[2]*Schema]*plan)}
-	root := c.resolve(writer, reader, "$")
-	if len(c.reasons) > 0 {
-		return nil, ErrIncompatible.New("%s cannot be read as %s: %s", writer.FullName(), reader.FullName(), strings.Join(c.reasons, "; "))
+	c := newChecker()
+	c.run(reader, writer)
+	if c.count[Error] > 0 {
+		return nil, ErrIncompatible.New("%s cannot be read as %s: %s", writer.FullName(), reader.FullName(), reasons(c.sorted()))
 	}
-	c.markChanges()
+	p := planner{matcher: c.matcher, plans: make(map[[2]*Schema]*plan)}
+	root := p.plan(writer, reader)
+	for i := 0; i < len(p.all); i++ { // not by recursion: schemas may be deep
+		p.fill(p.all[i])
+	}
+	markChanges(p.all)
 	return &Resolver{writer: writer, reader: reader, root: root}, nil
 }
 
-// planner compiles plans, one for each pair of types.
+// reasons joins what the errors among the findings say.
+func reasons(findings []Finding) string {
+	var all []string
+	for _, f := range findings {
+		if f.Rule.Severity != Error {
+			continue
+		}
+		if len(all) == maxResolveReasons {
+			all = append(all, "and more")
+			break
+		}
+		all = append(all, f.String())
+	}
+	return strings.Join(all, "; ")
+}
+
+// planner compiles plans, one for each pair of types. It cannot fail: the pairs
+// have been found compatible, and there are no more of them than were compared.
 type planner struct {
-	plans   map[[2]*Schema]*plan
-	all     []*plan
-	reasons []string
+	matcher
+	plans map[[2]*Schema]*plan
+	all   []*plan
 }
 
-func (c *planner) fail(path, format string, args ...any) {
-	switch len(c.reasons) {
-	case maxResolveReasons:
-		c.reasons = append(c.reasons, "and more")
-	case maxResolveReasons + 1:
-	default:
-		c.reasons = append(c.reasons, path+": "+fmt.Sprintf(format, args...))
-	}
-}
-
-// resolve returns the plan for a pair. One that is being made further up is
-// returned as it is: whatever is wrong with it is found there.
-func (c *planner) resolve(w, r *Schema, path string) *plan {
+// plan returns the plan for a pair, to be filled in.
+func (c *planner) plan(w, r *Schema) *plan {
 	pair := [2]*Schema{w, r}
-	if p := c.plans[pair]; p != nil {
-		return p
-	}
-	p := &plan{w: w, r: r}
-	if len(c.all) >= maxResolvePlans || len(path) > 1<<12 {
-		c.fail(path[:min(len(path), 80)], "the schemas are too large to compare")
-		return p
-	}
-	c.plans[pair] = p
-	c.all = append(c.all, p)
-	switch {
-	case w.Type == Union:
-		c.writerUnion(p, path)
-	case r.Type == Union:
-		p.op = planReaderUnion
-		if p.index = r.branchFor(w); p.index < 0 {
-			c.fail(path, "no branch of the reader's union takes %s", w.describe())
-			return p
-		}
-		p.items = c.resolve(w, r.Branches[p.index], path)
-	case w.Type == r.Type:
-		c.sameType(p, path)
-	default:
-		op, ok := promotion(w.Type, r.Type)
-		if !ok {
-			c.fail(path, "the writer has %s, the reader %s", w.describe(), r.describe())
-		}
-		p.op = op
-		c.checkLogical(w, r, path)
-	}
-	if p.op == planCopy && r.isNarrow() && w.Logical != r.Logical {
-		p.op = planNarrow
+	p := c.plans[pair]
+	if p == nil {
+		p = &plan{w: w, r: r}
+		c.plans[pair] = p
+		c.all = append(c.all, p)
 	}
 	return p
 }
 
-// isNarrow reports whether not all values of the base type are values of s.
-func (s *Schema) isNarrow() bool {
-	return s.Logical == Decimal || s.Logical.isTimeOfDay() || s.Logical == UUID && s.Type == String
-}
-
-// writerUnion resolves each branch against the reader, be it a union or not.
-func (c *planner) writerUnion(p *plan, path string) {
-	p.op = planWriterUnion
-	for _, b := range p.w.Branches {
-		p.branches = append(p.branches, c.resolve(b, p.r, path))
-	}
-}
-
-func (c *planner) sameType(p *plan, path string) {
+func (c *planner) fill(p *plan) {
 	w, r := p.w, p.r
-	if w.Name != "" && !r.matchesName(w) {
-		c.fail(path, "the writer has %s, the reader %s", w.describe(), r.describe())
-		return
-	}
-	switch w.Type {
-	case Record:
-		c.record(p, path)
-	case Enum:
-		c.enum(p, path)
-	case Fixed:
-		if w.Size != r.Size {
-			c.fail(path, "%s has %d bytes at the writer, %d at the reader", r.FullName(), w.Size, r.Size)
+	switch {
+	case w.Type == Union: // each branch against the reader, be it a union or not
+		p.op = planWriterUnion
+		for _, b := range w.Branches {
+			p.branches = append(p.branches, c.plan(b, r))
 		}
-	case Array:
-		p.op = planArray
-		p.items = c.resolve(w.Items, r.Items, path+"[]")
-	case Map:
-		p.op = planMap
-		p.items = c.resolve(w.Items, r.Items, path+"{}")
+	case r.Type == Union:
+		p.op = planReaderUnion
+		p.index, _ = c.branchFor(r, w)
+		p.items = c.plan(w, r.Branches[p.index])
+	case narrows(r, w):
+		p.op = planNarrow
+	case r.Type == Record:
+		c.record(p)
+	case r.Type == Enum:
+		p.op = planEnum
+		for _, symbol := range w.Symbols {
+			i, _ := r.symbolFor(symbol)
+			p.symbols = append(p.symbols, i)
+		}
+	case r.Type == Array, r.Type == Map:
+		p.op = map[Type]planOp{Array: planArray, Map: planMap}[r.Type]
+		p.items = c.plan(w.Items, r.Items)
+	case r.Type == Float && w.Type != Float:
+		p.op = planToFloat
+	case r.Type == Double && w.Type == Float:
+		p.op = planFloatToDouble
+	case r.Type == Double && w.Type != Double:
+		p.op = planToDouble
 	}
-	c.checkLogical(w, r, path)
 }
 
-func (c *planner) record(p *plan, path string) {
+func (c *planner) record(p *plan) {
 	p.op, p.ordered = planRecord, true
 	last := -1
 	for _, f := range p.r.Fields {
 		from := p.w.fieldFor(f)
-		at := path + "." + f.Name
 		if from < 0 {
-			if f.Default == nil {
-				c.fail(at, "the writer does not have the field, and the reader has no default for it")
-			}
 			p.fields = append(p.fields, fieldPlan{from: -1, value: f.defaultAvro})
 			continue
 		}
 		p.ordered = p.ordered && from > last
 		last = from
-		p.fields = append(p.fields, fieldPlan{from: from, plan: c.resolve(p.w.Fields[from].Type, f.Type, at)})
+		p.fields = append(p.fields, fieldPlan{from: from, plan: c.plan(p.w.Fields[from].Type, f.Type)})
 	}
-}
-
-// fieldFor finds the writer's field for a reader's: by name, else by the reader's
-// aliases in their order.
-func (s *Schema) fieldFor(reader *Field) int {
-	if i, ok := s.index[reader.Name]; ok {
-		return i
-	}
-	for _, alias := range reader.Aliases {
-		if i, ok := s.index[alias]; ok {
-			return i
-		}
-	}
-	return -1
-}
-
-func (c *planner) enum(p *plan, path string) {
-	p.op = planEnum
-	instead, hasDefault := p.r.index[p.r.EnumDefault]
-	for _, symbol := range p.w.Symbols {
-		i, ok := p.r.index[symbol]
-		if !ok {
-			if i = instead; !hasDefault {
-				c.fail(path, "the reader's %s has neither the symbol %q nor a default", p.r.FullName(), symbol)
-			}
-		}
-		p.symbols = append(p.symbols, i)
-	}
-}
-
-// checkLogical refuses logical types that would change what a value means.
-func (c *planner) checkLogical(w, r *Schema, path string) {
-	switch {
-	case w.Logical == Decimal && r.Logical == Decimal && (w.Precision != r.Precision || w.Scale != r.Scale):
-		c.fail(path, "the writer has decimal(%d,%d), the reader decimal(%d,%d)", w.Precision, w.Scale, r.Precision, r.Scale)
-	case w.Logical.isTime() && r.Logical.isTime() &&
-		(w.Logical.unitsPerSecond() != r.Logical.unitsPerSecond() || w.Logical.isTimeOfDay() != r.Logical.isTimeOfDay()):
-		c.fail(path, "the writer has %s, the reader %s, and the number would be kept", w.Logical, r.Logical)
-	}
-}
-
-func (l Logical) isTime() bool { return l == Date || l.unitsPerSecond() > 0 }
-
-// matchesName reports whether w's data may be read as s: by the unqualified
-// name, or an alias of s.
-func (s *Schema) matchesName(w *Schema) bool {
-	if s.Name == w.Name {
-		return true
-	}
-	full := w.FullName()
-	for _, alias := range s.Aliases {
-		if alias == full {
-			return true
-		}
-	}
-	return false
-}
-
-func promotion(w, r Type) (planOp, bool) {
-	switch {
-	case w == Int && r == Long:
-		return planCopy, true // the same bytes
-	case (w == Int || w == Long) && r == Float:
-		return planToFloat, true
-	case (w == Int || w == Long) && r == Double:
-		return planToDouble, true
-	case w == Float && r == Double:
-		return planFloatToDouble, true
-	case w == String && r == Bytes:
-		return planCopy, true
-	case w == Bytes && r == String:
-		return planNarrow, true
-	}
-	return 0, false
-}
-
-// branchFor returns the branch of the union s for values of w, or -1.
-func (s *Schema) branchFor(w *Schema) int {
-	for i, b := range s.Branches {
-		if b.Type == w.Type && b.FullName() == w.FullName() {
-			return i
-		}
-	}
-	for i, b := range s.Branches {
-		if b.Type == w.Type {
-			if b.matchesName(w) && (w.Type != Fixed || w.Size == b.Size) {
-				return i
-			}
-		} else if _, ok := promotion(w.Type, b.Type); ok {
-			return i
-		}
-	}
-	return -1
 }
 
 // markChanges finds the plans that do more than copy: those that do so by
 // themselves, and what contains them.
-func (c *planner) markChanges() {
-	for again := true; again; {
-		again = false
-		for i := len(c.all) - 1; i >= 0; i-- {
-			if p := c.all[i]; !p.changes && p.findChange() {
-				p.changes, again = true, true
-			}
+func markChanges(all []*plan) {
+	users := make(map[*plan][]*plan)
+	var changed []*plan
+	mark := func(p *plan) {
+		if !p.changes {
+			p.changes = true
+			changed = append(changed, p)
+		}
+	}
+	for _, p := range all {
+		for _, inner := range p.inner() {
+			users[inner] = append(users[inner], p)
+		}
+		if p.changesItself() {
+			mark(p)
+		}
+	}
+	for len(changed) > 0 {
+		last := len(changed) - 1
+		p := changed[last]
+		changed = changed[:last]
+		for _, user := range users[p] {
+			mark(user)
 		}
 	}
 }
 
-func (p *plan) findChange() bool {
+// changesItself reports whether p does more than copy, whatever its inner plans do.
+func (p *plan) changesItself() bool {
 	switch p.op {
-	case planCopy:
+	case planCopy, planArray, planMap:
 		return false
 	case planEnum:
 		for i, j := range p.symbols {
@@ -313,24 +203,42 @@ func (p *plan) findChange() bool {
 		}
 		return false
 	case planRecord:
-		if len(p.w.Fields) != len(p.fields) {
-			return true
-		}
 		for i, f := range p.fields {
-			if f.from != i || f.plan.changes {
+			if f.from != i {
 				return true
 			}
 		}
-		return false
-	case planArray, planMap:
-		return p.items.changes
+		return len(p.w.Fields) != len(p.fields)
 	case planWriterUnion:
 		for i, b := range p.branches {
-			if b.op != planReaderUnion || b.index != i || b.items.changes {
+			if b.op != planReaderUnion || b.index != i {
 				return true
 			}
 		}
 		return false
 	}
 	return true
+}
+
+// inner returns the plans that p changes with. A union of the writer whose branches
+// keep their places changes with what is in them.
+func (p *plan) inner() []*plan {
+	var inner []*plan
+	switch p.op {
+	case planArray, planMap:
+		inner = append(inner, p.items)
+	case planRecord:
+		for _, f := range p.fields {
+			if f.plan != nil {
+				inner = append(inner, f.plan)
+			}
+		}
+	case planWriterUnion:
+		for _, b := range p.branches {
+			if b.op == planReaderUnion {
+				inner = append(inner, b.items)
+			}
+		}
+	}
+	return inner
 }

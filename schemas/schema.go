@@ -86,12 +86,21 @@ type Field struct {
 	Doc     string
 	Type    *Schema
 	Default json.RawMessage // nil when it has none; `null` is a default
-	Order   string
-	Props   map[string]json.RawMessage
-	Pos     Pos
+	// DefaultBranch is the branch of a union that Default is of: the first that it
+	// fits. Above 0 it is one that only Avro 1.12 allows; see OldDefault.
+	DefaultBranch int
+	Order         string
+	Props         map[string]json.RawMessage
+	Pos           Pos
 
 	defaultAvro []byte // Default in Avro binary; made by the parser
+	later       bool   // a union in Default, or Default's own, is of a later branch
 }
+
+// OldDefault reports whether the field has no default that Avro 1.11 refuses: one
+// where a union's value is not of the union's first branch, be it the field's own
+// union or one inside. Pulsar 4.0 carries Avro 1.11.
+func (f *Field) OldDefault() bool { return !f.later }
 
 // DefaultAvro returns the field's default encoded in Avro binary, and whether
 // it has one. The bytes must not be changed.

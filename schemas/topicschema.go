@@ -35,7 +35,7 @@ type BranchInfo struct {
 // ParseTopicSchema reads a topic's schema as the registry holds it. It returns
 // ErrNotATopicSchema for one that Runnel did not compose.
 func ParseTopicSchema(text string, version int64) (*TopicSchema, error) {
-	s, err := Parse([]byte(text), "")
+	s, err := parseStrict([]byte(text), "")
 	if err != nil {
 		return nil, err
 	}

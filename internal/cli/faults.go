@@ -28,6 +28,9 @@ var (
 	ErrNotCurrent = fault.Define("GENERATED_NOT_CURRENT", fault.Input,
 		"Generated files differ from what the catalog gives.",
 		"Generate them again without --check.")
+	ErrSchemaFile = fault.Define("SCHEMA_FILE_UNREADABLE", fault.Input,
+		"The file with a schema cannot be read.",
+		"Check the path; - is standard input.")
 	ErrDevDown = fault.Define("DEV_SERVERS_DOWN", fault.Environment,
 		"The local servers do not run.",
 		"Start them with `runnel dev up`.")
@@ -38,6 +41,6 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent,
+	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent, ErrSchemaFile,
 	ErrDevDown, ErrTopicUnknown,
 }

@@ -31,9 +31,9 @@ func schemasSpec() *spec {
 	var check bool
 	return &spec{
 		use:     "schemas",
-		short:   "Work with the catalog of schemas",
-		long:    "Commands on the catalog: the folder of .avsc files.",
-		example: "  runnel schemas gen go --schemas ./schemas --out ./events",
+		short:   "Work with schemas",
+		long:    "Commands on the catalog, the folder of .avsc files, and on single schemas.",
+		example: "  runnel schemas gen go --schemas ./schemas --out ./events\n  runnel schemas compat --reader v2/OrderPlaced.avsc --writer v1/OrderPlaced.avsc",
 		sub: []*spec{{
 			use:   "gen",
 			short: "Generate code from the catalog, or schemas from a table",
@@ -58,7 +58,7 @@ that have no type any more are removed; other files are left alone.
 				},
 				run: func(_ context.Context, c *call) (any, error) { return genGo(c, out, pkg, check) },
 			}, avscSpec()},
-		}},
+		}, compatSpec()},
 	}
 }
 
