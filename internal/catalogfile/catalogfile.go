@@ -109,7 +109,9 @@ func (r *reader) ignore(item ast.Node) {
 	}
 	before := len(r.errs)
 	r.keys(item, "lint.ignore: ", "a rule, or a mapping of rule and path", map[string]func(*ast.MappingValueNode){
-		"rule": func(entry *ast.MappingValueNode) { ignore.Rule = r.text(entry, "lint.ignore: rule: want the id of a rule") },
+		"rule": func(entry *ast.MappingValueNode) {
+			ignore.Rule = r.text(entry, "lint.ignore: rule: want the id of a rule")
+		},
 		"path": func(entry *ast.MappingValueNode) {
 			ignore.Path = r.text(entry, "lint.ignore: path: want a type or type.field")
 			if _, err := path.Match(ignore.Path, ""); err != nil {

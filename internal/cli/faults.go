@@ -28,6 +28,9 @@ var (
 	ErrNotCurrent = fault.Define("GENERATED_NOT_CURRENT", fault.Input,
 		"Generated files differ from what the catalog gives.",
 		"Generate them again without --check.")
+	ErrFindings = fault.Define("SCHEMA_FINDINGS", fault.Input,
+		"Something was found in the schemas that must be mended.",
+		"Follow what stands below each finding; docs/lint-rules.md has the rules, and how to ignore one.")
 	ErrDevDown = fault.Define("DEV_SERVERS_DOWN", fault.Environment,
 		"The local servers do not run.",
 		"Start them with `runnel dev up`.")
@@ -38,6 +41,6 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent,
+	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent, ErrFindings,
 	ErrDevDown, ErrTopicUnknown,
 }
