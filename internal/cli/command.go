@@ -96,6 +96,17 @@ func oneArg(name string) cobra.PositionalArgs {
 	}
 }
 
+// optionalArg allows one argument, called name.
+func optionalArg(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= 1 {
+			return nil
+		}
+		return ErrUsage.New("unexpected argument %.100q", args[1]).
+			Fix("`%s` takes one %s at most; see `%s --help`.", cmd.CommandPath(), name, cmd.CommandPath())
+	}
+}
+
 func usageLine(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.UseLine(), cmd.Root().Name()+" ")
 }

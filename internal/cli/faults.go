@@ -31,6 +31,9 @@ var (
 	ErrSchemaFile = fault.Define("SCHEMA_FILE_UNREADABLE", fault.Input,
 		"The file with a schema cannot be read.",
 		"Check the path; - is standard input.")
+	ErrFindings = fault.Define("SCHEMA_FINDINGS", fault.Input,
+		"Something was found in the schemas that must be mended.",
+		"Follow what stands below each finding; docs/lint-rules.md has the rules, and how to ignore one.")
 	ErrDevDown = fault.Define("DEV_SERVERS_DOWN", fault.Environment,
 		"The local servers do not run.",
 		"Start them with `runnel dev up`.")
@@ -41,6 +44,6 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent, ErrSchemaFile,
+	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent, ErrSchemaFile, ErrFindings,
 	ErrDevDown, ErrTopicUnknown,
 }

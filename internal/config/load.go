@@ -11,6 +11,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/nearest"
+	"github.com/runnel-cdc/runnel/internal/strictyaml"
 )
 
 // DefaultFile is read when it exists and no other file is named.
@@ -132,7 +133,7 @@ func readFile(flag, env string) (string, []byte, error) {
 		return name, nil, ErrNotFound.Wrap(err, "%s", from).At("%s", name)
 	}
 	defer func() { _ = f.Close() }()
-	src, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	src, err := io.ReadAll(io.LimitReader(f, strictyaml.MaxFile+1))
 	if err != nil {
 		return name, nil, ErrNotFound.Wrap(err, "%s", from).At("%s", name)
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/runnel-cdc/runnel/internal/strictyaml"
 )
 
 // A value is one field of a Config as the loader sees it.
@@ -17,30 +19,21 @@ type value interface {
 	// plain is the value for JSON.
 	plain() any
 	// takes reports whether a scalar of that YAML type may be given.
-	takes(k kind) bool
+	takes(k strictyaml.Kind) bool
 	// want says what to write, after "want ".
 	want() string
 }
-
-// kind is the type of a YAML scalar.
-type kind int
-
-const (
-	textKind kind = iota
-	intKind
-	otherKind // float, bool, null
-)
 
 type textValue struct {
 	p    *string
 	what string // after "want", e.g. "a folder"
 }
 
-func (v textValue) set(s string) error { *v.p = s; return nil }
-func (v textValue) String() string     { return *v.p }
-func (v textValue) plain() any         { return *v.p }
-func (v textValue) takes(k kind) bool  { return k == textKind }
-func (v textValue) want() string       { return v.what }
+func (v textValue) set(s string) error           { *v.p = s; return nil }
+func (v textValue) String() string               { return *v.p }
+func (v textValue) plain() any                   { return *v.p }
+func (v textValue) takes(k strictyaml.Kind) bool { return k == strictyaml.Text }
+func (v textValue) want() string                 { return v.what }
 
 type choiceValue struct {
 	p       *string
@@ -54,9 +47,9 @@ func (v choiceValue) set(s string) error {
 	*v.p = s
 	return nil
 }
-func (v choiceValue) String() string    { return *v.p }
-func (v choiceValue) plain() any        { return *v.p }
-func (v choiceValue) takes(k kind) bool { return k == textKind }
+func (v choiceValue) String() string               { return *v.p }
+func (v choiceValue) plain() any                   { return *v.p }
+func (v choiceValue) takes(k strictyaml.Kind) bool { return k == strictyaml.Text }
 func (v choiceValue) want() string {
 	if len(v.choices) == 1 {
 		return v.choices[0]
@@ -87,10 +80,10 @@ func (v intValue) set(s string) error {
 	*v.p = n
 	return nil
 }
-func (v intValue) String() string    { return strconv.Itoa(*v.p) }
-func (v intValue) plain() any        { return *v.p }
-func (v intValue) takes(k kind) bool { return k == intKind }
-func (v intValue) want() string      { return fmt.Sprintf("a whole number from %d to %d", v.min, v.max) }
+func (v intValue) String() string               { return strconv.Itoa(*v.p) }
+func (v intValue) plain() any                   { return *v.p }
+func (v intValue) takes(k strictyaml.Kind) bool { return k == strictyaml.Int }
+func (v intValue) want() string                 { return fmt.Sprintf("a whole number from %d to %d", v.min, v.max) }
 
 type sizeValue struct {
 	p        *int64
@@ -108,9 +101,9 @@ func (v sizeValue) set(s string) error {
 	*v.p = n
 	return nil
 }
-func (v sizeValue) String() string    { return FormatSize(*v.p) }
-func (v sizeValue) plain() any        { return v.String() }
-func (v sizeValue) takes(k kind) bool { return k == textKind || k == intKind }
+func (v sizeValue) String() string               { return FormatSize(*v.p) }
+func (v sizeValue) plain() any                   { return v.String() }
+func (v sizeValue) takes(k strictyaml.Kind) bool { return k == strictyaml.Text || k == strictyaml.Int }
 func (v sizeValue) want() string {
 	return fmt.Sprintf("a size from %s to %s", FormatSize(v.min), FormatSize(v.max))
 }
@@ -136,9 +129,9 @@ func (v durationValue) set(s string) error {
 	*v.p = d
 	return nil
 }
-func (v durationValue) String() string    { return FormatDuration(*v.p) }
-func (v durationValue) plain() any        { return v.String() }
-func (v durationValue) takes(k kind) bool { return k == textKind }
+func (v durationValue) String() string               { return FormatDuration(*v.p) }
+func (v durationValue) plain() any                   { return v.String() }
+func (v durationValue) takes(k strictyaml.Kind) bool { return k == strictyaml.Text }
 func (v durationValue) want() string {
 	text := "a duration with its unit, such as 60s or 7d"
 	if v.forever {
@@ -177,5 +170,5 @@ func (v routesValue) plain() any {
 	}
 	return *v.p
 }
-func (v routesValue) takes(kind) bool { return false }
-func (v routesValue) want() string    { return "a list of {aggregate, type, topic}" }
+func (v routesValue) takes(strictyaml.Kind) bool { return false }
+func (v routesValue) want() string               { return "a list of {aggregate, type, topic}" }

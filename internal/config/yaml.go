@@ -1,25 +1,14 @@
 package config
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/nearest"
-)
-
-// maxFile bounds the configuration file, in bytes; maxDepth its nesting, as
-// the parser is recursive.
-const (
-	maxFile  = 1 << 20
-	maxDepth = 64
+	"github.com/runnel-cdc/runnel/internal/strictyaml"
 )
 
 // A reader collects the scalars of one YAML text, and what is wrong with it.
@@ -62,48 +51,11 @@ func parseRoutes(text string) ([]Route, []error) {
 
 // parse returns the document's root, or nil when it is empty or refused.
 func (r *reader) parse(src []byte) ast.Node {
-	if len(src) > maxFile {
-		r.fail(ErrSyntax.New("%d bytes are more than %d", len(src), maxFile).At("%s", r.file))
-		return nil
-	}
-	if tooDeep(src) {
-		r.fail(ErrSyntax.New("nested deeper than %d levels", maxDepth).At("%s", r.file))
-		return nil
-	}
-	file, err := parser.ParseBytes(src, 0)
+	root, err := strictyaml.Parse(src)
 	if err != nil {
-		r.fail(r.syntax(err))
-		return nil
-	}
-	var root ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		if root != nil {
-			r.fail(ErrSyntax.New("a second document").At("%s", r.place(doc.Body)))
-			return nil
-		}
-		root = doc.Body
-	}
-	if root != nil && root.Type() == ast.CommentType {
-		return nil
+		r.fail(ErrSyntax.New("%s", err.Message).At("%s", err.Place.In(r.file)))
 	}
 	return root
-}
-
-// syntax gives a parser's error our shape, without the source text in it.
-func (r *reader) syntax(err error) error {
-	var e yaml.Error
-	if !errors.As(err, &e) {
-		return ErrSyntax.New("not YAML").At("%s", r.file)
-	}
-	message, _, _ := strings.Cut(e.GetMessage(), "\n")
-	out := ErrSyntax.New("%s", message).At("%s", r.file)
-	if t := e.GetToken(); t != nil && t.Position != nil {
-		_ = out.At("%s:%d:%d", r.file, t.Position.Line, t.Position.Column)
-	}
-	return out
 }
 
 // section walks a mapping whose keys continue prefix ("" or "postgres.").
@@ -143,7 +95,7 @@ func (r *reader) leaf(s *setting, entry *ast.MappingValueNode) {
 		r.values[s.key] = value
 		return
 	}
-	text, k, found := scalar(node)
+	text, k, found := strictyaml.Scalar(node)
 	if !v.takes(k) || found == "a list" || found == "a mapping" {
 		if found == "nothing" { // that has no place of its own
 			node = entry
@@ -166,7 +118,7 @@ func (r *reader) routes(node ast.Node) []Route {
 	}
 	list, ok := node.(*ast.SequenceNode)
 	if !ok {
-		_, k, found := scalar(node)
+		_, k, found := strictyaml.Scalar(node)
 		r.fail(r.wrongType(node, "routes", routesValue{}.want(), found, k))
 		return nil
 	}
@@ -182,12 +134,12 @@ func (r *reader) routes(node ast.Node) []Route {
 			if name == "" {
 				continue
 			}
-			text, k, found := scalar(entry.Value)
+			text, k, found := strictyaml.Scalar(entry.Value)
 			switch {
 			case !slices.Contains(routeKeys, name):
 				r.unknown(entry, name, routeKeys, "")
 				continue
-			case k != textKind || found == "a list" || found == "a mapping":
+			case k != strictyaml.Text || found == "a list" || found == "a mapping":
 				r.fail(r.wrongType(entry.Value, "routes: "+name, "text", found, k))
 				continue
 			}
@@ -212,24 +164,21 @@ func (r *reader) routes(node ast.Node) []Route {
 
 // entries returns a mapping's entries, reporting a node that is none.
 func (r *reader) entries(node ast.Node, want string) []*ast.MappingValueNode {
-	switch m := node.(type) {
-	case *ast.MappingNode:
-		return m.Values
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{m}
+	entries, ok := strictyaml.Entries(node)
+	if !ok {
+		_, _, found := strictyaml.Scalar(node)
+		r.fail(ErrType.New("want %s, found %s", want, found).At("%s", r.place(node)))
 	}
-	_, _, found := scalar(node)
-	r.fail(ErrType.New("want %s, found %s", want, found).At("%s", r.place(node)))
-	return nil
+	return entries
 }
 
 // key returns an entry's key, "" after reporting one that is no plain text.
 func (r *reader) key(entry *ast.MappingValueNode) string {
-	if s, ok := entry.Key.(*ast.StringNode); ok && s.Value != "" && entry.Value != nil {
-		return s.Value
+	name, ok := strictyaml.Key(entry)
+	if !ok {
+		r.fail(ErrSyntax.New("a key must be a name followed by a value").At("%s", r.place(entry)))
 	}
-	r.fail(ErrSyntax.New("a key must be a name followed by a value").At("%s", r.place(entry)))
-	return ""
+	return name
 }
 
 func (r *reader) unknown(entry *ast.MappingValueNode, key string, known []string, prefix string) {
@@ -257,10 +206,10 @@ func sections(keys []string) (all []string) {
 	return all
 }
 
-func (r *reader) wrongType(node ast.Node, key, want, found string, k kind) error {
+func (r *reader) wrongType(node ast.Node, key, want, found string, k strictyaml.Kind) error {
 	e := ErrType.New("%s: want %s, found %s", key, want, found).At("%s", r.place(node))
 	switch k {
-	case intKind, otherKind:
+	case strictyaml.Int, strictyaml.Other:
 		if found != "nothing" && !strings.HasPrefix(want, "a whole number") {
 			return e.Fix("Write %s; put quotes around text that looks like a number or a truth value.", want)
 		}
@@ -271,71 +220,7 @@ func (r *reader) wrongType(node ast.Node, key, want, found string, k kind) error
 func (r *reader) fail(err error) { r.errs = append(r.errs, err) }
 
 // place is file:line:col of a node's first token.
-func (r *reader) place(node ast.Node) string {
-	var t *token.Token
-	switch n := node.(type) {
-	case *ast.MappingValueNode:
-		t = n.Key.GetToken()
-	case *ast.MappingNode:
-		if t = n.Start; len(n.Values) > 0 && !n.IsFlowStyle {
-			t = n.Values[0].Key.GetToken()
-		}
-	default:
-		t = node.GetToken()
-	}
-	if t == nil || t.Position == nil {
-		return r.file
-	}
-	return fmt.Sprintf("%s:%d:%d", r.file, t.Position.Line, t.Position.Column)
-}
-
-// scalar returns a node's text and type, and what it is in words.
-func scalar(node ast.Node) (text string, k kind, found string) {
-	switch n := node.(type) {
-	case *ast.StringNode:
-		return n.Value, textKind, "text"
-	case *ast.LiteralNode:
-		return strings.TrimRight(n.Value.Value, "\n"), textKind, "text"
-	case *ast.IntegerNode:
-		return n.Token.Value, intKind, "a whole number"
-	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
-		return "", otherKind, "a number"
-	case *ast.BoolNode:
-		return "", otherKind, "a truth value"
-	case *ast.NullNode, nil:
-		return "", otherKind, "nothing"
-	case *ast.SequenceNode:
-		return "", otherKind, "a list"
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "", otherKind, "a mapping"
-	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
-		return "", otherKind, "an anchor or alias"
-	}
-	return "", otherKind, "a tag or directive"
-}
-
-// tooDeep guards the recursive parser: brackets and dashes nest within a line,
-// indentation across lines.
-func tooDeep(src []byte) bool {
-	brackets, dashes := 0, 0
-	for _, c := range src {
-		switch c {
-		case '[', '{':
-			if brackets++; brackets > maxDepth {
-				return true
-			}
-		case ']', '}':
-			brackets = max(0, brackets-1)
-		case '-', '?', ':', '&', '*', '!':
-			if dashes++; dashes > 4*maxDepth {
-				return true
-			}
-		case '\n':
-			dashes = 0
-		}
-	}
-	return false
-}
+func (r *reader) place(node ast.Node) string { return strictyaml.PlaceOf(node).In(r.file) }
 
 func settingKeys() []string {
 	keys := make([]string, len(settings))

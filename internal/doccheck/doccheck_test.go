@@ -185,7 +185,7 @@ func checkMake(makefile string, words []string) error {
 func TestCheck(t *testing.T) {
 	cli := helpTexts(t)
 	for command, want := range map[string]bool{
-		"run --auto-apply": true, "run --auto-aply": false, "schemas gen go --out=x": true, "schemas lint": false, "schemas": false,
+		"run --auto-apply": true, "run --auto-aply": false, "schemas gen go --out=x": true, "schemas walk": false, "schemas": false,
 		"walk": false, "--help": true, "tail --follow --http": false, "route explain order": true, "run --auto": false,
 	} {
 		if err := cli.check(strings.Fields(command)); (err == nil) != want {

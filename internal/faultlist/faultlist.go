@@ -21,6 +21,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/cli"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/demo"
@@ -33,6 +34,7 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 	"github.com/runnel-cdc/runnel/schemas/avro"
 	"github.com/runnel-cdc/runnel/schemas/gen"
+	"github.com/runnel-cdc/runnel/schemas/lint"
 )
 
 // Area is a part of the product, as its users see it.
@@ -46,7 +48,7 @@ type Area struct {
 func Areas() []Area {
 	areas := []Area{
 		{"Writing events (package outbox)", outbox.Faults},
-		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults)},
+		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults, catalogfile.Faults, lint.Faults)},
 		{"Generated code", gen.Faults},
 		{"Reading Postgres (capture)", capture.Faults},
 		{"Routing and publishing (the pipeline)", slices.Concat(router.Faults, pipeline.Faults)},

@@ -14,5 +14,6 @@ func Pages() []Page {
 	return []Page{
 		{"docs/errors.md", errorsPage()},
 		{"docs/configuration.md", configurationPage()},
+		{"docs/lint-rules.md", lintPage()},
 	}
 }

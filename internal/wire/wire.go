@@ -9,12 +9,19 @@ import (
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
+	"github.com/runnel-cdc/runnel/schemas/lint"
 )
 
 // Catalog reads a folder of .avsc files. Places in errors begin with the folder
 // as it was given.
 func Catalog(dir string) (*schemas.Catalog, error) {
 	return schemas.Load(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
+}
+
+// Lint looks a folder of .avsc files through. Places in findings begin with the
+// folder as it was given.
+func Lint(dir string, o lint.Options) ([]lint.Finding, error) {
+	return lint.Dir(anyPath{}, filepath.ToSlash(filepath.Clean(dir)), o)
 }
 
 // CatalogWith reads the folder as if files, by name, had been written into it. The

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/runnel-cdc/runnel/internal/words"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -30,12 +31,22 @@ var initialisms = map[string]bool{
 	"UUID": true, "XML": true,
 }
 
+// GoName returns the Go name that a record, an enum, a fixed or a field has when
+// nothing else has taken it. Two fields of one record with the same GoName clash.
+func GoName(avro string) string { return exported(avro) }
+
+// GoSymbol returns the end of the Go constant for an enum's symbol, likewise.
+func GoSymbol(avro string) string { return exportedSymbol(avro) }
+
+// GoMethods are what generated structs have as methods, and so not as fields.
+func GoMethods() []string { return slices.Clone(methodNames) }
+
 // exported turns an Avro name into an exported Go identifier: order_id and
 // orderId become OrderID, ORDER_ID too.
 func exported(avro string) string {
 	shouted := strings.Contains(strings.Trim(avro, "_"), "_") && avro == strings.ToUpper(avro)
 	var b strings.Builder
-	for _, word := range words(avro) {
+	for _, word := range words.Split(avro) {
 		switch upper := strings.ToUpper(word); {
 		case initialisms[upper]:
 			b.WriteString(upper)
@@ -61,36 +72,12 @@ func exportedSymbol(avro string) string {
 	return exported(avro)
 }
 
-// words splits a name at underscores and where capitals begin a word. A Go
-// name is split the same way again: HTTPServer is HTTP, Server.
-func words(name string) []string {
-	var found []string
-	for part := range strings.SplitSeq(name, "_") {
-		start := 0
-		for i := 1; i < len(part); i++ {
-			afterLower := isUpper(part[i]) && !isUpper(part[i-1])
-			lastCapital := isUpper(part[i]) && isUpper(part[i-1]) && i+1 < len(part) && isLower(part[i+1])
-			if afterLower || lastCapital {
-				found = append(found, part[start:i])
-				start = i
-			}
-		}
-		if part != "" {
-			found = append(found, part[start:])
-		}
-	}
-	return found
-}
-
 // snake writes a Go name for a file.
-func snake(name string) string { return strings.Join(words(name), "_") }
+func snake(name string) string { return strings.Join(words.Split(name), "_") }
 
 func title(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
 func lowerFirst(name string) string { return strings.ToLower(name[:1]) + name[1:] }
-
-func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
-func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 
 // typeNames names every type, given in the order of full names. Types whose Go
 // names are equal take as many of the last parts of their namespaces as tell
