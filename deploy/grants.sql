@@ -117,6 +117,8 @@ grant execute on function runnel.ensure_partitions(integer) to "runnel_daemon";
 grant execute on function runnel.adopt_default() to "runnel_daemon";
 grant execute on function runnel.drop_confirmed(interval) to "runnel_daemon";
 grant execute on function runnel.register_event_types(text[], text[], bytea[]) to "runnel_daemon";
+grant execute on function runnel.withdraw_event_types(text[]) to "runnel_daemon";
+grant select, insert, update on table runnel.schema_plan to "runnel_daemon";
 grant execute on function runnel.wal_position() to "runnel_daemon";
 grant select on table runnel.watched to "runnel_daemon";
 grant select on table runnel.first_state to "runnel_daemon";

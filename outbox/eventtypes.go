@@ -62,3 +62,15 @@ func RegisterEventTypes(ctx context.Context, db Querier, types []*schemas.EventT
 	}
 	return added, nil
 }
+
+// WithdrawEventTypes takes event types away from those that writers may publish, in all
+// versions; writers are refused from then on. What is in the outbox is published all the
+// same. Owner and daemon may call it. It returns ErrInvalid when no type would be left,
+// since then everything is admitted.
+func WithdrawEventTypes(ctx context.Context, db Querier, names ...string) error {
+	var gone int
+	if err := db.QueryRow(ctx, "select runnel.withdraw_event_types($1)", names).Scan(&gone); err != nil {
+		return fmt.Errorf("withdraw event types: %w", databaseError(err))
+	}
+	return nil
+}

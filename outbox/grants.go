@@ -81,6 +81,8 @@ var daemonGrants = []grant{
 	{privilege: "EXECUTE", kind: "function", object: "runnel.adopt_default()"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.drop_confirmed(interval)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.register_event_types(text[], text[], bytea[])"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.withdraw_event_types(text[])"},
+	{privilege: "SELECT, INSERT, UPDATE", kind: "table", object: "runnel.schema_plan"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.wal_position()"},
 	{privilege: "SELECT", kind: "table", object: "runnel.watched"}, // doctor
 	{privilege: "SELECT", kind: "table", object: "runnel.first_state"},

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -260,11 +261,28 @@ func TestSchemaNotApplied(t *testing.T) {
 	if _, err := outbox.RegisterEventTypes(t.Context(), b.Conn(t), []*schemas.EventType{&moved}); !errors.Is(err, outbox.ErrInvalid) {
 		t.Errorf("one schema under two aggregate types: %v", err)
 	}
+	daemon := pgtest.Conn(t, b.daemon)
+	if err := outbox.WithdrawEventTypes(t.Context(), daemon, "OrderPlaced", "Unknown"); !errors.Is(err, outbox.ErrInvalid) {
+		t.Errorf("withdrawing all: %v", err)
+	}
+	if _, err := outbox.RegisterEventTypes(t.Context(), daemon, []*schemas.EventType{other}); err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.WithdrawEventTypes(t.Context(), daemon, "OrderPlaced", "Unknown"); err != nil {
+		t.Errorf("withdraw: %v", err)
+	}
+	want := []outbox.RegisteredType{{Name: "OrderLost", AggregateType: "order", Fingerprint: other.Fingerprint}}
+	if types, err := outbox.EventTypes(t.Context(), pgtest.Conn(t, b.writer)); err != nil || !slices.Equal(types, want) {
+		t.Errorf("left: %v, %v", types, err)
+	}
 }
 
 func TestPublishElsewhere(t *testing.T) {
 	t.Parallel()
 	empty := pgtest.New(t)
+	if types, err := outbox.EventTypes(t.Context(), empty.Conn(t)); err != nil || types != nil {
+		t.Errorf("types without an outbox: %v, %v", types, err)
+	}
 	err := pgx.BeginFunc(t.Context(), empty.Conn(t), func(tx pgx.Tx) error {
 		_, err := outbox.Publish(t.Context(), tx, event("1"))
 		return err

@@ -3,6 +3,7 @@ package schemas
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"sort"
 )
 
@@ -15,6 +16,11 @@ const (
 	// and rows encoded under it would have no schema to go out with. A property
 	// that differs forces a new version.
 	fingerprintProp = "fingerprint"
+	retiredProp     = "retired"
+	// revisionProp sets a schema apart from an equal one that was registered before
+	// another: without it Pulsar would answer with the old version, and the newest would
+	// stay another.
+	revisionProp = "revision"
 )
 
 // Compose builds the schema of a topic from its events: a record
@@ -27,9 +33,12 @@ const (
 // definition, since one schema cannot hold two of the same name; rows encoded
 // under its old version still go out under the older topic schema.
 //
+// An event of previous that is among retire, and not among events, is marked as
+// retired: see TopicSchema.Retired. It stays so until it is among events again.
+//
 // It returns ErrSchemaConflict when the events do not belong together. The result
 // has Version -1.
-func Compose(topicLocalName string, events []*EventType, previous *TopicSchema) (*TopicSchema, error) {
+func Compose(topicLocalName string, events []*EventType, previous *TopicSchema, retire ...string) (*TopicSchema, error) {
 	name := topicNamespace + "." + topicRecordName(topicLocalName)
 	current := make(map[string]*EventType, len(events))
 	types := make(map[string]*Schema)
@@ -64,7 +73,12 @@ func Compose(topicLocalName string, events []*EventType, previous *TopicSchema) 
 		fp := sha256.Sum256(alone.out)
 		sum.Write(fp[:])
 	}
-	w.text(`]}],"` + fingerprintProp + `":"` + hex.EncodeToString(sum.Sum(nil)) + `"}`)
+	w.text(`]}],"` + fingerprintProp + `":"` + hex.EncodeToString(sum.Sum(nil)) + `"`)
+	if retired := retiredOf(branches, current, previous, retire); len(retired) > 0 {
+		w.text(`,"` + retiredProp + `":`)
+		w.strings(retired)
+	}
+	w.text("}")
 	t, err := ParseTopicSchema(string(w.out), -1)
 	if err != nil {
 		return nil, ErrSchemaConflict.Wrap(err, "the events of the topic %s do not make one schema", topicLocalName)
@@ -76,6 +90,18 @@ func Compose(topicLocalName string, events []*EventType, previous *TopicSchema) 
 		}
 	}
 	return t, nil
+}
+
+// retiredOf returns the names of the branches that are retired, in their order.
+func retiredOf(branches []*EventType, current map[string]*EventType, previous *TopicSchema, retire []string) []string {
+	var names []string
+	for _, e := range branches {
+		before := previous != nil && slices.Contains(previous.retired, e.Name)
+		if current[e.Name] == nil && (before || slices.Contains(retire, e.Name)) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
 }
 
 // mergeBranches returns the events in the order of their branches.

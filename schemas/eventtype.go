@@ -74,3 +74,21 @@ func (s *Schema) Aggregate() (string, bool) {
 	}
 	return aggregate, true
 }
+
+// deprecatedProp marks a type or a field that is to be used no more.
+const deprecatedProp = "deprecated"
+
+// Deprecated reports whether the type carries the custom property "deprecated", and
+// what that says to use instead: "" when it is only true.
+func (s *Schema) Deprecated() (why string, ok bool) { return deprecated(s.Props) }
+
+// Deprecated is Schema.Deprecated of a field.
+func (f *Field) Deprecated() (why string, ok bool) { return deprecated(f.Props) }
+
+func deprecated(props map[string]json.RawMessage) (why string, ok bool) {
+	raw := props[deprecatedProp]
+	if json.Unmarshal(raw, &why) == nil && why != "" {
+		return why, true
+	}
+	return "", string(raw) == "true"
+}

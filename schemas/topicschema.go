@@ -2,9 +2,11 @@ package schemas
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/nearest"
 )
@@ -20,9 +22,10 @@ type TopicSchema struct {
 	JSON    string // as registered, or to be registered
 	Version int64  // in the registry; -1 while it is not registered
 
-	schema *Schema
-	events []*EventType // by branch
-	byName map[string]int
+	schema  *Schema
+	events  []*EventType // by branch
+	byName  map[string]int
+	retired []string
 }
 
 // BranchInfo is one event of a topic's schema.
@@ -51,6 +54,11 @@ func ParseTopicSchema(text string, version int64) (*TopicSchema, error) {
 		t.events = append(t.events, e)
 		t.byName[e.Name] = i
 	}
+	if raw, ok := s.Props[retiredProp]; ok {
+		if err := json.Unmarshal(raw, &t.retired); err != nil {
+			return nil, ErrNotATopicSchema.New("its property %q is no list of names", retiredProp)
+		}
+	}
 	return t, nil
 }
 
@@ -65,6 +73,21 @@ func (t *TopicSchema) Events() []BranchInfo {
 		out[i] = BranchInfo{Name: e.Name, Fingerprint: e.Fingerprint, Index: i}
 	}
 	return out
+}
+
+// Retired returns the events that are published no more: they were taken out of the
+// catalog. Their branches stay, for what was published before. The slice must not be
+// changed.
+func (t *TopicSchema) Retired() []string { return t.retired }
+
+// Revised returns the same schema as one of its own to the registry, which takes equal
+// schemas for one version: to make what was registered before the newest again. n is
+// what tells it from others, such as the number of versions. t is not registered.
+func (t *TopicSchema) Revised(n int) (*TopicSchema, error) {
+	if t.schema.Props[revisionProp] != nil || n < 0 {
+		return nil, fmt.Errorf("schemas: %s cannot be revised", t)
+	}
+	return ParseTopicSchema(fmt.Sprintf(`%s,"%s":%d}`, strings.TrimSuffix(t.JSON, "}"), revisionProp, n), -1)
 }
 
 // Event returns the event of that name, in this version.

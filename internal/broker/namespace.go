@@ -104,18 +104,12 @@ func (p *Pulsar) EnsureNamespace(ctx context.Context, namespace string, want Nam
 		return nil, err
 	}
 	var changed []string
-	path := "/namespaces/" + namespace
 	if !found {
-		_, err := p.rest.call(ctx, http.MethodPut, path, struct{}{}, nil)
-		switch status(err) {
-		case http.StatusConflict: // another instance was faster
-		case http.StatusNotFound:
-			tenant, _, _ := strings.Cut(namespace, "/")
-			return nil, ErrAdmin.Wrap(err, "creating the namespace %s", namespace).Fix("Run `pulsar-admin tenants create %s`.", tenant)
-		default:
-			if err != nil {
-				return nil, err
-			}
+		created, err := p.createNamespace(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		if created {
 			changed = append(changed, "namespace "+namespace+" created")
 		}
 		if have, _, err = p.namespace(ctx, namespace); err != nil {
@@ -126,12 +120,66 @@ func (p *Pulsar) EnsureNamespace(ctx context.Context, namespace string, want Nam
 		if q.have == q.want {
 			continue
 		}
-		if _, err := p.rest.call(ctx, q.method, path+"/"+q.path, q.body, nil); err != nil {
+		if err := p.setPolicy(ctx, namespace, q); err != nil {
 			return changed, err
 		}
 		changed = append(changed, fmt.Sprintf("%s: %s -> %s", q.name, q.have, q.want))
 	}
 	return changed, nil
+}
+
+// createNamespace reports whether it was this call that created it.
+func (p *Pulsar) createNamespace(ctx context.Context, namespace string) (bool, error) {
+	_, err := p.rest.call(ctx, http.MethodPut, "/namespaces/"+namespace, struct{}{}, nil)
+	switch status(err) {
+	case http.StatusConflict: // another instance was faster
+		return false, nil
+	case http.StatusNotFound:
+		tenant, _, _ := strings.Cut(namespace, "/")
+		return false, ErrAdmin.Wrap(err, "creating the namespace %s", namespace).Fix("Run `pulsar-admin tenants create %s`.", tenant)
+	}
+	return err == nil, err
+}
+
+func (p *Pulsar) setPolicy(ctx context.Context, namespace string, q policy) error {
+	_, err := p.rest.call(ctx, q.method, "/namespaces/"+namespace+"/"+q.path, q.body, nil)
+	return err
+}
+
+// SetNamespacePolicy does one thing of EnsureNamespace: it sets the policy of that
+// name, as Deviation.Policy has it, or creates the namespace.
+func (p *Pulsar) SetNamespacePolicy(ctx context.Context, namespace, name string, want NamespacePolicy) error {
+	if name == missingNamespace {
+		_, err := p.createNamespace(ctx, namespace)
+		return err
+	}
+	for _, q := range policies(namespacePolicies{}, want) {
+		if q.name == name {
+			return p.setPolicy(ctx, namespace, q)
+		}
+	}
+	return ErrConfig.New("%q is no policy of a namespace", name)
+}
+
+// NewNamespace lists what differs in a namespace that has just been created.
+func NewNamespace(want NamespacePolicy) []Deviation {
+	var all []Deviation
+	for _, q := range policies(namespacePolicies{}, want) {
+		if q.have != q.want {
+			all = append(all, Deviation{Policy: q.name, Have: "the broker's default", Want: q.want, Fatal: q.fatal})
+		}
+	}
+	return all
+}
+
+// Topics returns the full names of a namespace's partitioned topics.
+func (p *Pulsar) Topics(ctx context.Context, namespace string) ([]string, error) {
+	var all []string
+	_, err := p.rest.call(ctx, http.MethodGet, "/persistent/"+namespace+"/partitioned", nil, &all)
+	if status(err) == http.StatusNotFound {
+		return nil, nil // no such namespace
+	}
+	return all, err
 }
 
 // namespace reads the policies; false when there is no such namespace.

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -15,12 +16,19 @@ import (
 func TestSubscriptions(t *testing.T) {
 	cfg := brokertest.Config(t)
 	admin := brokertest.Dial(t)
-	topic := "persistent://" + brokertest.Namespace(t, admin) + "/order"
+	namespace := brokertest.Namespace(t, admin)
+	topic := "persistent://" + namespace + "/order"
 	if _, err := admin.Subscriptions(t.Context(), topic); !errors.Is(err, broker.ErrTopicMissing) {
 		t.Fatalf("of no topic: %v", err)
 	}
 	if _, err := admin.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
 		t.Fatal(err)
+	}
+	if all, err := admin.Topics(t.Context(), namespace); err != nil || !slices.Equal(all, []string{topic}) {
+		t.Fatalf("topics %v, %v", all, err)
+	}
+	if all, err := admin.Topics(t.Context(), namespace+"-missing"); err != nil || len(all) != 0 {
+		t.Fatalf("topics of no namespace: %v, %v", all, err)
 	}
 	if all, err := admin.Subscriptions(t.Context(), topic); err != nil || len(all) != 0 {
 		t.Fatalf("of an unused topic: %v, %v", all, err)

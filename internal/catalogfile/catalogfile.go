@@ -21,6 +21,11 @@ const Name = "catalog.yaml"
 // File is what catalog.yaml says. The zero value is that of no file.
 type File struct {
 	Lint Lint
+	// Compatibility is the level of all events; "" when nothing is said.
+	Compatibility Level
+	// Topics and Events are what is said of a topic, by its local name, and of an event.
+	Topics, Events map[string]Entry
+	Waivers        []Waiver
 }
 
 // Lint says what `runnel schemas lint` leaves out.
@@ -86,7 +91,17 @@ func (r *reader) pos(node ast.Node) schemas.Pos {
 }
 
 func (r *reader) file(root ast.Node) {
-	r.keys(root, "", "a mapping of sections", map[string]func(*ast.MappingValueNode){"lint": r.lint})
+	r.keys(root, "", "a mapping of sections", map[string]func(*ast.MappingValueNode){
+		"lint":          r.lint,
+		"compatibility": func(entry *ast.MappingValueNode) { r.out.Compatibility = r.level(entry, "compatibility") },
+		"topics":        func(entry *ast.MappingValueNode) { r.out.Topics = r.entries(entry, "topics") },
+		"events":        func(entry *ast.MappingValueNode) { r.out.Events = r.entries(entry, "events") },
+		"waivers": func(entry *ast.MappingValueNode) {
+			for _, item := range r.list(entry, "waivers: want a list of waivers") {
+				r.waiver(item)
+			}
+		},
+	})
 }
 
 func (r *reader) lint(section *ast.MappingValueNode) {

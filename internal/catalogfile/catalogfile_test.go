@@ -45,7 +45,7 @@ func TestStrict(t *testing.T) {
 		{"lint:\n", nil, ""},
 		{"lint: {ignore: }\n", nil, ""},
 		{"lnit: {}\n", ErrUnknownKey, `f:1:1: CATALOG_FILE_UNKNOWN_KEY "lnit" is not a key|Did you mean lint?`},
-		{"evnets: {}\n", ErrUnknownKey, `f:1:1: CATALOG_FILE_UNKNOWN_KEY "evnets" is not a key|Write lint.`},
+		{"evnets: {}\n", ErrUnknownKey, `f:1:1: CATALOG_FILE_UNKNOWN_KEY "evnets" is not a key|Did you mean events?`},
 		{"lint:\n  ignroe: []\n", ErrUnknownKey, `f:2:3: CATALOG_FILE_UNKNOWN_KEY "lint.ignroe" is not a key|Did you mean ignore?`},
 		{"lint: {ignore: [{rule: A, pth: B}]}\n", ErrUnknownKey, `f:1:27: CATALOG_FILE_UNKNOWN_KEY "lint.ignore: pth" is not a key|Did you mean path?`},
 		{"- lint\n", ErrType, `f:1:1: CATALOG_FILE_TYPE want a mapping of sections, found a list|`},

@@ -5,6 +5,13 @@
 //	  ignore:
 //	    - UUID_AS_STRING                                     # a rule, everywhere
 //	    - {rule: FIELD_WITHOUT_DOC, path: OrderPlaced.note}  # or at a type, a field, a glob of them
+//	compatibility: FULL_TRANSITIVE                           # of all events
+//	topics:
+//	  order: {owner: orders}
+//	events:
+//	  OrderPlaced: {compatibility: BACKWARD_TRANSITIVE, owner: orders, tags: [pii]}
+//	waivers:
+//	  - {event: OrderPlaced, rule: FIELD_WITHOUT_DEFAULT, path: $.note, reason: no reader is left, owner: orders, expires: 2027-01-31}
 //
 // The file is strict: an unknown key or a wrong type is a fault with
 // file:line:col, and all of them are reported at once. What the values mean is

@@ -58,7 +58,7 @@ that have no type any more are removed; other files are left alone.
 				},
 				run: func(_ context.Context, c *call) (any, error) { return genGo(c, out, pkg, check) },
 			}, avscSpec()},
-		}, lintSpec(), compatSpec()},
+		}, lintSpec(), compatSpec(), checkSpec(), diffSpec(), planSpec(), applySpec(), driftSpec(), listSpec(), showSpec()},
 	}
 }
 

@@ -27,7 +27,9 @@ import (
 	"github.com/runnel-cdc/runnel/internal/demo"
 	"github.com/runnel-cdc/runnel/internal/devstack"
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/gitcatalog"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
@@ -48,7 +50,7 @@ type Area struct {
 func Areas() []Area {
 	areas := []Area{
 		{"Writing events (package outbox)", outbox.Faults},
-		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults, catalogfile.Faults, lint.Faults)},
+		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults, evolution.Faults, gitcatalog.Faults, catalogfile.Faults, lint.Faults)},
 		{"Generated code", gen.Faults},
 		{"Reading Postgres (capture)", capture.Faults},
 		{"Routing and publishing (the pipeline)", slices.Concat(router.Faults, pipeline.Faults)},

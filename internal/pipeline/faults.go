@@ -12,7 +12,7 @@ var (
 		"The run starts over by itself, and waits while another daemon publishes.")
 	ErrNotApplied = fault.Define("SCHEMAS_NOT_APPLIED", fault.Environment,
 		"A topic, or the registered schema of an event of the catalog, is missing.",
-		"Run `runnel run --auto-apply` once, which creates what is missing, also beside a daemon that streams. Restart that one before anybody publishes new events: it reads the schemas when it starts.")
+		"Run `runnel schemas plan`, then `runnel schemas apply` as it says; the daemon goes on by itself. In development, `runnel run --auto-apply` does both.")
 	ErrOutboxVersion = fault.Define("OUTBOX_VERSION", fault.Environment,
 		"The outbox was made by another version of Runnel.",
 		"Run `runnel init` with the newest binary in use, as the database's administrator; the daemon goes on by itself.")

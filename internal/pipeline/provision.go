@@ -3,24 +3,16 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
 )
-
-// provisionLock serialises those who provision, in the source database: the
-// registry would let two compose a topic's next schema from the same last one, of
-// which the second lacks what the first has added. (1 and 3 are the outbox's.)
-const provisionLock = "select pg_catalog.pg_advisory_lock(1381322316, 4)"
 
 // provisionWait is how long one waits for another, which may have been stopped
 // amid its work.
@@ -42,7 +34,7 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 		return r.provisionTopics(ctx, catalog)
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }() // which gives up the lock
-	if mine, err := lockProvision(ctx, db); err != nil || !mine {
+	if mine, err := evolution.Lock(ctx, db, provisionWait); err != nil || !mine {
 		if err == nil {
 			r.log.Warn("another process provisions, and has not ended; what is missing is not made", "waited", provisionWait)
 		}
@@ -66,101 +58,56 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 	return r.provisionTopics(ctx, catalog)
 }
 
-// lockProvision takes the lock until the session ends; false when another kept it.
-func lockProvision(ctx context.Context, db *pgx.Conn) (bool, error) {
-	_, err := db.Exec(ctx, fmt.Sprintf("set lock_timeout = %d", provisionWait.Milliseconds()))
-	if err == nil {
-		_, err = db.Exec(ctx, provisionLock)
-	}
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "55P03" {
-		return false, nil
-	}
-	if err == nil {
-		_, err = db.Exec(ctx, "reset lock_timeout")
-	}
-	if err != nil {
-		return false, fmt.Errorf("wait for others that provision: %w", err)
-	}
-	return true, nil
-}
-
-// provisionTopics does Pulsar's part of provision.
+// provisionTopics does Pulsar's part of provision: what `schemas apply` does, without
+// being asked, but for what takes something away. A change that the readers cannot take
+// is refused alike.
 func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) error {
-	if err := r.provisionNamespace(ctx); err != nil {
+	target := evolution.Target{
+		Namespace: r.cfg.Namespace, Policy: r.policy(), Partitions: r.cfg.Partitions,
+		TopicOf: func(aggregateType, eventType string) string { return r.routes.Explain(aggregateType, eventType).Topic },
+	}
+	mode := evolution.Additions
+	if r.holder != "" {
+		mode = evolution.AdditionsOnly
+	}
+	file, err := wire.CatalogFile(r.cfg.Schemas)
+	if err != nil {
 		return err
 	}
-	names, events := plan(catalog, r.routes)
-	for _, name := range names {
-		full := wire.TopicName(r.cfg.Namespace, name)
-		if err := r.provisionTopic(ctx, full); err != nil {
+	settings, err := evolution.SettingsOf(file, catalog)
+	if err != nil {
+		return err
+	}
+	var plan *evolution.Plan
+	// One that stands by comes here every second: readers are looked at only where
+	// something changes.
+	for _, scope := range []evolution.Scope{evolution.CatalogTopics, evolution.Everything} {
+		state, err := evolution.Observe(ctx, r.client, nil, target, catalog, scope)
+		if err != nil {
 			return err
 		}
-		if err := r.register(ctx, name, full, events[name]); err != nil {
+		if plan, err = evolution.Make(catalog, state, settings, mode, time.Now()); err != nil {
 			return err
 		}
+		if len(plan.Findings) == 0 {
+			break
+		}
 	}
-	return nil
-}
-
-// provisionTopic makes a topic. It looks first: one that stands by comes here every
-// second, and each refusal to make what is there is in the broker's log.
-func (r *run) provisionTopic(ctx context.Context, full string) error {
-	_, err := r.client.Partitions(ctx, full)
-	if !errors.Is(err, broker.ErrTopicMissing) {
-		return err // nil: it exists with its own count, which is for life; loadTopics looks at it
+	if blocked := plan.Blocked(); len(blocked) > 0 {
+		return evolution.Refused(blocked)
 	}
-	created, err := r.client.EnsureTopic(ctx, full, r.cfg.Partitions, nil)
-	if errors.Is(err, broker.ErrPartitionCount) {
-		err = nil // made by another in between
-	}
-	if created {
-		r.log.Info("topic created", "topic", full, "partitions", r.cfg.Partitions)
+	a := evolution.Applier{Cluster: r.client, Target: target, Done: func(s evolution.Step) {
+		about := []any{"step", s.Kind, "object", s.Object, "from", s.From, "to", s.To}
+		if s.Policy != "" {
+			about = append(about, "policy", s.Policy)
+		}
+		r.log.Info("applied", about...)
+	}}
+	err = a.Apply(ctx, plan.Steps)
+	if errors.Is(err, evolution.ErrStale) {
+		return errors.New(err.Error()) // nothing that a person has to do: the next run plans anew
 	}
 	return err
-}
-
-// provisionNamespace makes the namespace, and sets the policies of one that
-// nobody publishes to.
-func (r *run) provisionNamespace(ctx context.Context) error {
-	if r.holder != "" {
-		deviations, err := r.client.CheckNamespace(ctx, r.cfg.Namespace, r.policy())
-		if err != nil || !slices.ContainsFunc(deviations, broker.Deviation.Missing) {
-			return err
-		}
-	}
-	changed, err := r.client.EnsureNamespace(ctx, r.cfg.Namespace, r.policy())
-	if err != nil {
-		return err
-	}
-	if len(changed) > 0 {
-		r.log.Info("namespace set up", "namespace", r.cfg.Namespace, "changed", changed)
-	}
-	return nil
-}
-
-// register brings a topic's schema up to date with the catalog.
-func (r *run) register(ctx context.Context, name, full string, events []*schemas.EventType) error {
-	versions, err := r.registry.Versions(ctx, full)
-	if err != nil {
-		return err
-	}
-	var previous *schemas.TopicSchema
-	if len(versions) > 0 {
-		previous = versions[len(versions)-1]
-	}
-	if previous != nil && covers(versions, events, full) == nil {
-		return nil
-	}
-	composed, err := schemas.Compose(name, events, previous)
-	if err != nil {
-		return err
-	}
-	version, err := r.registry.Register(ctx, full, composed)
-	if err != nil {
-		return fmt.Errorf("register the schema of %s: %w", full, err)
-	}
-	r.log.Info("schema registered", "topic", full, "version", version)
-	return nil
 }
 
 func (r *run) policy() broker.NamespacePolicy {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -22,6 +23,11 @@ func Catalog(dir string) (*schemas.Catalog, error) {
 // folder as it was given.
 func Lint(dir string, o lint.Options) ([]lint.Finding, error) {
 	return lint.Dir(anyPath{}, filepath.ToSlash(filepath.Clean(dir)), o)
+}
+
+// CatalogFile reads the catalog.yaml of a folder of .avsc files.
+func CatalogFile(dir string) (catalogfile.File, error) {
+	return catalogfile.Read(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
 }
 
 // CatalogWith reads the folder as if files, by name, had been written into it. The

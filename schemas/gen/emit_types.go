@@ -16,10 +16,10 @@ func (p *plan) emitRecord(src *source, s *schemas.Schema) {
 	if event != nil {
 		about = fmt.Sprintf("%s is the event %s of the aggregate %q.", name, s.FullName(), event.AggregateType)
 	}
-	src.comment(about + "\n\n" + s.Doc + deprecated(s.Props))
+	src.comment(about + "\n\n" + s.Doc + deprecated(s.Deprecated()))
 	src.p("type %s struct {", name)
 	for i, f := range s.Fields {
-		text := sentence(f.Doc, note(f.Type)) + deprecated(f.Props)
+		text := sentence(f.Doc, note(f.Type)) + deprecated(f.Deprecated())
 		if i > 0 && strings.TrimSpace(text) != "" {
 			src.p("")
 		}
@@ -87,7 +87,7 @@ func (p *plan) emitEnum(src *source, s *schemas.Schema) {
 	name, constants := p.goName(s), p.symbols[s.FullName()]
 	table := p.symbolsVar(s)
 	src.use(avroPath)
-	src.comment(fmt.Sprintf("%s is the enum %s. The zero value is not a symbol.\n\n%s", name, s.FullName(), s.Doc) + deprecated(s.Props))
+	src.comment(fmt.Sprintf("%s is the enum %s. The zero value is not a symbol.\n\n%s", name, s.FullName(), s.Doc) + deprecated(s.Deprecated()))
 	src.p("type %s string\n", name)
 	src.p("// The symbols of %s.", name)
 	src.p("const (")
@@ -114,7 +114,7 @@ func (p *plan) emitEnum(src *source, s *schemas.Schema) {
 }
 
 func (p *plan) emitFixed(src *source, s *schemas.Schema) {
-	src.comment(fmt.Sprintf("%s is the fixed %s.\n\n%s", p.goName(s), s.FullName(), s.Doc) + deprecated(s.Props))
+	src.comment(fmt.Sprintf("%s is the fixed %s.\n\n%s", p.goName(s), s.FullName(), s.Doc) + deprecated(s.Deprecated()))
 	src.p("type %s [%d]byte\n", p.goName(s), s.Size)
 	p.emitMarkers(src, s)
 }

@@ -1,7 +1,6 @@
 package gen
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -136,19 +135,15 @@ func note(s *schemas.Schema) string {
 	return ""
 }
 
-// deprecated returns the paragraph for the custom property "deprecated", which
-// is true or says why.
-func deprecated(props map[string]json.RawMessage) string {
-	var why string
-	var is bool
-	raw := props["deprecated"]
-	if json.Unmarshal(raw, &why) == nil && why != "" {
-		return "\n\nDeprecated: " + why
+// deprecated returns the paragraph of what Schema.Deprecated or Field.Deprecated says.
+func deprecated(why string, is bool) string {
+	switch {
+	case !is:
+		return ""
+	case why == "":
+		why = "it is marked so in the catalog."
 	}
-	if json.Unmarshal(raw, &is) == nil && is {
-		return "\n\nDeprecated: it is marked so in the catalog."
-	}
-	return ""
+	return "\n\nDeprecated: " + why
 }
 
 // lineLength is where comments are broken, in bytes.

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/gitcatalog"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// checkResult is what check found, and what is deprecated.
+type checkResult struct {
+	findings
+	Against    string        `json:"against"`
+	Events     int           `json:"events"` // of the catalog
+	Deprecated []deprecation `json:"deprecated"`
+}
+
+func (r checkResult) text(p *printer) {
+	if r.format == "text" {
+		printDeprecations(p, r.Deprecated)
+	}
+	r.findings.text(p)
+}
+
+func checkSpec() *spec {
+	var against, level string
+	var how findingFlags
+	return &spec{
+		use:   "check [DIR]",
+		short: "Judge what a changed catalog does to its readers",
+		long: `Compares a folder of .avsc files, that of --schemas by default, with what it takes
+the place of, and says for every event that has changed what breaks for whom. Added
+events pass. --against is one of
+
+  registry   all versions that the topics' schemas have, and who is connected
+  REF        a commit, branch or tag of the git repository around DIR
+  FOLDER     another folder of .avsc files
+
+How strict it is, catalog.yaml says: compatibility, for all events, of a topic, or
+of one event. Without a word it is FULL_TRANSITIVE: every version reads every
+other's data. What was let through before is not found again, and a waiver lets one
+finding pass until a day:
+
+  compatibility: FULL_TRANSITIVE
+  events:
+    OrderPlaced: {compatibility: BACKWARD_TRANSITIVE, owner: orders}
+  waivers:
+    - {event: OrderPlaced, rule: FIELD_WITHOUT_DEFAULT, path: $.note,
+       reason: nobody reads it, owner: orders, expires: 2027-01-31}
+
+It exits with 2 when something is in the way of the change.`,
+		example: `  runnel schemas check --against registry
+  runnel schemas check ./schemas --against origin/main --format github
+  runnel schemas check ./schemas --against ./released --level BACKWARD`,
+		args: optionalArg("DIR"),
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&against, "against", "", "`what` to compare with: registry, a git reference or a folder (required)")
+			cmd.Flags().StringVar(&level, "level", "", "compatibility `level`, in place of catalog.yaml's: "+strings.Join(evolution.Levels, ", "))
+			completeFrom(cmd, "level", evolution.Levels...)
+			how.add(cmd)
+		},
+		run: func(ctx context.Context, c *call) (any, error) {
+			if err := how.check(c); err != nil {
+				return nil, err
+			}
+			if against == "" {
+				return nil, ErrUsage.New("--against is missing").Fix("Compare with what is registered (--against registry), with a commit (--against origin/main) or a folder.")
+			}
+			e, err := c.evolving()
+			if err != nil {
+				return nil, err
+			}
+			defer e.close()
+			if level != "" {
+				l, err := evolution.ParseLevel(level)
+				if err != nil {
+					return nil, ErrUsage.New("--level: %s", err)
+				}
+				e.settings = evolution.Settings{Level: l, Waive: e.settings.Waive}
+			}
+			found, err := e.judge(ctx, against)
+			if err != nil {
+				return nil, err
+			}
+			result, err := how.result(e.changeFindings(found))
+			return checkResult{result.(findings), against, len(e.catalog.Events()), deprecations(e.catalog)}, err
+		},
+	}
+}
+
+// judge compares the catalog with what --against names.
+func (e *evolving) judge(ctx context.Context, against string) ([]evolution.Finding, error) {
+	if against == "registry" {
+		if err := e.connect(ctx, false); err != nil {
+			return nil, err
+		}
+		plan, err := e.plan(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return plan.Findings, nil
+	}
+	base, err := e.baseline(ctx, against)
+	if err != nil || base == nil {
+		return nil, err
+	}
+	cfg, err := e.config()
+	if err != nil {
+		return nil, err
+	}
+	to, err := target(cfg)
+	if err != nil {
+		return nil, err
+	}
+	topicOf := func(t *schemas.EventType) string { return to.TopicOf(t.AggregateType, t.Name) }
+	return evolution.Judge(e.catalog, evolution.FromCatalog(against, base), topicOf, e.settings, time.Now()), nil
+}
+
+// baseline reads the catalog of a folder, or of a git reference; nil when the
+// reference has no such folder, or nothing in it.
+func (e *evolving) baseline(ctx context.Context, against string) (*schemas.Catalog, error) {
+	if info, err := os.Stat(against); err == nil && info.IsDir() {
+		return wire.Catalog(against)
+	}
+	files, found, err := gitcatalog.Read(ctx, e.dir, against, func(name string) bool { return filepath.Ext(name) == ".avsc" })
+	if err != nil || !found {
+		return nil, err
+	}
+	base, err := schemas.Load(files, ".")
+	if errors.Is(err, schemas.ErrCatalogEmpty) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the catalog of %s: %w", against, err)
+	}
+	return base, nil
+}

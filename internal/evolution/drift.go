@@ -1,0 +1,132 @@
+package evolution
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// Difference is one thing in which the state is not what the catalog says.
+type Difference struct {
+	Object  string `json:"object"`  // a namespace, a topic, an event of a topic, a registered type
+	Catalog string `json:"catalog"` // as the catalog, or the configuration, has it
+	Live    string `json:"live"`    // as it is
+	Fix     string `json:"fix"`
+}
+
+const (
+	fixApply   = "Run `runnel schemas plan`, then `runnel schemas apply`."
+	fixCatalog = "Somebody applied a newer catalog: take that one. Or go back to this one: `runnel schemas plan`, then `runnel schemas apply`."
+)
+
+// Drift compares a state with a catalog, both ways.
+func Drift(c *schemas.Catalog, s *State) []Difference {
+	var all []Difference
+	for _, d := range s.Deviations {
+		all = append(all, Difference{"namespace " + s.Target.Namespace + ": " + d.Policy, d.Want, d.Have, fixApply})
+	}
+	if !slices.ContainsFunc(s.Deviations, broker.Deviation.Missing) {
+		for i := range s.Topics {
+			all = append(all, s.Topics[i].drift(c, s)...)
+		}
+	}
+	if s.Asked {
+		all = append(all, s.driftOfTypes(c)...)
+	}
+	return all
+}
+
+func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
+	var events []*schemas.EventType
+	for _, e := range c.Events() {
+		if s.Target.topicOf(e) == t.Name {
+			events = append(events, e)
+		}
+	}
+	newest := t.newest()
+	switch {
+	case !t.Exists && len(events) > 0:
+		return []Difference{{"topic " + t.Name, fmt.Sprintf("%d events", len(events)), "missing", fixApply}}
+	case !t.Exists:
+		return nil
+	case t.Foreign != nil:
+		return []Difference{{"topic " + t.Name, "a schema of Runnel's", clipped(t.Foreign), "Give Runnel a namespace of its own; or delete the topic."}}
+	case t.Partitions == 0:
+		return []Difference{{"topic " + t.Name, "partitioned", "not partitioned", "Delete the topic, or route the events to another one."}}
+	case len(events) == 0 && newest == nil:
+		return []Difference{{"topic " + t.Name, "absent", "there, without a schema", "Delete it if nobody uses it."}}
+	}
+	var all []Difference
+	for _, e := range events {
+		if d, ok := t.driftOf(e); ok {
+			all = append(all, d)
+		}
+	}
+	if newest == nil {
+		return all
+	}
+	for _, b := range newest.Events() {
+		if _, ok := c.Event(b.Name); !ok && !slices.Contains(newest.Retired(), b.Name) {
+			all = append(all, Difference{t.Name + ": " + b.Name, "absent", fmt.Sprintf("in version %d", newest.Version),
+				"Put it into the catalog; or take it out: mark it as deprecated, apply, remove it, apply."})
+		}
+	}
+	return all
+}
+
+// driftOf compares one event with the newest version of its topic's schema.
+func (t *Topic) driftOf(e *schemas.EventType) (Difference, bool) {
+	newest := t.newest()
+	live, ok := event(newest, e.Name)
+	object := t.Name + ": " + e.Name
+	switch {
+	case !ok:
+		return Difference{object, e.Fingerprint.String()[:12], "not registered", fixApply}, true
+	case live.Fingerprint == e.Fingerprint:
+		return Difference{}, false
+	}
+	d := Difference{object, e.Fingerprint.String()[:12], fmt.Sprintf("%s in version %d", live.Fingerprint.String()[:12], newest.Version), fixApply}
+	for _, v := range t.Versions {
+		if old, ok := v.Event(e.Name); ok && old.Fingerprint == e.Fingerprint {
+			d.Catalog += fmt.Sprintf(", as version %d", v.Version)
+			d.Fix = fixCatalog
+		}
+	}
+	return d, true
+}
+
+// driftOfTypes compares what writers may publish with the catalog.
+func (s *State) driftOfTypes(c *schemas.Catalog) []Difference {
+	var all []Difference
+	for _, e := range c.Events() {
+		i := slices.IndexFunc(s.Types, func(t outbox.RegisteredType) bool { return t.Name == e.Name && t.Fingerprint == e.Fingerprint })
+		if i < 0 {
+			all = append(all, Difference{"runnel.event_type: " + e.Name, e.Fingerprint.String()[:12], "absent: writers are refused", fixApply})
+		}
+	}
+	var gone []string
+	for _, t := range s.Types {
+		if _, ok := c.Event(t.Name); !ok {
+			gone = append(gone, t.Name)
+		}
+	}
+	slices.Sort(gone)
+	for _, name := range slices.Compact(gone) {
+		all = append(all, Difference{"runnel.event_type: " + name, "absent", "writers may publish it", fixApply})
+	}
+	return all
+}
+
+// clipped is an error as a few words.
+func clipped(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	const most = 200
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	return text
+}

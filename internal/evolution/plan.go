@@ -1,0 +1,371 @@
+package evolution
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// Kind is what a step does.
+type Kind string
+
+// The kinds, in the order in which they are carried out: what publishes needs comes
+// before what lets writers publish.
+const (
+	SetPolicy     Kind = "policy.set"      // of the namespace, or creates it
+	CreateTopic   Kind = "topic.create"    // partitioned
+	Register      Kind = "schema.register" // the next version of a topic's schema
+	RegisterTypes Kind = "types.register"  // rows of runnel.event_type
+	WithdrawTypes Kind = "types.withdraw"  // so that writers are refused
+)
+
+// Step is one change of a plan. From and To are for people; with Kind, Object and the
+// rest they are also what a plan's hash is made of.
+type Step struct {
+	Kind   Kind   `json:"kind"`
+	Object string `json:"object"` // a namespace, a topic's full name, a table
+	Policy string `json:"policy,omitempty"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	// Changes tell what is different, a line each.
+	Changes []string `json:"changes,omitempty"`
+	// Partitions is of a topic that is created.
+	Partitions int `json:"partitions,omitempty"`
+	// Schema is the text to register, Version what the registry will answer.
+	Schema  string `json:"schema,omitempty"`
+	Version int64  `json:"version,omitempty"`
+	// Types are the rows.
+	Types []Type `json:"types,omitempty"`
+}
+
+// Type is a row of runnel.event_type.
+type Type struct {
+	Name          string `json:"name"`
+	AggregateType string `json:"aggregate_type"`
+	Fingerprint   string `json:"fingerprint"`
+}
+
+// identity is what makes two steps the same change, whatever they start from.
+func (s Step) identity() string {
+	if s.Kind != SetPolicy {
+		return s.hashed()
+	}
+	s.From = "" // what a namespace begins with is not known before it is there
+	return s.hashed()
+}
+
+func (s Step) hashed() string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic("evolution: a step is no JSON: " + err.Error()) // it holds strings and numbers
+	}
+	return string(text)
+}
+
+// Plan is what makes a state that of a catalog.
+type Plan struct {
+	Steps []Step
+	// Findings are what the change is judged to do; see Blocked.
+	Findings []Finding
+	// Affected are the readers of the topics whose schemas change.
+	Affected []Reader
+	// Notes are what a person should know, a sentence each.
+	Notes []string
+
+	namespace string
+}
+
+// Hash names the plan: the steps, with the state they start from. "" is the plan
+// without a step.
+func (p *Plan) Hash() string {
+	if len(p.Steps) == 0 {
+		return ""
+	}
+	sum := sha256.New()
+	sum.Write([]byte("runnel plan 1 " + p.namespace + "\n"))
+	for _, s := range p.Steps {
+		sum.Write([]byte(s.hashed() + "\n"))
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+// Blocked returns the findings that are in the plan's way.
+func (p *Plan) Blocked() []Finding {
+	return slices.DeleteFunc(slices.Clone(p.Findings), func(f Finding) bool { return !f.Blocks() })
+}
+
+// Mode says what a plan may do.
+type Mode int
+
+// The modes.
+const (
+	// Whole makes the state that of the catalog: a version that was registered before
+	// becomes the newest again, and types that the catalog has no more are withdrawn.
+	Whole Mode = iota
+	// Additions adds what the catalog has and the state lacks. Policies are set as well.
+	Additions
+	// AdditionsOnly leaves the policies of a namespace alone that is there.
+	AdditionsOnly
+)
+
+// Make plans how a state becomes that of a catalog. Waivers count on the day of on.
+//
+// Errors: broker.ErrTopicMissing for a topic that is there and not partitioned,
+// schemas.ErrNotATopicSchema for one that is not Runnel's, schemas.ErrSchemaConflict.
+func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Time) (*Plan, error) {
+	p := &Plan{namespace: s.Target.Namespace}
+	p.policies(s, mode)
+	h := s.History()
+	var withdrawn []string
+	if mode == Whole {
+		withdrawn = s.withdrawn(c)
+	}
+	p.Findings = concern(c, Judge(c, h, s.Target.topicOf, settings, on), s.Readers(), h)
+	if mode != Whole { // what some version holds stays as it is, and what the catalog lacks too
+		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool {
+			e, ok := c.Event(f.Event)
+			if ok {
+				_, ok = h.find(e.Name, e.Fingerprint)
+				return ok
+			}
+			return true
+		})
+	}
+	p.Findings = append(p.Findings, s.needed(withdrawn, h)...)
+	settings.applyWaivers(p.Findings, on)
+	for i := range s.Topics {
+		t := &s.Topics[i]
+		if err := p.topic(c, s, t, withdrawn, mode); err != nil {
+			return nil, err
+		}
+	}
+	p.types(c, s, withdrawn)
+	return p, nil
+}
+
+// applyWaivers notes which findings are waived: for all, or for the one reader that a
+// finding is about.
+func (s Settings) applyWaivers(findings []Finding, on time.Time) {
+	for i := range findings {
+		f := &findings[i]
+		consumer := ""
+		if f.Rule == ReaderLeft || f.Rule == EventNeeded {
+			consumer = f.Readers[0].Subscription
+		}
+		if w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer); w >= 0 {
+			f.Waived = &s.Waive[w]
+		}
+	}
+}
+
+func (p *Plan) policies(s *State, mode Mode) {
+	deviations := s.Deviations
+	if slices.ContainsFunc(deviations, broker.Deviation.Missing) {
+		deviations = append(slices.Clone(deviations), broker.NewNamespace(s.Target.Policy)...)
+	} else if mode == AdditionsOnly {
+		return
+	}
+	for _, d := range deviations {
+		p.Steps = append(p.Steps, Step{Kind: SetPolicy, Object: s.Target.Namespace, Policy: d.Policy, From: d.Have, To: d.Want})
+	}
+}
+
+// topic plans a topic, and its schema.
+func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string, mode Mode) error {
+	var events []*schemas.EventType
+	for _, e := range c.Events() {
+		if s.Target.topicOf(e) == t.Name {
+			events = append(events, e)
+		}
+	}
+	var retire []string
+	if newest := t.newest(); newest != nil {
+		for _, name := range withdrawn {
+			if _, ok := newest.Event(name); ok && !slices.Contains(newest.Retired(), name) {
+				retire = append(retire, name)
+			}
+		}
+	}
+	if len(events) == 0 && len(retire) == 0 {
+		return nil
+	}
+	if t.Foreign != nil {
+		return t.Foreign
+	}
+	switch {
+	case !t.Exists:
+		p.Steps = append(p.Steps, Step{Kind: CreateTopic, Object: t.Full, From: "missing",
+			To: fmt.Sprintf("%d partitions", s.Target.Partitions), Partitions: s.Target.Partitions})
+	case t.Partitions == 0:
+		return broker.ErrTopicMissing.New("the topic exists, but is not partitioned").At("%s", t.Full).
+			Fix("Delete the topic, or route the events to another one: Runnel's topics are partitioned from the start.")
+	case t.Partitions != s.Target.Partitions:
+		p.Notes = append(p.Notes, fmt.Sprintf("%s has %d partitions, not %d; their number is for life.", t.Full, t.Partitions, s.Target.Partitions))
+	}
+	if t.holds(events, retire, mode) {
+		return nil
+	}
+	return p.register(t, events, retire)
+}
+
+// holds reports whether the registry needs no new version: the newest is what it would
+// become, or, when only additions are made, some version holds each event.
+func (t *Topic) holds(events []*schemas.EventType, retire []string, mode Mode) bool {
+	newest := t.newest()
+	if newest == nil || len(retire) > 0 {
+		return false
+	}
+	if mode == Whole && slices.ContainsFunc(events, func(e *schemas.EventType) bool { return slices.Contains(newest.Retired(), e.Name) }) {
+		return false
+	}
+	have := make(map[schemas.Fingerprint]bool)
+	for _, v := range t.Versions {
+		if mode != Whole || v == newest {
+			for _, b := range v.Events() {
+				have[b.Fingerprint] = true
+			}
+		}
+	}
+	return !slices.ContainsFunc(events, func(e *schemas.EventType) bool { return !have[e.Fingerprint] })
+}
+
+// register plans the next version of a topic's schema.
+func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) error {
+	newest := t.newest()
+	composed, err := schemas.Compose(t.Name, events, newest, retire...)
+	if err != nil {
+		return err
+	}
+	step := Step{Kind: Register, Object: t.Full, From: "no schema", Changes: changes(newest, composed)}
+	next := int64(0)
+	if newest != nil {
+		step.From, next = fmt.Sprintf("version %d", newest.Version), newest.Version+1
+	}
+	for _, v := range t.Versions {
+		if composed.Equal(v) {
+			step.Changes = append(step.Changes, fmt.Sprintf("equal to version %d, which the registry would answer with: registered as a revision of it", v.Version))
+			if composed, err = composed.Revised(int(next)); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	step.To, step.Version, step.Schema = fmt.Sprintf("version %d", next), next, composed.JSON
+	p.Steps = append(p.Steps, step)
+	p.Affected = append(p.Affected, t.Readers...)
+	return nil
+}
+
+// changes tells what a version changes, an event a line.
+func changes(was, now *schemas.TopicSchema) []string {
+	var all []string
+	for _, b := range now.Events() {
+		e, _ := now.Event(b.Name)
+		line := ""
+		switch before, ok := event(was, b.Name); {
+		case !ok:
+			line = "+ " + b.Name
+		case before.Fingerprint != e.Fingerprint:
+			line = "~ " + b.Name
+		case slices.Contains(now.Retired(), b.Name) && !slices.Contains(was.Retired(), b.Name):
+			line = "- " + b.Name + " (retired: its branch stays, for what was published)"
+		case !slices.Contains(now.Retired(), b.Name) && slices.Contains(was.Retired(), b.Name):
+			line = "+ " + b.Name + " (was retired)"
+		default:
+			continue
+		}
+		if why, deprecated := e.Schema.Deprecated(); deprecated {
+			line += deprecation(why)
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+func event(t *schemas.TopicSchema, name string) (*schemas.EventType, bool) {
+	if t == nil {
+		return nil, false
+	}
+	return t.Event(name)
+}
+
+// withdrawn returns the event types that writers may publish and the catalog has no
+// more, and those that are left in the registry from an attempt that was cut off.
+func (s *State) withdrawn(c *schemas.Catalog) []string {
+	var names []string
+	for _, t := range s.Types {
+		if _, ok := c.Event(t.Name); !ok {
+			names = append(names, t.Name)
+		}
+	}
+	for i := range s.Topics {
+		if newest := s.Topics[i].newest(); newest != nil {
+			for _, b := range newest.Events() {
+				if _, ok := c.Event(b.Name); !ok && !slices.Contains(newest.Retired(), b.Name) {
+					names = append(names, b.Name)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// needed finds who still needs an event that is taken out.
+func (s *State) needed(withdrawn []string, h History) []Finding {
+	var all []Finding
+	for _, name := range withdrawn {
+		last, ok := h.Last(name)
+		if !ok {
+			continue // it was never published
+		}
+		topic := s.Target.topicOf(last.Event)
+		for _, r := range s.Readers() {
+			if r.Topic != topic || !r.needs(name) {
+				continue
+			}
+			all = append(all, Finding{Event: name, Topic: topic, Against: []Version{last}, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
+				Rule: EventNeeded, Path: "$", Type: name, Fix: EventNeeded.Fix,
+				Message: fmt.Sprintf("%s is taken out, and %s may need it", name, r),
+			}})
+		}
+	}
+	return all
+}
+
+// types plans the rows of runnel.event_type.
+func (p *Plan) types(c *schemas.Catalog, s *State, withdrawn []string) {
+	if !s.Asked {
+		p.Notes = append(p.Notes, "The source database was not asked which event types writers may publish.")
+		return
+	}
+	const table = "runnel.event_type"
+	var add, drop []Type
+	for _, e := range c.Events() {
+		if !slices.ContainsFunc(s.Types, func(t outbox.RegisteredType) bool { return t.Name == e.Name && t.Fingerprint == e.Fingerprint }) {
+			add = append(add, Type{e.Name, e.AggregateType, e.Fingerprint.String()})
+		}
+	}
+	for _, t := range s.Types {
+		if slices.Contains(withdrawn, t.Name) {
+			drop = append(drop, Type{t.Name, t.AggregateType, t.Fingerprint.String()})
+		}
+	}
+	for _, step := range []Step{{Kind: RegisterTypes, From: "absent", To: "present", Types: add}, {Kind: WithdrawTypes, From: "present", To: "absent", Types: drop}} {
+		if len(step.Types) == 0 {
+			continue
+		}
+		step.Object = table
+		for _, t := range step.Types {
+			step.Changes = append(step.Changes, fmt.Sprintf("%s of %s, %.12s", t.Name, t.AggregateType, t.Fingerprint))
+		}
+		p.Steps = append(p.Steps, step)
+	}
+}

@@ -1,0 +1,130 @@
+package evolution
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/readerinfo"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// Reader is a subscription of a topic, and what is known of who uses it.
+type Reader struct {
+	Topic        string // local name
+	Subscription string
+	Backlog      int64 // entries that are not acknowledged
+	Connected    int   // consumers
+	// Projection is the name that its consumers tell, if they are Runnel's.
+	Projection string
+	// Reads are the events that its consumers handle, each with the fingerprints of the
+	// versions they were built with; nil: that is not known, since nobody is connected or
+	// somebody does not tell.
+	Reads map[string][]schemas.Fingerprint
+}
+
+// String names the reader for people.
+func (r Reader) String() string {
+	name := r.Subscription
+	switch {
+	case r.Connected == 0:
+		return fmt.Sprintf("%s (not connected, backlog %d)", name, r.Backlog)
+	case r.Reads == nil:
+		return fmt.Sprintf("%s (%d connected, does not tell what it reads, backlog %d)", name, r.Connected, r.Backlog)
+	}
+	return fmt.Sprintf("%s (%d connected, backlog %d)", name, r.Connected, r.Backlog)
+}
+
+// Events returns the names of the events that it reads, sorted; nil when that is not
+// known.
+func (r Reader) Events() []string {
+	if r.Reads == nil {
+		return nil
+	}
+	names := slices.AppendSeq([]string{}, maps.Keys(r.Reads))
+	slices.Sort(names)
+	return names
+}
+
+// readers describes a topic's subscriptions.
+func readers(topic string, subscriptions []broker.Subscription) []Reader {
+	var all []Reader
+	for _, s := range subscriptions {
+		r := Reader{Topic: topic, Subscription: s.Name, Backlog: s.Backlog, Connected: len(s.Consumers)}
+		tells := len(s.Consumers) > 0
+		reads := make(map[string][]schemas.Fingerprint)
+		for _, c := range s.Consumers {
+			info, ok := readerinfo.Parse(c.Properties)
+			if ok {
+				r.Projection = info.Name
+			}
+			tells = tells && ok && info.Reads != nil
+			for event, fp := range info.Reads {
+				if !slices.Contains(reads[event], fp) {
+					reads[event] = append(reads[event], fp)
+				}
+			}
+		}
+		if tells {
+			r.Reads = reads
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// mayRead reports whether the reader may read an event of the catalog with one of the
+// versions, or with one that is neither in its history nor the catalog's.
+func (r Reader) mayRead(e *schemas.EventType, versions []Version, h History) bool {
+	if r.Reads == nil {
+		return true
+	}
+	for _, fp := range r.Reads[e.Name] {
+		_, known := h.find(e.Name, fp)
+		if !known && fp != e.Fingerprint || slices.ContainsFunc(versions, func(v Version) bool { return v.Event.Fingerprint == fp }) {
+			return true
+		}
+	}
+	return false
+}
+
+// needs reports whether the reader cannot do without an event that is taken out.
+func (r Reader) needs(event string) bool {
+	if r.Reads == nil {
+		return r.Connected > 0 || r.Backlog > 0
+	}
+	return len(r.Reads[event]) > 0
+}
+
+// concern names the readers of each finding, and adds a finding for every reader that
+// would break although the event's level lets the change through: the level says who is
+// to be kept working, and whoever is connected today still is.
+func concern(c *schemas.Catalog, findings []Finding, all []Reader, h History) []Finding {
+	var left []Finding
+	for i := range findings {
+		f := &findings[i]
+		if f.Direction != ForwardDirection || f.Known || f.Rule.Severity != schemas.Error {
+			continue
+		}
+		e, _ := c.Event(f.Event) // what is judged forward is in the catalog
+		for _, r := range all {
+			if r.Topic != f.Topic || !r.mayRead(e, f.Against, h) {
+				continue
+			}
+			f.Readers = append(f.Readers, r)
+			if !f.Required && !slices.ContainsFunc(left, func(o Finding) bool { return o.Event == f.Event && o.Readers[0].Subscription == r.Subscription }) {
+				left = append(left, leftBehind(f, r))
+			}
+		}
+	}
+	return append(findings, left...)
+}
+
+// leftBehind is the finding of one reader.
+func leftBehind(f *Finding, r Reader) Finding {
+	return Finding{Event: f.Event, Topic: f.Topic, Direction: ForwardDirection, Against: f.Against, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
+		Rule: ReaderLeft, Path: f.Path, Type: f.Type, Reader: f.Reader, Writer: f.Writer, Fix: ReaderLeft.Fix,
+		Message: fmt.Sprintf("%s may read %s with an older version: %s", r, f.Event, f.Message),
+	}}
+}

@@ -1,0 +1,35 @@
+package evolution
+
+import "github.com/runnel-cdc/runnel/schemas"
+
+// The rules on a catalog's change as a whole; those on schemas are
+// schemas.CompatRules.
+var (
+	EventRemoved = &schemas.Rule{
+		ID: "EVENT_REMOVED", Section: "Runnel", Severity: schemas.Error,
+		Summary: "An event type is gone from the catalog that was not deprecated before.",
+		Breaks:  "Services that publish it are refused, and consumers wait for events that no longer come.",
+		Fix:     "Put it back; or mark it first, with \"deprecated\": \"what to use instead\", and take it out with a later change.",
+	}
+	EventNeeded = &schemas.Rule{
+		ID: "EVENT_STILL_READ", Section: "Runnel", Severity: schemas.Error,
+		Summary: "An event type is taken out that a consumer handles, or has not read to its end.",
+		Breaks:  "The consumer's code is built around an event that no longer comes; what is in its backlog it may not be able to name.",
+		Fix:     "Release the consumer without the event, or let it catch up; a subscription that nobody uses is deleted with `pulsar-admin topics unsubscribe`.",
+	}
+	EventMoved = &schemas.Rule{
+		ID: "EVENT_AGGREGATE_CHANGED", Section: "Runnel", Severity: schemas.Error,
+		Summary: "An event type belongs to another aggregate type than before.",
+		Breaks:  "It goes to another topic: who reads the former one no longer gets it, and its order against the aggregate's other events is lost.",
+		Fix:     "Keep the aggregate type, or publish an event type of another name.",
+	}
+	ReaderLeft = &schemas.Rule{
+		ID: "READER_OF_OLD_VERSION", Section: "Runnel", Severity: schemas.Error,
+		Summary: "The level of the event lets the change through, but a consumer still reads with an older version that cannot.",
+		Breaks:  "The consumer cannot read the new events: it parks them, or stops.",
+		Fix:     "Release the consumer with the new version first, then apply again.",
+	}
+)
+
+// Rules are the rules of this package.
+var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, ReaderLeft}

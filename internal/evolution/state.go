@@ -1,0 +1,174 @@
+package evolution
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/schemas"
+)
+
+// Cluster is what is asked of Pulsar. *broker.Pulsar is one.
+type Cluster interface {
+	CheckNamespace(ctx context.Context, namespace string, p broker.NamespacePolicy) ([]broker.Deviation, error)
+	SetNamespacePolicy(ctx context.Context, namespace, name string, p broker.NamespacePolicy) error
+	Topics(ctx context.Context, namespace string) ([]string, error)
+	Partitions(ctx context.Context, topic string) (int, error)
+	EnsureTopic(ctx context.Context, topic string, partitions int, r *broker.Retention) (created bool, err error)
+	Subscriptions(ctx context.Context, topic string) ([]broker.Subscription, error)
+	HTTP() *http.Client
+	AdminURL() string
+}
+
+// Target is where a catalog is to be applied.
+type Target struct {
+	Namespace  string // tenant/namespace
+	Policy     broker.NamespacePolicy
+	Partitions int // of topics that are made
+	// TopicOf returns the local name of the topic of an event.
+	TopicOf func(aggregateType, eventType string) string
+}
+
+func (t Target) topicOf(e *schemas.EventType) string { return t.TopicOf(e.AggregateType, e.Name) }
+
+// State is what the cluster and the source database hold now.
+type State struct {
+	Target     Target
+	Deviations []broker.Deviation // of the namespace's policies
+	// Topics are those that events of the catalog go to, those that registered types go
+	// to, and all others of the namespace, by name.
+	Topics []Topic
+	// Types are what writers may publish; nil when the source database was not asked.
+	Types []outbox.RegisteredType
+	Asked bool // whether it was
+}
+
+// Topic is a topic as it is now.
+type Topic struct {
+	Name       string // local
+	Full       string
+	Exists     bool
+	Partitions int // 0: it is not partitioned
+	Versions   []*schemas.TopicSchema
+	Readers    []Reader
+	// Foreign is why its schemas are not Runnel's; nil when they are.
+	Foreign error
+}
+
+// newest returns the version registered last, or nil.
+func (t *Topic) newest() *schemas.TopicSchema {
+	if len(t.Versions) == 0 {
+		return nil
+	}
+	return t.Versions[len(t.Versions)-1]
+}
+
+// Scope says how much is looked at.
+type Scope int
+
+// The scopes.
+const (
+	Everything    Scope = iota
+	CatalogTopics       // only the topics that the catalog's events go to, without their readers
+)
+
+// Observe reads the state that concerns a catalog, and changes nothing. db may be nil:
+// then the registered types are not looked at.
+func Observe(ctx context.Context, cluster Cluster, db *pgx.Conn, target Target, c *schemas.Catalog, scope Scope) (*State, error) {
+	s := &State{Target: target}
+	var err error
+	if s.Deviations, err = cluster.CheckNamespace(ctx, target.Namespace, target.Policy); err != nil {
+		return nil, err
+	}
+	if db != nil {
+		s.Asked = true
+		if s.Types, err = outbox.EventTypes(ctx, db); err != nil {
+			return nil, err
+		}
+	}
+	names, err := s.topicNames(ctx, cluster, c, scope)
+	if err != nil {
+		return nil, err
+	}
+	registry := schemas.NewRegistry(cluster.AdminURL(), cluster.HTTP())
+	for _, name := range names {
+		t := Topic{Name: name, Full: wire.TopicName(target.Namespace, name)}
+		if err := t.observe(ctx, cluster, registry, scope); err != nil {
+			return nil, err
+		}
+		s.Topics = append(s.Topics, t)
+	}
+	return s, nil
+}
+
+// topicNames returns the local names of all topics to look at.
+func (s *State) topicNames(ctx context.Context, cluster Cluster, c *schemas.Catalog, scope Scope) ([]string, error) {
+	var names []string
+	for _, e := range c.Events() {
+		names = append(names, s.Target.topicOf(e))
+	}
+	for _, t := range s.Types {
+		names = append(names, s.Target.TopicOf(t.AggregateType, t.Name))
+	}
+	if scope == Everything && !slices.ContainsFunc(s.Deviations, broker.Deviation.Missing) {
+		there, err := cluster.Topics(ctx, s.Target.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, full := range there {
+			names = append(names, full[strings.LastIndexByte(full, '/')+1:])
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+func (t *Topic) observe(ctx context.Context, cluster Cluster, registry *schemas.Registry, scope Scope) error {
+	var err error
+	t.Partitions, err = cluster.Partitions(ctx, t.Full)
+	if errors.Is(err, broker.ErrTopicMissing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.Exists = true
+	t.Versions, err = registry.Versions(ctx, t.Full)
+	if f := fault.Find(err); f != nil && f.Code.Class == fault.Input {
+		t.Foreign, err = err, nil
+	}
+	if err != nil || t.Partitions == 0 || scope != Everything {
+		return err
+	}
+	subscriptions, err := cluster.Subscriptions(ctx, t.Full)
+	t.Readers = readers(t.Name, subscriptions)
+	return err
+}
+
+// History returns the versions of all events that the registry holds.
+func (s *State) History() History {
+	h := make(History)
+	for _, here := range []bool{false, true} { // where an event goes now comes last
+		for i := range s.Topics {
+			h.add(&s.Topics[i], s.Target, here)
+		}
+	}
+	return h
+}
+
+// Readers returns the readers of all topics.
+func (s *State) Readers() []Reader {
+	var all []Reader
+	for _, t := range s.Topics {
+		all = append(all, t.Readers...)
+	}
+	return all
+}
