@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/child"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/readerstest/programs"
 )
@@ -23,6 +24,11 @@ const weaker = `events:
 // tell what it reads. Those that do not handle it are not named.
 func (w *world) refusals() {
 	w.t.Helper()
+	tail, err := child.Start(w.command(w.t.Context(), w.daemonURL, "tail", "--follow", "--topic", "order"), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer tail.Kill()
 	silent := []string{"orders-java (", "orders-python (", "typed-java (", "typed-java-by-hand (", "typed-python ("}
 	for _, test := range []struct {
 		change change
@@ -43,6 +49,14 @@ func (w *world) refusals() {
 				rule = "READER_OF_OLD_VERSION"
 			}
 			refused := w.schemas(2, "plan")
+			var readers []string
+			for _, r := range refused.Result.Readers {
+				readers = append(readers, fmt.Sprintf("%s %d", r.Subscription, r.Connected))
+			}
+			// Not who only looks on.
+			if want := []string{"desk 1", "fulfilment 1", "typed-java 1", "typed-java-by-hand 1", "typed-python 1", "orders-java 1", "orders-python 1"}; !slices.Equal(readers, want) {
+				w.t.Errorf("the readers are %q, want %q", readers, want)
+			}
 			text := ""
 			for _, f := range refused.Result.Findings {
 				if f.Rule == rule && f.Severity == "error" {
@@ -85,6 +99,9 @@ func (w *world) refusals() {
 	}
 	if named != 2 {
 		w.t.Errorf("%d findings are in the way, want those of two projections", named)
+	}
+	if !tail.Alive() {
+		w.t.Errorf("runnel tail ended: %v", tail.Err())
 	}
 	w.put(newCatalog)
 	w.nothingLeft()
