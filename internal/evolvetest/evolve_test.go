@@ -29,7 +29,8 @@ func TestEvolveUnderLoad(t *testing.T) {
 	old, now := w.fulfil(), w.desk("desk") // readers may be released before writers
 	generics := w.genericReaders(run)
 	typedReaders, traps := w.typedReaders(run)
-	w.connected("fulfilment", "desk", "orders-java", "orders-python", "typed-java", "typed-java-by-hand", "typed-python")
+	everybody := []string{"fulfilment", "desk", "orders-java", "orders-python", "typed-java", "typed-java-by-hand", "typed-python"}
+	w.connected(everybody...)
 	began := time.Now()
 	stopOld := w.background("the old release", (&orders.Simulation{DB: w.service, Pause: 15 * time.Millisecond, Seed: 1}).Run)
 	w.more(150)
@@ -50,6 +51,8 @@ func TestEvolveUnderLoad(t *testing.T) {
 	w.exec(migration)
 	stopNew := w.background("the new release", (&release{w.service}).Run)
 	w.more(300)
+	w.keep(generics)
+	w.connected(everybody...)
 	w.refusals()
 	stopOld()
 	stopNew()

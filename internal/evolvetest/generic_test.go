@@ -29,14 +29,29 @@ func (w *world) genericReaders(run *programs.Runtime) []*generic {
 	return all
 }
 
+// keep starts readers again that have ended, as a supervisor does: an outage ends them.
+// What they cannot read would end them again.
+func (w *world) keep(all []*generic) {
+	w.t.Helper()
+	for _, g := range all {
+		if g.p.Alive() {
+			continue
+		}
+		w.t.Logf("%s ended: %v\n%s", g.program.Name, g.p.Err(), g.p.Text())
+		var err error
+		if g.p, err = g.program.Start(w.t.Context(), g.file, w.topic()); err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(g.p.Kill)
+	}
+}
+
 // reads kills the reader, which has run all the while; its successor goes on to the end
 // of the topic, and prints the copy. It is that of the orders, and what was not known was
 // counted.
 func (w *world) reads(g *generic, total, unknown int) {
 	w.t.Helper()
-	if err := g.p.KillLive(); err != nil {
-		w.t.Fatalf("%s: %v", g.program.Name, err)
-	}
+	g.p.Kill()
 	next, err := g.program.Start(w.t.Context(), g.file, w.topic(), "--until-idle")
 	if err == nil {
 		err = next.Wait()

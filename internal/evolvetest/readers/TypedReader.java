@@ -3,6 +3,7 @@ import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
@@ -15,7 +16,8 @@ import org.apache.pulsar.client.api.SubscriptionType;
 import org.apache.pulsar.client.api.schema.SchemaDefinition;
 
 /**
- * Reads orders into classes, and prints what it makes of each event.
+ * Reads orders into classes, and prints what it makes of each event, once: what a subscription delivers again is known
+ * by its position.
  *
  * <pre>TypedReader CLASS TOPIC SUBSCRIPTION END [nullable]</pre>
  *
@@ -42,26 +44,38 @@ final class TypedReader {
                 Consumer<T> consumer = client.newConsumer(schema).topic(topic).subscriptionName(subscription)
                         .subscriptionType(SubscriptionType.Failover)
                         .subscriptionInitialPosition(SubscriptionInitialPosition.Earliest).subscribe()) {
-            System.err.println("subscribed");
+            Map<String, String> positions = new HashMap<>(); // by partition
             for (long read = 0; !Files.exists(end) || read < Long.parseLong(Files.readString(end).strip());) {
                 Message<T> message = consumer.receive(200, TimeUnit.MILLISECONDS);
                 if (message == null) {
                     continue;
                 }
-                read++;
-                String type = message.getProperty("type");
-                String what;
-                try {
-                    what = describe(event.get(message.getValue()), FIELDS.get(type));
-                } catch (RuntimeException e) {
-                    Throwable cause = e;
-                    while (cause.getCause() != null) {
-                        cause = cause.getCause();
-                    }
-                    what = e.getClass().getSimpleName() + ": " + cause.getMessage();
+                String position = message.getProperty("position");
+                if (position.compareTo(positions.getOrDefault(message.getTopicName(), "")) > 0) {
+                    read++;
+                    positions.put(message.getTopicName(), position);
+                    String type = message.getProperty("type");
+                    System.out.println(message.getProperty("id") + " " + type + " " + made(event, message, FIELDS.get(type)));
                 }
-                System.out.println(message.getProperty("id") + " " + type + " " + what);
                 consumer.acknowledge(message);
+            }
+        }
+    }
+
+    private static <T> String made(Field event, Message<T> message, List<String> fields) throws Exception {
+        while (true) {
+            try {
+                return describe(event.get(message.getValue()), fields);
+            } catch (RuntimeException e) {
+                Throwable cause = e;
+                while (cause.getCause() != null) {
+                    cause = cause.getCause();
+                }
+                if (cause.getClass().getSimpleName().equals("AvroTypeException")) {
+                    return e.getClass().getSimpleName() + ": " + cause.getMessage();
+                }
+                System.err.println(e); // the schema's version could not be fetched
+                TimeUnit.MILLISECONDS.sleep(100);
             }
         }
     }
