@@ -68,7 +68,7 @@ administrator is printed and the exit code is 3.
 
 With --schemas it also registers the event types that may be published. That is
 for the very first set-up: later it would admit events that the running daemon
-does not know yet; then start the daemon with them (runnel run --auto-apply).
+does not know yet. Apply them then (runnel schemas plan, runnel schemas apply).
 
 --dry-run changes nothing and says what is to do. --show-sql prints the SQL;
 together they print it for other migration tools and connect to nothing.`,

@@ -136,5 +136,5 @@ func (r *run) checkNamespace(ctx context.Context) error {
 	if r.holder != "" {
 		return e.Fix("Run `%s`: while another daemon streams, %s, policies are not changed by --auto-apply.", d.Fix, r.holder)
 	}
-	return e.Fix("Run `runnel run --auto-apply`, or: %s", d.Fix)
+	return e.Fix("Run `runnel schemas plan`, then `runnel schemas apply`; or: %s", d.Fix)
 }
