@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
-	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -173,6 +172,9 @@ func (p *Plan) policies(s *State, mode Mode) {
 		return
 	}
 	for _, d := range deviations {
+		if d.Policy == "retention" && d.Have != "the broker's default" {
+			p.Notes = append(p.Notes, "The broker deletes what the new retention does not cover.")
+		}
 		p.Steps = append(p.Steps, Step{Kind: SetPolicy, Object: s.Target.Namespace, Policy: d.Policy, From: d.Have, To: d.Want})
 	}
 }
@@ -294,78 +296,4 @@ func event(t *schemas.TopicSchema, name string) (*schemas.EventType, bool) {
 		return nil, false
 	}
 	return t.Event(name)
-}
-
-// withdrawn returns the event types that writers may publish and the catalog has no
-// more, and those that are left in the registry from an attempt that was cut off.
-func (s *State) withdrawn(c *schemas.Catalog) []string {
-	var names []string
-	for _, t := range s.Types {
-		if _, ok := c.Event(t.Name); !ok {
-			names = append(names, t.Name)
-		}
-	}
-	for i := range s.Topics {
-		if newest := s.Topics[i].newest(); newest != nil {
-			for _, b := range newest.Events() {
-				if _, ok := c.Event(b.Name); !ok && !slices.Contains(newest.Retired(), b.Name) {
-					names = append(names, b.Name)
-				}
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// needed finds who still needs an event that is taken out.
-func (s *State) needed(withdrawn []string, h History) []Finding {
-	var all []Finding
-	for _, name := range withdrawn {
-		last, ok := h.Last(name)
-		if !ok {
-			continue // it was never published
-		}
-		topic := s.Target.topicOf(last.Event)
-		for _, r := range s.Readers() {
-			if r.Topic != topic || !r.needs(name) {
-				continue
-			}
-			all = append(all, Finding{Event: name, Topic: topic, Against: []Version{last}, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
-				Rule: EventNeeded, Path: "$", Type: name, Fix: EventNeeded.Fix,
-				Message: fmt.Sprintf("%s is taken out, and %s may need it", name, r),
-			}})
-		}
-	}
-	return all
-}
-
-// types plans the rows of runnel.event_type.
-func (p *Plan) types(c *schemas.Catalog, s *State, withdrawn []string) {
-	if !s.Asked {
-		p.Notes = append(p.Notes, "The source database was not asked which event types writers may publish.")
-		return
-	}
-	const table = "runnel.event_type"
-	var add, drop []Type
-	for _, e := range c.Events() {
-		if !slices.ContainsFunc(s.Types, func(t outbox.RegisteredType) bool { return t.Name == e.Name && t.Fingerprint == e.Fingerprint }) {
-			add = append(add, Type{e.Name, e.AggregateType, e.Fingerprint.String()})
-		}
-	}
-	for _, t := range s.Types {
-		if slices.Contains(withdrawn, t.Name) {
-			drop = append(drop, Type{t.Name, t.AggregateType, t.Fingerprint.String()})
-		}
-	}
-	for _, step := range []Step{{Kind: RegisterTypes, From: "absent", To: "present", Types: add}, {Kind: WithdrawTypes, From: "present", To: "absent", Types: drop}} {
-		if len(step.Types) == 0 {
-			continue
-		}
-		step.Object = table
-		for _, t := range step.Types {
-			step.Changes = append(step.Changes, fmt.Sprintf("%s of %s, %.12s", t.Name, t.AggregateType, t.Fingerprint))
-		}
-		p.Steps = append(p.Steps, step)
-	}
 }
