@@ -281,7 +281,7 @@ func (p *parser) reference(doc *document, i int32, space string) *Schema {
 	if s, ok := p.names[name]; ok {
 		return s
 	}
-	if len(p.errs) == maxSchemaFaults {
+	if len(p.errs) >= maxSchemaFaults {
 		return nil // not to look for what was meant a million times
 	}
 	e := ErrUnresolvedReference.New("no type is named %q", name).At("%s", doc.pos(i))
