@@ -101,7 +101,9 @@ func (f Finding) String() string { return f.Path + ": " + f.Message }
 // stack does not grow with the schemas. More than a million comparisons, which
 // takes schemas made for it, end with the error COMPARISON_TOO_LARGE.
 //
-// Resolver reads data exactly where there is no error.
+// Resolver reads data exactly where there is no error; of what VALUES_NARROWED
+// warns of, it refuses the values that do not fit. Neither schema is changed, and
+// calls may run at the same time.
 func Compatibility(reader, writer *Schema) []Finding {
 	c := newChecker()
 	c.run(reader, writer)

@@ -19,7 +19,12 @@ const (
 	saysCompatible   opinion = "compatible"
 	saysIncompatible opinion = "incompatible"
 	saysUnparsable   opinion = "cannot parse it"
+	saysError        opinion = "answers with an error"
 )
+
+// differs reports whether two opinions lead to different actions. What cannot be
+// parsed, and what ends in an error, is refused.
+func (o opinion) differs(from opinion) bool { return (o == saysCompatible) != (from == saysCompatible) }
 
 func opinionOf(err error) opinion {
 	if err != nil {
