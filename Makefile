@@ -47,7 +47,7 @@ FORCE:
 demo: setup build ## the whole way on real servers, checked (KEEP=1 leaves it running, PG=17)
 	@exec bin/runnel demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PG),--pg $(PG))
 
-test: setup $(if $(filter ./... ./internal/readerstest% ./internal/securestack%,$(PACKAGES)),readers) bin/withstack ## every test on real servers (PG=17, PACKAGES=./outbox, TESTFLAGS=-v)
+test: setup $(if $(filter ./... ./internal/readerstest% ./internal/securestack% ./internal/evolvetest%,$(PACKAGES)),readers) bin/withstack ## every test on real servers (PG=17, PACKAGES=./outbox, TESTFLAGS=-v)
 	@exec bin/withstack $(if $(PG),-pg $(PG)) go test -timeout 10m $(TESTFLAGS) $(PACKAGES)
 
 # One Pulsar beside all of them. -short: generated tests draw a fifth, as `make

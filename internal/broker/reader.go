@@ -39,7 +39,7 @@ func (p *Pulsar) Read(ctx context.Context, q Partition, from Start) (Reader, err
 
 // openReader opens a reader whose client may hold as many messages as queue says.
 func (p *Pulsar) openReader(ctx context.Context, q Partition, from Start, queue int) (*reader, error) {
-	return p.startReader(ctx, q, from, pulsar.ReaderOptions{Topic: q.String(), ReceiverQueueSize: queue})
+	return p.startReader(ctx, q, from, pulsar.ReaderOptions{Topic: q.String(), ReceiverQueueSize: queue, Properties: p.cfg.Properties})
 }
 
 func (p *Pulsar) startReader(ctx context.Context, q Partition, from Start, options pulsar.ReaderOptions) (*reader, error) {

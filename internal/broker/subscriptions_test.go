@@ -12,7 +12,8 @@ import (
 )
 
 // TestSubscriptions: who consumes a topic, over its partitions: with what a consumer
-// tells of itself, and how much each subscription has not acknowledged.
+// tells of itself, and how much each subscription has not acknowledged; and who reads
+// it without one.
 func TestSubscriptions(t *testing.T) {
 	cfg := brokertest.Config(t)
 	admin := brokertest.Dial(t)
@@ -45,11 +46,13 @@ func TestSubscriptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Close()
-	reader, err := client.Read(t.Context(), broker.Partition{Topic: topic}, broker.Start{})
-	if err != nil {
-		t.Fatal(err)
+	for i := range 2 { // one reader for each partition, as programs have that keep no subscription
+		reader, err := client.Read(t.Context(), broker.Partition{Topic: topic, Index: i}, broker.Start{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
 	}
-	defer reader.Close()
 	publishRaw(t, cfg, broker.Partition{Topic: topic}, []*broker.Outgoing{
 		{Key: "a", Payload: []byte("1"), Properties: map[string]string{position.Property: "x"}},
 		{Key: "a", Payload: []byte("2"), Properties: map[string]string{position.Property: "x"}},
@@ -59,9 +62,12 @@ func TestSubscriptions(t *testing.T) {
 		if all, err = admin.Subscriptions(t.Context(), topic); err != nil {
 			t.Fatal(err)
 		}
-		return len(all) == 2 && all[0].Backlog == 2
+		return len(all) == 3 && all[1].Backlog == 2
 	})
-	audit, billing := all[0], all[1]
+	audit, billing, readers := all[0], all[1], all[2]
+	if readers.Name != "reader" || !readers.Readers || readers.Backlog != 0 || len(readers.Consumers) != 1 || !maps.Equal(readers.Consumers[0].Properties, cfg.Properties) {
+		t.Errorf("%+v: want one program that reads", readers)
+	}
 	if audit.Name != "audit" || len(audit.Consumers) != 0 {
 		t.Errorf("%+v: want a subscription that nobody is connected to", audit)
 	}

@@ -169,6 +169,23 @@ func reader(name string, backlog int64, versions ...*schemas.EventType) broker.S
 	return s
 }
 
+// without makes it one of Pulsar's readers, which have no subscription.
+func without(s broker.Subscription) broker.Subscription {
+	s.Readers = true
+	return s
+}
+
+// TestReadersOfOurs: the readers of Runnel's own are nobody whom a change concerns.
+func TestReadersOfOurs(t *testing.T) {
+	e, _ := catalog(t, record("E", id)).Event("E")
+	tail := broker.SubscriptionConsumer{Properties: readerinfo.Info{Name: "runnel", Reads: map[string]schemas.Fingerprint{}}.Properties()}
+	both := without(reader("reader", 0, nil, e))
+	got := readers("order", []broker.Subscription{without(broker.Subscription{Name: "reader", Consumers: []broker.SubscriptionConsumer{tail}}), both})
+	if len(got) != 1 || got[0].Connected != 1 || got[0].Reads != nil || len(both.Consumers) != 2 {
+		t.Errorf("%+v, want the one who does not tell", got)
+	}
+}
+
 func TestReaders(t *testing.T) {
 	first, second := catalog(t, record("E", id+","+note)), catalog(t, record("E", id))
 	was, _ := first.Event("E")
@@ -188,6 +205,7 @@ func TestReaders(t *testing.T) {
 		"that does not tell":                {reader("billing", 0, nil), true, true},
 		"of whom one does not tell":         {reader("billing", 0, now, nil), true, true},
 		"that is not connected":             {reader("billing", 3), true, true},
+		"that has no subscription":          {without(reader("billing", 0, nil)), true, true},
 	} {
 		s := registered(t, first)
 		s.Topics[0].Readers = readers("order", []broker.Subscription{tc.of})

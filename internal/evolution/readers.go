@@ -13,9 +13,11 @@ import (
 // Reader is a subscription of a topic, and what is known of who uses it.
 type Reader struct {
 	Topic        string // local name
-	Subscription string
-	Backlog      int64 // entries that are not acknowledged
-	Connected    int   // consumers
+	Subscription string // of Pulsar's readers, which have none, what their names have in common
+	Backlog      int64  // entries that are not acknowledged
+	Connected    int    // consumers
+	// Unsubscribed: it reads with Pulsar's reader, and is known as long as it is connected.
+	Unsubscribed bool
 	// Projection is the name that its consumers tell, if they are Runnel's.
 	Projection string
 	// Reads are the events that its consumers handle, each with the fingerprints of the
@@ -30,6 +32,8 @@ func (r Reader) String() string {
 	switch {
 	case r.Connected == 0:
 		return fmt.Sprintf("%s (not connected, backlog %d)", name, r.Backlog)
+	case r.Reads == nil && r.Unsubscribed:
+		return fmt.Sprintf("%s (%d connected, without a subscription, does not tell what it reads)", name, r.Connected)
 	case r.Reads == nil:
 		return fmt.Sprintf("%s (%d connected, does not tell what it reads, backlog %d)", name, r.Connected, r.Backlog)
 	}
@@ -47,11 +51,19 @@ func (r Reader) Events() []string {
 	return names
 }
 
-// readers describes a topic's subscriptions.
+// readers describes a topic's subscriptions. Readers of Runnel's own, which take no
+// event as one of theirs (`runnel tail`), and those of projections, which have a
+// subscription beside, are left out.
 func readers(topic string, subscriptions []broker.Subscription) []Reader {
 	var all []Reader
 	for _, s := range subscriptions {
-		r := Reader{Topic: topic, Subscription: s.Name, Backlog: s.Backlog, Connected: len(s.Consumers)}
+		if s.Readers {
+			ours := func(c broker.SubscriptionConsumer) bool { _, ok := readerinfo.Parse(c.Properties); return ok }
+			if s.Consumers = slices.DeleteFunc(slices.Clone(s.Consumers), ours); len(s.Consumers) == 0 {
+				continue
+			}
+		}
+		r := Reader{Topic: topic, Subscription: s.Name, Backlog: s.Backlog, Connected: len(s.Consumers), Unsubscribed: s.Readers}
 		tells := len(s.Consumers) > 0
 		reads := make(map[string][]schemas.Fingerprint)
 		for _, c := range s.Consumers {

@@ -27,7 +27,8 @@ var (
 		ID: "READER_OF_OLD_VERSION", Section: "Runnel", Severity: schemas.Error,
 		Summary: "The level of the event lets the change through, but a consumer still reads with an older version that cannot.",
 		Breaks:  "The consumer cannot read the new events: it parks them, or stops.",
-		Fix:     "Release the consumer with the new version first, then apply again.",
+		Fix: "Release the consumer with the new version first, then apply again. One that does not tell what it reads, and can take the change, " +
+			"gets a waiver in catalog.yaml; a subscription that nobody uses is deleted with `pulsar-admin topics unsubscribe`.",
 	}
 )
 

@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/readerstest/programs"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -41,7 +42,8 @@ const (
 
 // What a reader makes of a topic: the copy and the counts, and how it ends.
 func TestInput(t *testing.T) {
-	readers := programs(t)
+	run := programs.New(t)
+	readers := run.Readers(t)
 	for name, test := range map[string]struct {
 		messages []message
 		want     string // the copy, as its database holds it
@@ -82,17 +84,17 @@ func TestInput(t *testing.T) {
 			t.Parallel()
 			topic := publish(t, test.messages)
 			for _, p := range readers {
-				file := filepath.Join(t.TempDir(), p.name)
-				r, err := p.start(t.Context(), servers(t), file, topic, "--until-idle")
+				file := filepath.Join(t.TempDir(), p.Name)
+				r, err := p.Start(t.Context(), file, topic, "--until-idle")
 				if err != nil {
 					t.Fatal(err)
 				}
-				err = r.wait()
-				if (err != nil) != (test.stopped != "") || !strings.Contains(r.text(), test.stopped) {
-					t.Errorf("%s: ended with %v, want %q:\n%s", p.name, err, test.stopped, r.text())
+				err = r.Wait()
+				if (err != nil) != (test.stopped != "") || !strings.Contains(r.Text(), test.stopped) {
+					t.Errorf("%s: ended with %v, want %q:\n%s", p.Name, err, test.stopped, r.Text())
 				}
-				if got := (database{t, readers, file}).contents(); got != test.want {
-					t.Errorf("%s: the copy holds\n  %s\nwant\n  %s", p.name, got, test.want)
+				if got := (database{t, run, file}).contents(); got != test.want {
+					t.Errorf("%s: the copy holds\n  %s\nwant\n  %s", p.Name, got, test.want)
 				}
 			}
 		})
@@ -177,7 +179,7 @@ func register(t *testing.T, registry *schemas.Registry, topic string, events []*
 
 // contents returns what a copy holds.
 func (d database) contents() string {
-	return d.run(`
+	return d.script(`
 print("; ".join(row[0] for query in (
     "select id || ' ' || status || ' ' || total || ' ' || ifnull(paid_by, '-') || ' ' || ifnull(carrier, '-') from orders order by id",
     "select what || ' ' || n from counted order by what",

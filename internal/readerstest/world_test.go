@@ -3,13 +3,10 @@ package readerstest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/examples/quickstart/fulfilment"
@@ -18,6 +15,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/internal/readerstest/programs"
 	"github.com/runnel-cdc/runnel/outbox"
 )
 
@@ -113,22 +111,8 @@ func (w *world) events() int {
 // array for each order, by id.
 func (w *world) rows(table string) []string {
 	w.t.Helper()
-	rows, err := w.db.Conn(w.t).Query(w.t.Context(), `select id, customer_id::text, status, lines, total::text, currency,
+	lines, err := programs.Rows(w.t.Context(), w.db.Conn(w.t), `select id, customer_id::text, status, lines, total::text, currency,
 		city, paid_by, carrier, tracking, reason from `+table+` order by id collate "C"`)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-		values, err := row.Values()
-		if err != nil {
-			return "", err
-		}
-		var line bytes.Buffer
-		encoder := json.NewEncoder(&line)
-		encoder.SetEscapeHTML(false)
-		err = encoder.Encode(values)
-		return string(bytes.TrimSpace(line.Bytes())), err
-	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/readerinfo"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 	"github.com/runnel-cdc/runnel/schemas/lint"
@@ -48,6 +49,8 @@ func Broker(cfg *config.Config) broker.Config {
 	return broker.Config{
 		URL: cfg.Pulsar.URL, AdminURL: cfg.Pulsar.AdminURL, TokenFile: cfg.Pulsar.TokenFile, CAFile: cfg.Pulsar.CAFile,
 		Name: "runnel " + cfg.Name,
+		// Whatever it reads is read with the schema that it was written with.
+		Properties: readerinfo.Info{Name: "runnel", Reads: map[string]schemas.Fingerprint{}}.Properties(),
 	}
 }
 
