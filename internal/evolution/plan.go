@@ -79,6 +79,9 @@ type Plan struct {
 	Notes []string
 
 	namespace string
+	// carried are events that are not the catalog's to change here, and change all the
+	// same with a type that they share.
+	carried []*schemas.EventType
 }
 
 // Hash names the plan: the steps, with the state they start from. "" is the plan
@@ -126,7 +129,10 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	if mode == Whole {
 		withdrawn = s.withdrawn(c)
 	}
-	p.Findings = concern(c, Judge(c, h, s.Target.topicOf, settings, on), s.Readers(), h)
+	if len(c.Events()) == 0 {
+		return nil, ErrRefused.New("the catalog holds no event").Fix("An event is a record with the property \"aggregate\", which names its aggregate type.")
+	}
+	p.Findings = Judge(c, h, s.Target.topicOf, settings, on)
 	if mode != Whole { // what some version holds stays as it is, and what the catalog lacks too
 		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool {
 			e, ok := c.Event(f.Event)
@@ -137,14 +143,18 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 			return true
 		})
 	}
-	p.Findings = append(p.Findings, s.needed(withdrawn, h)...)
-	settings.applyWaivers(p.Findings, on)
 	for i := range s.Topics {
 		t := &s.Topics[i]
 		if err := p.topic(c, s, t, withdrawn, mode); err != nil {
 			return nil, err
 		}
 	}
+	for _, e := range p.carried {
+		p.Findings = append(p.Findings, settings.judge(e, h, s.Target.topicOf)...)
+	}
+	settings.applyWaivers(p.Findings, on)
+	p.Findings = append(concern(p.Findings, slices.Concat(p.carried, c.Events()), s.Readers(), h), s.needed(withdrawn, h)...)
+	settings.applyWaivers(p.Findings, on)
 	p.types(c, s, withdrawn)
 	return p, nil
 }
@@ -158,7 +168,13 @@ func (s Settings) applyWaivers(findings []Finding, on time.Time) {
 		if f.Rule == ReaderLeft || f.Rule == EventNeeded {
 			consumer = f.Readers[0].Subscription
 		}
-		if w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer); w >= 0 {
+		w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer)
+		for _, path := range f.Also { // of the same type elsewhere
+			if s.waiver(on, f.Event, f.Rule.ID, path, consumer) < 0 {
+				w = -1
+			}
+		}
+		if w >= 0 {
 			f.Waived = &s.Waive[w]
 		}
 	}
@@ -195,6 +211,10 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string,
 			}
 		}
 	}
+	if mode != Whole {
+		// What some version holds stays as the newest has it: the catalog may be the older.
+		events = slices.DeleteFunc(events, t.heldAlike)
+	}
 	if len(events) == 0 && len(retire) == 0 {
 		return nil
 	}
@@ -211,32 +231,32 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string,
 	case t.Partitions != s.Target.Partitions:
 		p.Notes = append(p.Notes, fmt.Sprintf("%s has %d partitions, not %d; their number is for life.", t.Full, t.Partitions, s.Target.Partitions))
 	}
-	if t.holds(events, retire, mode) {
+	if mode == Whole && len(retire) == 0 && t.isNewest(events) {
 		return nil
 	}
 	return p.register(t, events, retire)
 }
 
-// holds reports whether the registry needs no new version: the newest is what it would
-// become, or, when only additions are made, some version holds each event.
-func (t *Topic) holds(events []*schemas.EventType, retire []string, mode Mode) bool {
-	newest := t.newest()
-	if newest == nil || len(retire) > 0 {
-		return false
-	}
-	if mode == Whole && slices.ContainsFunc(events, func(e *schemas.EventType) bool { return slices.Contains(newest.Retired(), e.Name) }) {
-		return false
-	}
-	have := make(map[schemas.Fingerprint]bool)
-	for _, v := range t.Versions {
-		if mode != Whole || v == newest {
-			for _, b := range v.Events() {
-				have[b.Fingerprint] = true
-			}
-		}
-	}
-	return !slices.ContainsFunc(events, func(e *schemas.EventType) bool { return !have[e.Fingerprint] })
+// heldAlike reports whether some version of the topic's schema holds the event as it is.
+func (t *Topic) heldAlike(e *schemas.EventType) bool {
+	return slices.ContainsFunc(t.Versions, func(v *schemas.TopicSchema) bool {
+		held, ok := v.Event(e.Name)
+		return ok && held.Fingerprint == e.Fingerprint
+	})
 }
+
+// isNewest reports whether the newest version holds the events as they are, and none of
+// them retired.
+func (t *Topic) isNewest(events []*schemas.EventType) bool {
+	newest := t.newest()
+	return !slices.ContainsFunc(events, func(e *schemas.EventType) bool {
+		held, ok := event(newest, e.Name)
+		return !ok || held.Fingerprint != e.Fingerprint || slices.Contains(newest.Retired(), e.Name)
+	})
+}
+
+// noSchema is what a step to the first version of a topic's schema starts from.
+const noSchema = "no schema"
 
 // register plans the next version of a topic's schema.
 func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) error {
@@ -245,7 +265,15 @@ func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) 
 	if err != nil {
 		return err
 	}
-	step := Step{Kind: Register, Object: t.Full, From: "no schema", Changes: changes(newest, composed)}
+	for _, b := range composed.Events() {
+		now, _ := composed.Event(b.Name)
+		was, ok := event(newest, b.Name)
+		given := slices.ContainsFunc(events, func(e *schemas.EventType) bool { return e.Name == b.Name })
+		if ok && !given && was.Fingerprint != now.Fingerprint && !slices.Contains(composed.Retired(), b.Name) {
+			p.carried = append(p.carried, now)
+		}
+	}
+	step := Step{Kind: Register, Object: t.Full, From: noSchema, Changes: changes(newest, composed)}
 	next := int64(0)
 	if newest != nil {
 		step.From, next = fmt.Sprintf("version %d", newest.Version), newest.Version+1
