@@ -34,7 +34,7 @@ var (
 	// transaction is aborted.
 	ErrSchemaNotApplied = fault.Define("SCHEMA_NOT_APPLIED", fault.Input,
 		"The event's type, or this version of its schema, is not registered in the database.",
-		"Apply the newer catalog (`runnel schemas plan`, then `runnel schemas apply`), then retry the transaction. `runnel init --schemas DIR` is for the very first set-up: it admits events that a running daemon does not know.")
+		"Apply the newer catalog (`runnel schemas plan`, then `runnel schemas apply`), then retry the transaction. In development, start the daemon with it: `runnel run --auto-apply`.")
 	// ErrNotMigrated is returned when the outbox is not in this database.
 	ErrNotMigrated = pgfault.ErrNoOutbox
 	// ErrForbidden is returned when the current user may not publish.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
@@ -66,9 +68,9 @@ func initSpec() *spec {
 them up to date. It is idempotent. When the user lacks a right, the script for an
 administrator is printed and the exit code is 3.
 
-With --schemas it also registers the event types that may be published. That is
-for the very first set-up: later it would admit events that the running daemon
-does not know yet. Apply them then (runnel schemas plan, runnel schemas apply).
+With --schemas it also registers the event types that may be published, before a
+daemon has published from this database. Later it would admit events that no
+topic's schema holds, and leaves that to runnel schemas apply.
 
 --dry-run changes nothing and says what is to do. --show-sql prints the SQL;
 together they print it for other migration tools and connect to nothing.`,
@@ -128,7 +130,18 @@ func runInit(ctx context.Context, c *call, f initFlags) (any, error) {
 		return nil, err
 	}
 	defer wire.Close(conn)
+	begun, err := published(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	given := len(options.EventTypes)
+	if begun {
+		options.EventTypes = nil
+	}
 	report, err := outbox.Init(ctx, conn, options)
+	if begun && given > 0 && err == nil {
+		report.Steps = append(report.Steps, outbox.Step{Name: "event types", Detail: fmt.Sprintf("%d given, left to `runnel schemas apply`: a daemon publishes already", given)})
+	}
 	for _, s := range report.Steps {
 		result.Steps = append(result.Steps, initStep(s))
 	}
@@ -141,6 +154,22 @@ func runInit(ctx context.Context, c *call, f initFlags) (any, error) {
 		return nil, err
 	}
 	return result, err
+}
+
+// published reports whether a daemon has begun to publish from the database. From then on
+// a type that is admitted before its schema is registered halts that daemon.
+func published(ctx context.Context, db *pgx.Conn) (begun bool, err error) {
+	var there bool
+	if err = db.QueryRow(ctx, "select to_regclass('runnel.pipeline') is not null").Scan(&there); err == nil && there {
+		err = db.QueryRow(ctx, "select exists (select from runnel.pipeline)").Scan(&begun)
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" {
+		return false, nil // who may not look may not set up either, and is told so
+	}
+	if err != nil {
+		return false, wire.QueryFault(err, "look for a pipeline")
+	}
+	return begun, nil
 }
 
 // dryRun tells from the doctor's findings what init would do.

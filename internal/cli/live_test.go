@@ -223,6 +223,14 @@ func TestTheWholeWay(t *testing.T) {
 		t.Errorf("doctor:\n%s", text)
 	}
 
+	// Once a daemon publishes, types are admitted by what registers their schemas first.
+	l.write("later.avsc", `{"type": "record", "name": "Later", "aggregate": "order", "fields": []}`)
+	l.result(&done, "init")
+	if last := done.Steps[len(done.Steps)-1]; done.Changed || last.Name != "event types" || !strings.Contains(last.Detail, "left to `runnel schemas apply`") ||
+		pgtest.Value[bool](t, db, "select exists (select from runnel.event_type where name = 'Later')") {
+		t.Errorf("init with a newer catalog: %+v", done)
+	}
+
 	if code := stop(); code != 0 {
 		t.Errorf("the daemon, stopped by a signal, exited with %d", code)
 	}
