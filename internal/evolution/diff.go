@@ -57,6 +57,7 @@ func Fields(s *schemas.Schema) []Change {
 type flat struct {
 	lines  []string
 	byPath map[string]string
+	fields map[string]*schemas.Field // by path
 	seen   map[*schemas.Schema]bool
 }
 
@@ -64,7 +65,7 @@ type flat struct {
 const maxLines = 10_000
 
 func flatten(s *schemas.Schema) *flat {
-	f := &flat{byPath: make(map[string]string), seen: make(map[*schemas.Schema]bool)}
+	f := &flat{byPath: make(map[string]string), fields: make(map[string]*schemas.Field), seen: make(map[*schemas.Schema]bool)}
 	f.note("$", outline(s)+marks(s))
 	f.inside("$", s)
 	return f
@@ -101,6 +102,7 @@ func (f *flat) inside(path string, s *schemas.Schema) {
 				text += deprecation(why)
 			}
 			f.note(path+"."+field.Name, text)
+			f.fields[path+"."+field.Name] = field
 			f.inside(path+"."+field.Name, field.Type)
 		}
 	}

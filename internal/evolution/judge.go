@@ -157,6 +157,13 @@ func (j *judge) compare(v Version, counts bool) {
 	for _, f := range schemas.Compatibility(was, now) {
 		j.add(ForwardDirection, v, f, counts && j.level.Forward(), forward[key(f)])
 	}
+	// What an older version has and the last one has not was given up, not renamed.
+	last := keys(renamed(j.last.Event.Schema, now))
+	for _, f := range renamed(was, now) {
+		if last[key(f)] {
+			j.add(ForwardDirection, v, f, counts && j.level.Forward(), false)
+		}
+	}
 }
 
 // key is what makes two findings the same one: what is said names the symbols or the

@@ -32,14 +32,20 @@ func record(name, fields string, props ...string) string {
 }
 
 const (
-	id      = `{"name":"id","type":"string"}`
-	note    = `{"name":"note","type":"string"}`
-	noteOr  = `{"name":"note","type":"string","default":""}`
-	amount  = `{"name":"amount","type":"int"}`
-	amountL = `{"name":"amount","type":"long"}`
-	remark  = `{"name":"remark","type":"string","aliases":["note"]}`
-	coupon  = `{"name":"coupon","type":["null","string"],"default":null}`
+	id       = `{"name":"id","type":"string"}`
+	note     = `{"name":"note","type":"string"}`
+	noteOr   = `{"name":"note","type":"string","default":""}`
+	amount   = `{"name":"amount","type":"int"}`
+	amountL  = `{"name":"amount","type":"long"}`
+	remark   = `{"name":"remark","type":"string","aliases":["note"]}`
+	remarkOr = `{"name":"remark","type":"string","default":"","aliases":["note"]}`
+	coupon   = `{"name":"coupon","type":["null","string"],"default":null}`
 )
+
+// within is a field with records that have fields.
+func within(fields string) string {
+	return `{"name":"parts","type":{"type":"array","items":{"type":"record","name":"Part","fields":[` + fields + `]}}}`
+}
 
 func byAggregate(aggregate, _ string) string { return aggregate }
 
@@ -89,14 +95,19 @@ func TestJudge(t *testing.T) {
 		want   []string
 		blocks bool
 	}{
-		"nothing changed":                   {was: []string{id + "," + note}, now: id + "," + note},
-		"a field with a default comes":      {was: []string{id}, now: id + "," + noteOr},
-		"a field with a default goes":       {was: []string{id + "," + noteOr}, now: id},
-		"a nullable field with null comes":  {was: []string{id}, now: id + "," + coupon},
-		"a field without a default comes":   {was: []string{id}, now: id + "," + note, want: []string{"backward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},
-		"a field without a default goes":    {was: []string{id + "," + note}, now: id, want: []string{"forward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},
-		"which a backward level lets pass":  {was: []string{id + "," + note}, now: id, level: BackwardTransitive, want: []string{"forward FIELD_WITHOUT_DEFAULT $.note 0 not required"}},
-		"a field is renamed with an alias":  {was: []string{id + "," + note}, now: id + "," + remark, want: []string{"forward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},
+		"nothing changed":                    {was: []string{id + "," + note}, now: id + "," + note},
+		"a field with a default comes":       {was: []string{id}, now: id + "," + noteOr},
+		"a field with a default goes":        {was: []string{id + "," + noteOr}, now: id},
+		"a nullable field with null comes":   {was: []string{id}, now: id + "," + coupon},
+		"a field without a default comes":    {was: []string{id}, now: id + "," + note, want: []string{"backward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},
+		"a field without a default goes":     {was: []string{id + "," + note}, now: id, want: []string{"forward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},
+		"which a backward level lets pass":   {was: []string{id + "," + note}, now: id, level: BackwardTransitive, want: []string{"forward FIELD_WITHOUT_DEFAULT $.note 0 not required"}},
+		"a field is renamed with an alias":   {was: []string{id + "," + note}, now: id + "," + remark, want: []string{"forward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},
+		"with a default nobody would notice": {was: []string{id + "," + noteOr}, now: id + "," + remarkOr, want: []string{"forward FIELD_RENAMED $.note 0"}, blocks: true},
+		"inside as well":                     {was: []string{within(noteOr)}, now: within(remarkOr), want: []string{"forward FIELD_RENAMED $.parts[].note 0"}, blocks: true},
+		"renamed when it was given up":       {was: []string{id + "," + noteOr, id}, now: id + "," + remarkOr},
+		"renamed against several": {was: []string{id + "," + noteOr, id + "," + noteOr + "," + coupon}, now: id + "," + remarkOr, level: BackwardTransitive,
+			want: []string{"forward FIELD_RENAMED $.note 0,1 not required"}},
 		"an int becomes a long":             {was: []string{amount}, now: amountL, want: []string{"forward TYPE_MISMATCH $.amount 0"}, blocks: true},
 		"no level asks":                     {was: []string{amount}, now: id, level: None, want: []string{"backward FIELD_WITHOUT_DEFAULT $.id 0 not required", "forward FIELD_WITHOUT_DEFAULT $.amount 0 not required"}},
 		"each step passes, and not both":    {was: []string{id, id + "," + noteOr}, now: id + "," + note, want: []string{"backward FIELD_WITHOUT_DEFAULT $.note 0"}, blocks: true},

@@ -23,6 +23,15 @@ var (
 		Breaks:  "It goes to another topic: who reads the former one no longer gets it, and its order against the aggregate's other events is lost.",
 		Fix:     "Keep the aggregate type, or publish an event type of another name.",
 	}
+	// FieldRenamed is what compatibility by the specification has nothing against: with no
+	// alias it would be a field that goes and another that comes.
+	FieldRenamed = &schemas.Rule{
+		ID: "FIELD_RENAMED", Section: "Runnel", Severity: schemas.Error,
+		Summary: "A field with a default has another name, and its former one as an alias.",
+		Breaks:  "They find the field missing and take its default, though the value is there: no error tells.",
+		Fix: "Keep the name. Or add a field of the new name, without an alias, and write both until no consumer reads the former one. " +
+			"Once no consumer reads with the older versions, the level BACKWARD_TRANSITIVE in catalog.yaml lets it through.",
+	}
 	ReaderLeft = &schemas.Rule{
 		ID: "READER_OF_OLD_VERSION", Section: "Runnel", Severity: schemas.Error,
 		Summary: "The level of the event lets the change through, but a consumer still reads with an older version that cannot.",
@@ -33,4 +42,4 @@ var (
 )
 
 // Rules are the rules of this package.
-var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, ReaderLeft}
+var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, FieldRenamed, ReaderLeft}

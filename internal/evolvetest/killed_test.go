@@ -41,7 +41,7 @@ func TestApplyKilledUnderLoad(t *testing.T) {
 	all := [][]int{w.killed(random)} // of a namespace that is not there
 	daemon, stopDaemon := w.daemon(oldCatalog)
 	old := w.fulfil()
-	stop := w.background("the old release", (&orders.Simulation{DB: w.service, Pause: 20 * time.Millisecond, Seed: 3}).Run)
+	stop := w.background("the old release", (&orders.Simulation{DB: w.service, Pause: 40 * time.Millisecond, Seed: 3}).Run)
 	w.more(100)
 
 	w.put(newCatalog)
@@ -128,9 +128,13 @@ func (w *world) killed(random *rand.Rand) (left []int) {
 			w.t.Fatal(err)
 		}
 		pgtest.Eventually(w.t, patience, func() bool { return !p.Alive() || working() }, "the apply begins")
-		select { // somewhere in its work
+		after := time.Duration(random.IntN(400)) * time.Millisecond // somewhere in its work
+		if len(left) > 2*kills || amid([][]int{left}) >= kills {
+			after = patience // enough of that
+		}
+		select {
 		case <-p.Done():
-		case <-time.After(time.Duration(random.IntN(400)) * time.Millisecond):
+		case <-time.After(after):
 		}
 		if !p.Alive() {
 			if p.Err() != nil {

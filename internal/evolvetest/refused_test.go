@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/child"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/readerstest/programs"
 )
@@ -23,6 +24,11 @@ const weaker = `events:
 // tell what it reads. Those that do not handle it are not named.
 func (w *world) refusals() {
 	w.t.Helper()
+	tail, err := child.Start(w.command(w.t.Context(), w.daemonURL, "tail", "--follow", "--topic", "order"), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer tail.Kill()
 	silent := []string{"orders-java (", "orders-python (", "typed-java (", "typed-java-by-hand (", "typed-python ("}
 	for _, test := range []struct {
 		change change
@@ -43,6 +49,14 @@ func (w *world) refusals() {
 				rule = "READER_OF_OLD_VERSION"
 			}
 			refused := w.schemas(2, "plan")
+			var readers []string
+			for _, r := range refused.Result.Readers {
+				readers = append(readers, fmt.Sprintf("%s %d", r.Subscription, r.Connected))
+			}
+			// Not who only looks on.
+			if want := []string{"desk 1", "fulfilment 1", "typed-java 1", "typed-java-by-hand 1", "typed-python 1", "orders-java 1", "orders-python 1"}; !slices.Equal(readers, want) {
+				w.t.Errorf("the readers are %q, want %q", readers, want)
+			}
 			text := ""
 			for _, f := range refused.Result.Findings {
 				if f.Rule == rule && f.Severity == "error" {
@@ -66,6 +80,28 @@ func (w *world) refusals() {
 				w.t.Errorf("applied all the same: %+v", e.Error)
 			}
 		}
+	}
+	// Who does not tell, and can take the change, is let through by name.
+	waivers := "waivers:\n"
+	for _, name := range silent {
+		waivers += fmt.Sprintf("  - {event: OrderCancelled, rule: READER_OF_OLD_VERSION, consumer: %s, reason: it asks for no reason, owner: orders, expires: 2999-12-31}\n",
+			strings.TrimSuffix(name, " ("))
+	}
+	w.say(weaker + waivers)
+	named := 0
+	for _, f := range w.schemas(2, "plan").Result.Findings {
+		if f.Severity == "error" {
+			named++
+			if !strings.Contains(f.Message, "desk (") && !strings.Contains(f.Message, "fulfilment (") {
+				w.t.Errorf("in the way in spite of waivers: %s", f.Message)
+			}
+		}
+	}
+	if named != 2 {
+		w.t.Errorf("%d findings are in the way, want those of two projections", named)
+	}
+	if !tail.Alive() {
+		w.t.Errorf("runnel tail ended: %v", tail.Err())
 	}
 	w.put(newCatalog)
 	w.nothingLeft()

@@ -34,7 +34,7 @@ type typed struct {
 //   - Python with the schema itself.
 //
 // traps is to be called when the topic holds all kinds of events.
-func (w *world) typedReaders(run *programs.Runtime) (all []*typed, traps func()) {
+func (w *world) typedReaders(run *programs.Runtime) (all []*typed, traps func(*world)) {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	schema := filepath.Join(dir, "order_event.avsc")
@@ -72,7 +72,7 @@ func (w *world) typedReaders(run *programs.Runtime) (all []*typed, traps func())
 		}
 		w.t.Cleanup(r.p.Kill)
 	}
-	return all, func() {
+	return all, func(w *world) {
 		w.traps(java("with fields that may be null", "Plain$order_event"), run.PythonProgram("with classes", "readers/typed.py", "record"))
 	}
 }
