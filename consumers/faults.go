@@ -33,7 +33,7 @@ var (
 		"Grant the role CREATE on the database, or create the schemas for it beforehand.")
 	ErrTopic = fault.Define("PROJECTION_TOPIC", fault.Environment,
 		"A topic can't be read by a projection.",
-		"Topics are made by Runnel (runnel run --auto-apply) and are partitioned.")
+		"Topics are made by Runnel (`runnel schemas apply`) and are partitioned.")
 	ErrHandlerLate = fault.Define("PROJECTION_HANDLER_LATE", fault.Input,
 		"A handler was added for events of which the copy has passed some already, without it.",
 		"Raise Config.Version, which builds a copy that has them all; or name the type in Config.AllowUnhandled.")

@@ -75,6 +75,25 @@ func ExampleRegisterEventTypes() {
 	// true
 }
 
+// `runnel schemas apply` withdraws what was taken out of the catalog.
+func ExampleWithdrawEventTypes() {
+	ctx := context.Background()
+	db, stop := exampleOutbox()
+	defer stop()
+	conn := db.connect()
+	_, err := outbox.RegisterEventTypes(ctx, conn, []*schemas.EventType{orderPlaced, OrderShipped{}.EventType()})
+	fmt.Println(err, outbox.WithdrawEventTypes(ctx, conn, "OrderShipped"))
+	types, err := outbox.EventTypes(ctx, conn)
+	for _, t := range types {
+		fmt.Println(t.Name, t.AggregateType)
+	}
+	fmt.Println(err)
+	// Output:
+	// <nil> <nil>
+	// OrderPlaced order
+	// <nil>
+}
+
 // With database/sql, and any driver.
 func ExamplePublishSQL() {
 	ctx := context.Background()
@@ -173,7 +192,7 @@ func ExampleWatchedTables() {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv(testserver.Postgres) == "" && os.Getenv(testserver.Servers) != "required" {
-		_ = flag.Set("test.skip", "^Example(Init|Migrate|RegisterEventTypes|PublishSQL|Housekeeper|TableSchemas|WatchedTables)$")
+		_ = flag.Set("test.skip", "^Example(Init|Migrate|RegisterEventTypes|WithdrawEventTypes|PublishSQL|Housekeeper|TableSchemas|WatchedTables)$")
 	}
 	os.Exit(m.Run())
 }

@@ -141,9 +141,9 @@ func TestWatchUnregistered(t *testing.T) {
 	// The command is whole, and as a shell takes it. It goes by the daemon: writers must
 	// not be admitted before it knows the schema.
 	s.run(t, `create table "it's" (a int, b int, "x,y" text, primary key (b, a))`)
-	refused(t, s.conn, "RN001", `runnel schemas gen avsc --from-table 'app."it'\''s"' --aggregate odd --key b,a --before --exclude '"x,y"' --out DIR. Make it known: start the daemon with it (runnel run --auto-apply). Then watch.`,
+	refused(t, s.conn, "RN001", `runnel schemas gen avsc --from-table 'app."it'\''s"' --aggregate odd --key b,a --before --exclude '"x,y"' --out DIR. Make it known: runnel schemas plan, then runnel schemas apply. Then watch.`,
 		`select runnel.watch('"it''s"', 'odd', before => true, exclude => '{"x,y"}')`)
-	refused(t, s.conn, "RN001", "--aggregate item --key id --out DIR. Make it known: start the daemon", watch)
+	refused(t, s.conn, "RN001", "--aggregate item --key id --out DIR. Make it known: runnel schemas plan", watch)
 	register(s.catalog(t, "items", outbox.TableOptions{AggregateType: "item", Exclude: []string{"name"}}))
 	refused(t, s.conn, "RN002", "check_schema => false", watch)
 	refused(t, s.conn, "RN002", "--key id --out DIR --force. Make", watch)

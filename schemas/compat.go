@@ -89,11 +89,11 @@ func (f Finding) String() string { return f.Path + ": " + f.Message }
 // whether one of them is an error. A schema that reads its own data has none.
 //
 // Where the specification leaves room:
-//   - Of a reader's union, the branch of the very same type and full name is taken
-//     before one that matches by promotion, alias or unqualified name only, as
-//     Avro's Java library does: a long must not become a double because that branch
-//     comes first. Where the letter of the specification says otherwise,
-//     BRANCH_AMBIGUOUS warns.
+//   - Of a reader's union, the branch of the very same type and full name (or with
+//     that name as an alias) is taken before one that matches by promotion or
+//     unqualified name only, as Avro's Java library does: a long must not become a
+//     double because that branch comes first. Where the letter of the specification
+//     says otherwise, BRANCH_AMBIGUOUS warns.
 //   - Aliases of the reader are applied. Those of a type are full names.
 //   - A union of the writer must fit as a whole, not only the values met.
 //
@@ -101,7 +101,9 @@ func (f Finding) String() string { return f.Path + ": " + f.Message }
 // stack does not grow with the schemas. More than a million comparisons, which
 // takes schemas made for it, end with the error COMPARISON_TOO_LARGE.
 //
-// Resolver reads data exactly where there is no error.
+// Resolver reads data exactly where there is no error; of what VALUES_NARROWED
+// warns of, it refuses the values that do not fit. Neither schema is changed, and
+// calls may run at the same time.
 func Compatibility(reader, writer *Schema) []Finding {
 	c := newChecker()
 	c.run(reader, writer)

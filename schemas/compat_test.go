@@ -129,6 +129,11 @@ func TestCompatibilityCorpus(t *testing.T) {
 			got = append(got, f.Rule.ID+" "+f.Path)
 			hit[f.Rule.ID] = true
 			checkFinding(t, p, f)
+			for _, path := range append([]string{f.Path}, f.Also...) {
+				if rest := follow(reader, path); rest != "" {
+					t.Errorf("%s: the reader has no %s: %q is left", p.where(), path, rest)
+				}
+			}
 		}
 		slices.Sort(got)
 		if Incompatible(findings) == p.compatible || !slices.Equal(got, p.want) {
@@ -163,5 +168,107 @@ func checkFinding(t *testing.T, p corpusPair, f Finding) {
 	var back map[string]any
 	if err != nil || json.Unmarshal(text, &back) != nil || back["rule"] != f.Rule.ID || back["reader"] != f.Reader.String() || back["severity"] == "invalid" {
 		t.Errorf("%s: %s", p.where(), text)
+	}
+}
+
+func TestCompatRules(t *testing.T) {
+	id, sentences := regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`), regexp.MustCompile(`^[A-Z].*\.$`)
+	seen := map[string]bool{}
+	for _, r := range CompatRules {
+		if !id.MatchString(r.ID) || seen[r.ID] || r.Severity != Error && r.Severity != Warning {
+			t.Errorf("%+v", r)
+		}
+		seen[r.ID] = true
+		for _, text := range []string{r.Summary, r.Breaks, r.Fix} {
+			if !sentences.MatchString(text) {
+				t.Errorf("%s: %q", r.ID, text)
+			}
+		}
+		if !slices.Contains([]string{sectionResolution, sectionDecimal, sectionRunnel}, r.Section) || r.Severity == Warning && r.Section != sectionRunnel {
+			t.Errorf("%s: section %q", r.ID, r.Section)
+		}
+	}
+}
+
+// follow goes along a path and returns what is left of it where it ends.
+func follow(s *Schema, path string) string {
+	path = strings.TrimPrefix(path, "$")
+	for path != "" {
+		var next *Schema
+		rest := path[1:]
+		switch {
+		case s.Type == Array && strings.HasPrefix(path, "[]"), s.Type == Map && strings.HasPrefix(path, "{}"):
+			next, rest = s.Items, path[2:]
+		case s.Type == Union && path[0] == '(':
+			name, after, _ := strings.Cut(rest, ")")
+			for _, b := range s.Branches {
+				if b.FullName() == name {
+					next, rest = b, after
+				}
+			}
+		case s.Type == Record && path[0] == '.':
+			end := strings.IndexAny(rest, ".[{(")
+			if end < 0 {
+				end = len(rest)
+			}
+			if f, ok := s.Field(rest[:end]); ok {
+				next, rest = f.Type, rest[end:]
+			}
+		}
+		if next == nil {
+			return path
+		}
+		s, path = next, rest
+	}
+	return ""
+}
+
+// Of more findings than can be listed, none of the errors is lost for the verdict,
+// and a very long path is cut in its middle.
+func TestCompatibilityIsBounded(t *testing.T) {
+	fields := func(kind, last string) string {
+		var b strings.Builder
+		for i := range maxFindings + 5 {
+			fmt.Fprintf(&b, `{"name":"f%d","type":%q},`, i, kind)
+		}
+		return `{"type":"record","name":"R","fields":[` + b.String() + `{"name":"z","type":"` + last + `"}]}`
+	}
+	findings := Compatibility(mustParse(t, fields("float", "boolean")), mustParse(t, fields("int", "string")))
+	if len(findings) != maxFindings+1 || !Incompatible(findings) || findings[maxFindings].Path != "$.z" {
+		t.Errorf("%d findings, the last %v", len(findings), findings[len(findings)-1])
+	}
+	chain := func(last string) string {
+		text := last
+		for i := range 400 {
+			text = fmt.Sprintf(`{"type":"record","name":"R%d","fields":[{"name":"field_%d","type":%s}]}`, i, i, text)
+			if i%100 == 99 { // JSON must not be nested too deep
+				text = `{"type":"array","items":` + text + `}`
+			}
+		}
+		return text
+	}
+	_, err := Parse([]byte(chain(`"int"`)), "")
+	wantFault(t, err, ErrSchemaTooLarge)
+	flat := func(last string) string {
+		var b strings.Builder
+		b.WriteString(`["null"`)
+		for i := range 400 {
+			next := fmt.Sprintf("R%d", i+1)
+			if i == 399 {
+				next = last
+			}
+			fmt.Fprintf(&b, `,{"type":"record","name":"R%d","fields":[{"name":"field_%d","type":%q}]}`, i, i, next)
+		}
+		return b.String() + "]"
+	}
+	findings = Compatibility(mustParse(t, flat("int")), mustParse(t, flat("string")))
+	if len(findings) != 1 || findings[0].Path != "$(R399).field_399" {
+		t.Fatalf("%v", findings)
+	}
+	first := func(s *Schema) *Schema { return s.Branches[1] }
+	findings = Compatibility(first(mustParse(t, flat("int"))), first(mustParse(t, flat("string"))))
+	path := findings[0].Path
+	if len(findings) != 1 || !strings.HasPrefix(path, "$.field_0.field_1.") || !strings.HasSuffix(path, ".field_398.field_399") || strings.Count(path, "…") != 1 || len(path) > maxPathBytes+50 {
+		t.Fatalf("%d findings, at %s", len(findings), path)
 	}
 }

@@ -189,9 +189,17 @@ func (c *checker) inside(at site) {
 	case Record:
 		for _, f := range r.Fields {
 			c.work += 1 + len(f.Aliases)
-			if from := w.fieldFor(f); from >= 0 {
+			from, other := w.fieldsFor(f)
+			if from >= 0 {
 				c.meet(use{in: at.pair, kind: useField, r: f, w: w.Fields[from]}, f.Type, w.Fields[from].Type)
-			} else if f.Default == nil {
+			}
+			switch {
+			case other >= 0:
+				name, also := w.Fields[from].Name, w.Fields[other].Name
+				c.report(ruleFieldAmbiguous, site{r: r, w: w, use: use{in: at.pair, kind: useField, r: f, w: w.Fields[from]}},
+					fmt.Sprintf("Remove the alias %q, once no data is read that has it without %q.", also, name),
+					"the writer has %q and %q, and both are meant; %q is taken", name, also, name)
+			case from < 0 && f.Default == nil:
 				c.report(ruleFieldMissing, site{r: r, w: w, use: use{in: at.pair, kind: useField, r: f}}, fieldFix(r, w, f),
 					"the writer does not have the field, and the reader has no default for it")
 			}

@@ -59,7 +59,8 @@ func promotable(w, r Type) bool {
 }
 
 // branchFor returns the branch of the union r for values of w, or -1, and the
-// one that the letter of the specification takes.
+// one that the letter of the specification takes. Of the very same full name is
+// also what has that name as an alias: no type of the reader can have it.
 func (m *matcher) branchFor(r, w *Schema) (best, first int) {
 	best, first = -1, -1
 	m.eachCandidate(r, w, func(i int) bool {
@@ -70,7 +71,7 @@ func (m *matcher) branchFor(r, w *Schema) (best, first int) {
 		if first < 0 {
 			best, first = i, i
 		}
-		if b.Type == w.Type && b.Name == w.Name && b.Namespace == w.Namespace {
+		if b.Type == w.Type && (b.FullName() == w.FullName() || slices.Contains(b.Aliases, w.FullName())) {
 			best = i
 			return false
 		}
@@ -132,15 +133,26 @@ func (m *matcher) eachCandidate(r, w *Schema, f func(i int) bool) {
 // fieldFor finds the writer's field for a reader's: by name, else by the reader's
 // aliases in their order; -1 when there is none.
 func (s *Schema) fieldFor(reader *Field) int {
-	if i, ok := s.index[reader.Name]; ok {
-		return i
+	from, _ := s.fieldsFor(reader)
+	return from
+}
+
+// fieldsFor is fieldFor, and another field of the writer's that would do, or -1.
+func (s *Schema) fieldsFor(reader *Field) (from, other int) {
+	from, ok := s.index[reader.Name]
+	if !ok {
+		from = -1
 	}
 	for _, alias := range reader.Aliases {
-		if i, ok := s.index[alias]; ok {
-			return i
+		i, ok := s.index[alias]
+		switch {
+		case ok && from < 0:
+			from = i
+		case ok:
+			return from, i
 		}
 	}
-	return -1
+	return from, -1
 }
 
 // symbolFor returns the reader's index of a writer's symbol, or of the reader's

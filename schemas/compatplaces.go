@@ -127,11 +127,8 @@ func (s site) position(rule *Rule, reader bool) Pos {
 	if reader {
 		at = s.r
 	}
-	if rule == ruleFieldMissing {
-		if reader {
-			return u.r.Pos
-		}
-		return at.Pos
+	if reader && (rule == ruleFieldMissing || rule == ruleFieldAmbiguous) {
+		return u.r.Pos
 	}
 	if at.Name == "" || rule != ruleTypeMismatch && rule != ruleNameMismatch && rule != ruleBranchMissing {
 		return at.Pos

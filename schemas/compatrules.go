@@ -91,6 +91,12 @@ var (
 		Breaks:  "Runnel takes the branch of the very same type and full name, as Java does. A reader that goes by the letter of the specification takes the first that matches.",
 		Fix:     "Put the branch of the same type first.",
 	}
+	ruleFieldAmbiguous = &Rule{
+		ID: "FIELD_AMBIGUOUS", Section: sectionRunnel, Severity: Warning,
+		Summary: "The writer has several fields that are meant by one of the reader's, by its name and its aliases.",
+		Breaks:  "Runnel takes the field of that name, else the first alias. Avro's Java library renames both, finds two of one name and refuses to read.",
+		Fix:     "Remove the alias, once no data is read that has the field under its old name alone.",
+	}
 )
 
 // CompatRules are all rules that Compatibility applies: errors first. The slice
@@ -98,5 +104,5 @@ var (
 var CompatRules = []*Rule{
 	ruleTypeMismatch, ruleNameMismatch, ruleFixedSize, ruleFieldMissing, ruleSymbolUnknown, ruleBranchMissing,
 	ruleDecimalChanged, ruleUnitChanged, ruleTooLarge,
-	ruleNarrowed, rulePrecisionLost, ruleMeaningChanged, ruleBranchAmbiguous,
+	ruleNarrowed, rulePrecisionLost, ruleMeaningChanged, ruleBranchAmbiguous, ruleFieldAmbiguous,
 }

@@ -16,7 +16,7 @@
 // It reads and writes Avro binary by its own code, so that nothing from outside
 // meets a decoder that has not been bounded: see Validate. Whether a reader's schema
 // reads a writer's data is its own verdict too, written from the specification, since
-// every library and registry is wrong on some pairs. It does not decide which changes
+// every library and registry is wrong on some pairs (docs/compatibility.md). It does not decide which changes
 // a catalog may make, and does not generate code: that is package gen's.
 //
 // Events in JSON may hold what Postgres' to_jsonb makes of a row. AppendJSONToAvro

@@ -55,10 +55,10 @@ var (
 var (
 	ErrUnknownEvent = fault.Define("EVENT_NOT_REGISTERED", fault.Input,
 		"No registered schema of the topic holds an event type of this name.",
-		"Correct the event type, or add its .avsc file to the catalog and register it (`runnel run --auto-apply`).")
+		"Correct the event type, or add its .avsc file to the catalog and apply that (`runnel schemas plan`, then `runnel schemas apply`).")
 	ErrUnknownFingerprint = fault.Define("EVENT_VERSION_NOT_REGISTERED", fault.Input,
 		"No registered schema of the topic holds this version of the event type.",
-		"Register the catalog that the writing service was built with (`runnel run --auto-apply`).")
+		"Apply the catalog that the writing service was built with (`runnel schemas plan`, then `runnel schemas apply`).")
 	ErrInvalidAvro = avro.ErrData // generated code finds the same
 	ErrInvalidJSON = fault.Define("INVALID_JSON", fault.Input,
 		"The JSON does not fit the event's schema.",
@@ -78,7 +78,7 @@ var (
 		"Give the token's role the right to administer the namespace.")
 	ErrRegistryNotFound = fault.Define("SCHEMA_REGISTRY_NOT_FOUND", fault.Environment,
 		"The namespace, or the version asked for, does not exist.",
-		"Create the namespace and the topic first (`runnel run --auto-apply`).")
+		"Apply the catalog first (`runnel schemas plan`, then `runnel schemas apply`).")
 	ErrRegistryRefused = fault.Define("SCHEMA_REGISTRY_REFUSED", fault.Input,
 		"The broker refused the schema.",
 		"Set the topic's compatibility strategy to ALWAYS_COMPATIBLE, as Runnel's own namespace has it.")

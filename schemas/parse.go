@@ -3,6 +3,7 @@ package schemas
 import (
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,7 @@ const (
 //
 // It accepts what came with Avro 1.12: a default of any branch of a union (see
 // Field.DefaultBranch), types named after Avro's complex types, aliases that are
-// no names. Load, ParseEventType and ParseTopicSchema do not, since their schemas
+// no names, metadata beside a reference (which is dropped). Load, ParseEventType and ParseTopicSchema do not, since their schemas
 // go to readers of earlier versions: Pulsar 4.0 accepts such a schema once and then
 // refuses every later one.
 //
@@ -280,6 +281,9 @@ func (p *parser) reference(doc *document, i int32, space string) *Schema {
 	if s, ok := p.names[name]; ok {
 		return s
 	}
+	if len(p.errs) >= maxSchemaFaults {
+		return nil // not to look for what was meant a million times
+	}
 	e := ErrUnresolvedReference.New("no type is named %q", name).At("%s", doc.pos(i))
 	if t, ok := reservedNames[name]; ok {
 		e = e.Fix("Make the %s an object of its own: \"type\": {\"type\": %q, ...}", t, name)
@@ -358,14 +362,22 @@ func (p *parser) buildObject(doc *document, i int32, space string) *Schema {
 		}
 		s.Items = p.build(doc, items, space)
 	default:
-		if len(o.members) > 1 {
-			p.fail(ErrSyntax, s.Pos, "a reference to %q cannot carry other attributes", typ)
-			return nil
+		for _, m := range o.members {
+			if m.key != "type" && (p.strict || slices.Contains(schemaAttributes, m.key)) {
+				p.fail(ErrSyntax, s.Pos, "a reference to %q cannot carry the attribute %q", typ, m.key)
+				return nil
+			}
 		}
-		return p.reference(doc, at, space)
+		return p.reference(doc, at, space) // metadata has no place to be kept
 	}
 	p.finishType(o, s)
 	return s
+}
+
+// schemaAttributes are those that would say something else than the type that is
+// referred to.
+var schemaAttributes = []string{
+	"name", "namespace", "aliases", "fields", "symbols", "default", "items", "values", "size", "order", "logicalType", "precision", "scale",
 }
 
 // finishType reads what every type may carry: logical type, doc, properties.

@@ -23,6 +23,7 @@ func TestAvro12(t *testing.T) {
 		{"of a later branch, inside", field(`"type":{"type":"array","items":["null","int"]},"default":[null,1]`), "R.avsc:1:130", ErrInvalidDefault, "first branch"},
 		{"named after a complex type", field(`"type":{"type":"enum","name":"x.array","symbols":["A"]}`), "R.avsc:1:96", ErrInvalidName, "Avro's own"},
 		{"an alias that is no name", `{"type":"record","name":"R","aggregate":"r","aliases":["order-placed"],"fields":[]}`, "R.avsc:1:56", ErrInvalidName, "order-placed"},
+		{"metadata of a reference", field(`"type":["null",{"type":"R","x":1}]`), "R.avsc:1:82", ErrSyntax, `the attribute "x"`},
 		{"of a field", field(`"type":"int","aliases":["1st"]`), "R.avsc:1:91", ErrInvalidName, "1st"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

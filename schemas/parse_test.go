@@ -29,7 +29,7 @@ func TestParseFaults(t *testing.T) {
 		{"no field type", `{"type":"record","name":"R","fields":[{"name":"f"}]}`, "t.avsc:1:39", ErrSyntax, `needs a "type"`},
 		{"order", field(`"type":"int","order":"up"`), "t.avsc:1:72", ErrSyntax, "ascending"},
 		{"size", `{"type":"fixed","name":"F","size":-1}`, "t.avsc:1:35", ErrSyntax, "size"},
-		{"attributes of a reference", field(`"type":{"type":"R","x":1}`), "t.avsc:1:58", ErrSyntax, "reference"},
+		{"attributes of a reference", field(`"type":{"type":"R","logicalType":"date"}`), "t.avsc:1:58", ErrSyntax, "reference"},
 		{"unresolved", field(`"type":"Mony"`), "t.avsc:1:58", ErrUnresolvedReference, `"Mony"`},
 		{"array as name", field(`"type":"array","items":"int"`), "t.avsc:1:58", ErrUnresolvedReference, "object of its own"},
 		{"duplicate name", field(`"type":{"type":"enum","name":"R","symbols":["A"]}`), "t.avsc:1:80", ErrDuplicateName, "already defined at t.avsc:1:1"},

@@ -201,40 +201,70 @@ func (s *Schema) makeIndex() {
 
 // checkBounded refuses records of which no value can end. A record is bounded
 // once each of its fields is, a union once one branch is; an array or a map may
-// be empty.
+// be empty. Each field is looked at once, and again when what it waits for is
+// bounded.
 func (p *parser) checkBounded() {
-	bounded := make(map[*Schema]bool)
-	ends := func(s *Schema) bool {
-		if s.Type == Union {
-			for _, b := range s.Branches {
-				if b.Type != Record || bounded[b] {
-					return true
-				}
-			}
-			return false
-		}
-		return s.Type != Record || bounded[s]
+	type wait struct {
+		record *Schema
+		field  int
 	}
-	for changed := true; changed; {
-		changed = false
-		for _, s := range p.types {
-			if s.Type != Record || bounded[s] {
-				continue
+	waiting := make(map[*Schema]int) // fields of a record that are not bounded yet
+	users := make(map[*Schema][]wait)
+	var bounded []*Schema
+	for _, s := range p.types {
+		if s.Type != Record {
+			continue
+		}
+		for i, f := range s.Fields {
+			needs := neededRecords(f.Type)
+			for _, r := range needs {
+				users[r] = append(users[r], wait{s, i})
 			}
-			all := true
-			for _, f := range s.Fields {
-				all = all && ends(f.Type)
+			if len(needs) > 0 {
+				waiting[s]++
 			}
-			if all {
-				bounded[s], changed = true, true
+		}
+		if waiting[s] == 0 {
+			bounded = append(bounded, s)
+		}
+	}
+	done := make(map[wait]bool)
+	for len(bounded) > 0 {
+		last := len(bounded) - 1
+		s := bounded[last]
+		bounded = bounded[:last]
+		for _, u := range users[s] {
+			if done[u] {
+				continue // another branch was bounded before
+			}
+			done[u] = true
+			if waiting[u.record]--; waiting[u.record] == 0 {
+				bounded = append(bounded, u.record)
 			}
 		}
 	}
 	for _, s := range p.types {
-		if s.Type == Record && !bounded[s] {
+		if waiting[s] > 0 {
 			p.fail(ErrUnbounded, s.Pos, "%s always contains itself", s.FullName())
 		}
 	}
+}
+
+// neededRecords returns the records of which one must be bounded so that s is; none
+// when s is by itself.
+func neededRecords(s *Schema) []*Schema {
+	switch s.Type {
+	case Record:
+		return []*Schema{s}
+	case Union:
+		for _, b := range s.Branches {
+			if b.Type != Record {
+				return nil
+			}
+		}
+		return s.Branches
+	}
+	return nil
 }
 
 var logicals = map[string]Logical{

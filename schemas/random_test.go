@@ -268,7 +268,7 @@ func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, how drawn) []byt
 	case Union:
 		n := rapid.IntRange(0, len(s.Branches)-1).Draw(t, "branch")
 		if depth <= 0 {
-			n = 0 // null
+			n = s.shortBranch(-depth)
 		}
 		return appendRandom(t, binary.AppendVarint(dst, int64(n)), s.Branches[n], depth-1, how)
 	case Record:
@@ -309,6 +309,16 @@ func appendRandom(t *rapid.T, dst []byte, s *Schema, depth int, how drawn) []byt
 		return append(dst, 0)
 	}
 	return dst
+}
+
+// shortBranch returns a branch of a union where data can end, in time.
+func (s *Schema) shortBranch(turn int) int {
+	for i, b := range s.Branches {
+		if b.Type != Record {
+			return i
+		}
+	}
+	return turn % len(s.Branches)
 }
 
 // drawInteger draws a decimal's integer of one to that many digits.

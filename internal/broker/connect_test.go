@@ -140,7 +140,10 @@ func TestDialFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := c.cfg
-			cfg.OperationTimeout = time.Second
+			cfg.OperationTimeout = 20 * time.Second
+			if cfg.URL == "pulsar://"+silent {
+				cfg.OperationTimeout = time.Second
+			}
 			switch cfg.AdminURL {
 			case "":
 				cfg.AdminURL = "http://127.0.0.1:1/"

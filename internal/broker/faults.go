@@ -37,10 +37,10 @@ var (
 var (
 	ErrNamespacePolicy = fault.Define("NAMESPACE_POLICY", fault.Environment,
 		"The namespace's policies differ from what exactly-once publishing needs.",
-		"Run with --auto-apply, or set the policies named.")
+		"Run `runnel schemas plan`, then `runnel schemas apply`; or set the policies named.")
 	ErrTopicMissing = fault.Define("TOPIC_MISSING", fault.Environment,
 		"The topic or the partition does not exist.",
-		"Create it as a partitioned topic, or run with --auto-apply.")
+		"Run `runnel schemas plan`, then `runnel schemas apply`; or create it as a partitioned topic.")
 	ErrTopicTerminated = fault.Define("TOPIC_TERMINATED", fault.Runtime,
 		"The topic was terminated and accepts no more messages.",
 		"Route the events to another topic, or delete and create the topic again if its content may be lost.")
@@ -55,7 +55,7 @@ var (
 		"Run `pulsar-admin namespaces set-deduplication NAMESPACE --enable`.")
 	ErrSchemaMissing = fault.Define("SCHEMA_MISSING", fault.Environment,
 		"The schema is not registered for the topic.",
-		"Run with --auto-apply, or register the schema; nothing was published under it.")
+		"Run `runnel schemas plan`, then `runnel schemas apply`; nothing was published under it.")
 )
 
 // The faults of publishing.

@@ -19,7 +19,7 @@ type Duty string
 const (
 	Consume   Duty = "consume"   // projections, `runnel tail`
 	Publish   Duty = "publish"   // the daemon; it also reads what it published
-	Provision Duty = "provision" // `run --auto-apply`: namespace, topics, schemas
+	Provision Duty = "provision" // `schemas apply`, `run --auto-apply`: namespace, topics, schemas
 )
 
 // Duties are all duties, the smallest first.

@@ -99,7 +99,7 @@ func (p *Pulsar) EnsureTopic(ctx context.Context, topic string, partitions int, 
 			return false, ErrPartitionCount.New("%s has %d partitions, not %d", topic, have, partitions)
 		}
 	case http.StatusNotFound:
-		return false, ErrAdmin.Wrap(err, "creating %s: its namespace does not exist", topic).Fix("Run with --auto-apply, or create the namespace.")
+		return false, ErrAdmin.Wrap(err, "creating %s: its namespace does not exist", topic).Fix("Run `runnel schemas plan`, then `runnel schemas apply`.")
 	default:
 		if err != nil {
 			return false, err

@@ -171,12 +171,21 @@ func (r *reader) keys(node ast.Node, prefix, want string, read map[string]func(*
 			known = append(known, key)
 		}
 		slices.Sort(known)
-		e := ErrUnknownKey.New("%.100q is not a key", prefix+name).At("%s", r.place(entry.Key)).Fix("Write %s.", strings.Join(known, " or "))
+		e := ErrUnknownKey.New("%.100q is not a key", prefix+name).At("%s", r.place(entry.Key)).Fix("Write %s.", either(known))
 		if near := nearest.Of(name, known); near != "" {
 			e = e.Fix("Did you mean %s?", near)
 		}
 		r.fail(e)
 	}
+}
+
+// either joins names: a; a or b; a, b or c.
+func either(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // sentence makes of a prefix of keys one of a message.

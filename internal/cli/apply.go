@@ -54,15 +54,7 @@ way.`,
 			if hash == "" {
 				return nil, ErrUsage.New("--plan is missing").Fix("Run `runnel schemas plan`, look at it, and give the hash of its last line.")
 			}
-			e, err := c.evolving()
-			if err != nil {
-				return nil, err
-			}
-			defer e.close()
-			if err := e.connect(ctx, true); err != nil {
-				return nil, err
-			}
-			return e.apply(ctx, hash)
+			return c.withServers(ctx, func(e *evolving) (any, error) { return e.apply(ctx, hash) })
 		},
 	}
 }

@@ -88,42 +88,51 @@ It exits with 2 when something is in the way of the change.`,
 				}
 				e.settings = evolution.Settings{Level: l, Waive: e.settings.Waive}
 			}
-			found, err := e.judge(ctx, against)
+			found, compared, err := e.judge(ctx, against)
 			if err != nil {
 				return nil, err
 			}
-			result, err := how.result(e.changeFindings(found))
+			shown := e.changeFindings(found)
+			if !compared {
+				shown = append(shown, finding{
+					Path: e.dir, Rule: "NOTHING_COMPARED", Severity: severityWarning,
+					Message: against + " has no .avsc file in this folder: every event counts as new",
+					Fix:     "If the folder was renamed, compare with the former one: check it out, and give it as --against.",
+				})
+			}
+			result, err := how.result(shown)
 			return checkResult{result.(findings), against, len(e.catalog.Events()), deprecations(e.catalog)}, err
 		},
 	}
 }
 
-// judge compares the catalog with what --against names.
-func (e *evolving) judge(ctx context.Context, against string) ([]evolution.Finding, error) {
+// judge compares the catalog with what --against names; compared is false when there is
+// nothing of that name.
+func (e *evolving) judge(ctx context.Context, against string) (found []evolution.Finding, compared bool, err error) {
 	if against == "registry" {
 		if err := e.connect(ctx, false); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		plan, err := e.plan(ctx)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		return plan.Findings, nil
+		return plan.Findings, true, nil
 	}
 	base, err := e.baseline(ctx, against)
 	if err != nil || base == nil {
-		return nil, err
+		return nil, false, err
 	}
 	cfg, err := e.config()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	to, err := target(cfg)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	topicOf := func(t *schemas.EventType) string { return to.TopicOf(t.AggregateType, t.Name) }
-	return evolution.Judge(e.catalog, evolution.FromCatalog(against, base), topicOf, e.settings, time.Now()), nil
+	return evolution.Judge(e.catalog, evolution.FromCatalog(against, base), topicOf, e.settings, time.Now()), true, nil
 }
 
 // baseline reads the catalog of a folder, or of a git reference; nil when the

@@ -34,23 +34,17 @@ It changes nothing. Exit code 2: there is a difference.`,
   runnel schemas drift ./schemas -o json`,
 		args: optionalArg("DIR"),
 		run: func(ctx context.Context, c *call) (any, error) {
-			e, err := c.evolving()
-			if err != nil {
-				return nil, err
-			}
-			defer e.close()
-			if err := e.connect(ctx, true); err != nil {
-				return nil, err
-			}
-			state, err := e.observe(ctx)
-			if err != nil {
-				return nil, err
-			}
-			r := driftResult{append([]evolution.Difference{}, evolution.Drift(e.catalog, state)...)}
-			if n := len(r.Differences); n > 0 {
-				return r, evolution.ErrDrift.New("%s", doctor.Count(n, "difference"))
-			}
-			return r, nil
+			return c.withServers(ctx, func(e *evolving) (any, error) {
+				state, err := e.observe(ctx)
+				if err != nil {
+					return nil, err
+				}
+				r := driftResult{append([]evolution.Difference{}, evolution.Drift(e.catalog, state)...)}
+				if n := len(r.Differences); n > 0 {
+					return r, evolution.ErrDrift.New("%s", doctor.Count(n, "difference"))
+				}
+				return r, nil
+			})
 		},
 	}
 }

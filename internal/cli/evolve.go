@@ -49,6 +49,19 @@ func (c *call) evolving() (*evolving, error) {
 	return e, err
 }
 
+// withServers runs do with the catalog, the broker and the source database at hand.
+func (c *call) withServers(ctx context.Context, do func(*evolving) (any, error)) (any, error) {
+	e, err := c.evolving()
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if err := e.connect(ctx, true); err != nil {
+		return nil, err
+	}
+	return do(e)
+}
+
 // connect opens the broker, and, where writers are concerned, the source database.
 func (e *evolving) connect(ctx context.Context, withDatabase bool) (err error) {
 	need := []string{"pulsar.url", "pulsar.admin_url"}

@@ -126,20 +126,14 @@ The last line has the plan's hash, for apply. Exit code 2: something is in the w
   runnel schemas plan ./schemas -o json | jq '.result.steps[].kind'`,
 		args: optionalArg("DIR"),
 		run: func(ctx context.Context, c *call) (any, error) {
-			e, err := c.evolving()
-			if err != nil {
-				return nil, err
-			}
-			defer e.close()
-			if err := e.connect(ctx, true); err != nil {
-				return nil, err
-			}
-			p, err := e.plan(ctx)
-			if err != nil {
-				return nil, err
-			}
-			r := e.planResult(p)
-			return r, refused(r.blocked)
+			return c.withServers(ctx, func(e *evolving) (any, error) {
+				p, err := e.plan(ctx)
+				if err != nil {
+					return nil, err
+				}
+				r := e.planResult(p)
+				return r, refused(r.blocked)
+			})
 		},
 	}
 }

@@ -34,7 +34,7 @@ var (
 		"Nothing is lost: while the daemon runs, its housekeeping makes partitions ahead and adopts these rows.")
 	ErrEventTypes = fault.Define("EVENT_TYPES_MISSING", fault.Environment,
 		"Events of the catalog are not registered in the database, so writers may not publish them.",
-		"Start the daemon with the catalog: `runnel run --auto-apply`. Before its very first start, `runnel init --schemas DIR` will do.")
+		"Apply the catalog: `runnel schemas plan`, then `runnel schemas apply`. Before its very first start, `runnel init --schemas DIR` will do.")
 	ErrSecretOpen = fault.Define("SECRET_FILE_OPEN", fault.Environment,
 		"A file with a secret is open to every user of this machine.",
 		"Take the rights of others away from it: `chmod o= FILE`.")

@@ -71,7 +71,7 @@ func checkNamespace(ctx context.Context, s *Session) (string, error) {
 		fix = append(fix, "  "+d.Fix)
 	}
 	e := broker.ErrNamespacePolicy.New("%s", strings.Join(differ, "; ")).At("%s", namespace).
-		Fix("Run `runnel run --auto-apply`, or:\n%s", strings.Join(fix, "\n"))
+		Fix("Run `runnel schemas plan`, then `runnel schemas apply`; or:\n%s", strings.Join(fix, "\n"))
 	if !fatal {
 		return "", warning{e}
 	}

@@ -233,7 +233,7 @@ func grantText(namespace, role string) string {
 	}{
 		{broker.Publish, "the daemon", cmp.Or(role, "ROLE")},
 		{broker.Consume, "a projection, `runnel tail`", "ROLE"},
-		{broker.Provision, "`runnel run --auto-apply`", "ROLE"},
+		{broker.Provision, "`runnel schemas apply`, `runnel run --auto-apply`", "ROLE"},
 	} {
 		g := broker.GrantFor(duty.Duty, namespace, duty.role)
 		fmt.Fprintf(&b, "\n  # %s: %s\n  %s\n  # or %s", duty.of, g.Needs, g.Admin, g.REST)

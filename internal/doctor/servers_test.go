@@ -209,7 +209,7 @@ func TestPulsarChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("namespace", Pass, "", namespace)
-	expect("topics", Fail, "TOPIC_MISSING", "--auto-apply")
+	expect("topics", Fail, "TOPIC_MISSING", "schemas apply")
 	topic := wire.TopicName(cfg.Topics.Namespace, "order")
 	if _, err := client.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
 		t.Fatal(err)

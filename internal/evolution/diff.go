@@ -160,7 +160,7 @@ func deprecation(why string) string {
 	if why == "" {
 		return " (deprecated)"
 	}
-	return " (deprecated: " + why + ")"
+	return " (deprecated: " + strings.Join(strings.Fields(why), " ") + ")"
 }
 
 // Deprecated lists what a catalog's events mark as deprecated: themselves and their

@@ -86,6 +86,8 @@ func (t *Topic) driftOf(e *schemas.EventType) (Difference, bool) {
 	switch {
 	case !ok:
 		return Difference{object, e.Fingerprint.String()[:12], "not registered", fixApply}, true
+	case slices.Contains(newest.Retired(), e.Name):
+		return Difference{object, e.Fingerprint.String()[:12], fmt.Sprintf("retired in version %d", newest.Version), fixApply}, true
 	case live.Fingerprint == e.Fingerprint:
 		return Difference{}, false
 	}
@@ -116,7 +118,11 @@ func (s *State) driftOfTypes(c *schemas.Catalog) []Difference {
 	}
 	slices.Sort(gone)
 	for _, name := range slices.Compact(gone) {
-		all = append(all, Difference{"runnel.event_type: " + name, "absent", "writers may publish it", fixApply})
+		fix := fixApply
+		if !s.held(name) {
+			fix = "No topic of this namespace has it: another pipeline of the database may. A plan leaves it alone."
+		}
+		all = append(all, Difference{"runnel.event_type: " + name, "absent", "writers may publish it", fix})
 	}
 	return all
 }

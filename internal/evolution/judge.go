@@ -102,27 +102,32 @@ func list(words []string) string {
 func Judge(c *schemas.Catalog, h History, topicOf func(*schemas.EventType) string, s Settings, on time.Time) []Finding {
 	var all []Finding
 	for _, e := range c.Events() {
-		last, ok := h.Last(e.Name)
-		if !ok || last.Event.Fingerprint == e.Fingerprint {
-			continue
-		}
-		j := judge{event: e, topic: topicOf(e), level: s.LevelOf(topicOf(e), e.Name), last: last}
-		if moved(e, last) {
-			j.add(BackwardDirection, last, schemas.Finding{
-				Rule: EventMoved, Path: "$", Type: e.Name, Reader: e.Schema.Pos, Fix: EventMoved.Fix,
-				Message: "the aggregate type was " + last.Event.AggregateType + " and is " + e.AggregateType,
-			}, true, false)
-		}
-		for i, v := range h[e.Name] {
-			if v.Event.Fingerprint != e.Fingerprint {
-				j.compare(v, j.level.Transitive() || i == len(h[e.Name])-1)
-			}
-		}
-		all = append(all, j.findings...)
+		all = append(all, s.judge(e, h, topicOf)...)
 	}
 	all = append(all, removed(c, h, topicOf)...)
 	s.applyWaivers(all, on)
 	return all
+}
+
+// judge compares one event with its history.
+func (s Settings) judge(e *schemas.EventType, h History, topicOf func(*schemas.EventType) string) []Finding {
+	last, ok := h.Last(e.Name)
+	if !ok || last.Event.Fingerprint == e.Fingerprint {
+		return nil
+	}
+	j := judge{event: e, topic: topicOf(e), level: s.LevelOf(topicOf(e), e.Name), last: last}
+	if moved(e, last) {
+		j.add(BackwardDirection, last, schemas.Finding{
+			Rule: EventMoved, Path: "$", Type: e.Name, Reader: e.Schema.Pos, Fix: EventMoved.Fix,
+			Message: "the aggregate type was " + last.Event.AggregateType + " and is " + e.AggregateType,
+		}, true, false)
+	}
+	for i, v := range h[e.Name] {
+		if v.Event.Fingerprint != e.Fingerprint {
+			j.compare(v, j.level.Transitive() || i == len(h[e.Name])-1)
+		}
+	}
+	return j.findings
 }
 
 func moved(e *schemas.EventType, last Version) bool {
@@ -141,7 +146,7 @@ type judge struct {
 // compare looks both ways at an older version; counts is whether the level names it.
 func (j *judge) compare(v Version, counts bool) {
 	now, was := j.event.Schema, v.Event.Schema
-	var backward, forward map[[2]string]bool // known before
+	var backward, forward map[[3]string]bool // known before
 	if v.Event.Fingerprint != j.last.Event.Fingerprint {
 		backward = keys(schemas.Compatibility(j.last.Event.Schema, was))
 		forward = keys(schemas.Compatibility(was, j.last.Event.Schema))
@@ -161,11 +166,12 @@ func (j *judge) compare(v Version, counts bool) {
 	}
 }
 
-// key is what makes two findings the same one.
-func key(f schemas.Finding) [2]string { return [2]string{f.Rule.ID, f.Path} }
+// key is what makes two findings the same one: what is said names the symbols or the
+// branches, of which there may be more than before.
+func key(f schemas.Finding) [3]string { return [3]string{f.Rule.ID, f.Path, f.Message} }
 
-func keys(findings []schemas.Finding) map[[2]string]bool {
-	all := make(map[[2]string]bool, len(findings))
+func keys(findings []schemas.Finding) map[[3]string]bool {
+	all := make(map[[3]string]bool, len(findings))
 	for _, f := range findings {
 		all[key(f)] = true
 	}
@@ -176,7 +182,7 @@ func keys(findings []schemas.Finding) map[[2]string]bool {
 func (j *judge) add(d Direction, v Version, f schemas.Finding, required, known bool) {
 	for i := range j.findings {
 		o := &j.findings[i]
-		if o.Direction == d && key(o.Finding) == key(f) && o.Message == f.Message && o.Required == required && o.Known == known {
+		if o.Direction == d && key(o.Finding) == key(f) && o.Required == required && o.Known == known {
 			o.Against = append(o.Against, v)
 			return
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
-	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -80,6 +79,9 @@ type Plan struct {
 	Notes []string
 
 	namespace string
+	// carried are events that are not the catalog's to change here, and change all the
+	// same with a type that they share.
+	carried []*schemas.EventType
 }
 
 // Hash names the plan: the steps, with the state they start from. "" is the plan
@@ -127,7 +129,10 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	if mode == Whole {
 		withdrawn = s.withdrawn(c)
 	}
-	p.Findings = concern(c, Judge(c, h, s.Target.topicOf, settings, on), s.Readers(), h)
+	if len(c.Events()) == 0 {
+		return nil, ErrRefused.New("the catalog holds no event").Fix("An event is a record with the property \"aggregate\", which names its aggregate type.")
+	}
+	p.Findings = Judge(c, h, s.Target.topicOf, settings, on)
 	if mode != Whole { // what some version holds stays as it is, and what the catalog lacks too
 		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool {
 			e, ok := c.Event(f.Event)
@@ -138,14 +143,18 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 			return true
 		})
 	}
-	p.Findings = append(p.Findings, s.needed(withdrawn, h)...)
-	settings.applyWaivers(p.Findings, on)
 	for i := range s.Topics {
 		t := &s.Topics[i]
 		if err := p.topic(c, s, t, withdrawn, mode); err != nil {
 			return nil, err
 		}
 	}
+	for _, e := range p.carried {
+		p.Findings = append(p.Findings, settings.judge(e, h, s.Target.topicOf)...)
+	}
+	settings.applyWaivers(p.Findings, on)
+	p.Findings = append(concern(p.Findings, slices.Concat(p.carried, c.Events()), s.Readers(), h), s.needed(withdrawn, h)...)
+	settings.applyWaivers(p.Findings, on)
 	p.types(c, s, withdrawn)
 	return p, nil
 }
@@ -159,7 +168,13 @@ func (s Settings) applyWaivers(findings []Finding, on time.Time) {
 		if f.Rule == ReaderLeft || f.Rule == EventNeeded {
 			consumer = f.Readers[0].Subscription
 		}
-		if w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer); w >= 0 {
+		w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer)
+		for _, path := range f.Also { // of the same type elsewhere
+			if s.waiver(on, f.Event, f.Rule.ID, path, consumer) < 0 {
+				w = -1
+			}
+		}
+		if w >= 0 {
 			f.Waived = &s.Waive[w]
 		}
 	}
@@ -173,6 +188,9 @@ func (p *Plan) policies(s *State, mode Mode) {
 		return
 	}
 	for _, d := range deviations {
+		if d.Policy == "retention" && d.Have != "the broker's default" {
+			p.Notes = append(p.Notes, "The broker deletes what the new retention does not cover.")
+		}
 		p.Steps = append(p.Steps, Step{Kind: SetPolicy, Object: s.Target.Namespace, Policy: d.Policy, From: d.Have, To: d.Want})
 	}
 }
@@ -193,6 +211,10 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string,
 			}
 		}
 	}
+	if mode != Whole {
+		// What some version holds stays as the newest has it: the catalog may be the older.
+		events = slices.DeleteFunc(events, t.heldAlike)
+	}
 	if len(events) == 0 && len(retire) == 0 {
 		return nil
 	}
@@ -209,32 +231,32 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string,
 	case t.Partitions != s.Target.Partitions:
 		p.Notes = append(p.Notes, fmt.Sprintf("%s has %d partitions, not %d; their number is for life.", t.Full, t.Partitions, s.Target.Partitions))
 	}
-	if t.holds(events, retire, mode) {
+	if mode == Whole && len(retire) == 0 && t.isNewest(events) {
 		return nil
 	}
 	return p.register(t, events, retire)
 }
 
-// holds reports whether the registry needs no new version: the newest is what it would
-// become, or, when only additions are made, some version holds each event.
-func (t *Topic) holds(events []*schemas.EventType, retire []string, mode Mode) bool {
-	newest := t.newest()
-	if newest == nil || len(retire) > 0 {
-		return false
-	}
-	if mode == Whole && slices.ContainsFunc(events, func(e *schemas.EventType) bool { return slices.Contains(newest.Retired(), e.Name) }) {
-		return false
-	}
-	have := make(map[schemas.Fingerprint]bool)
-	for _, v := range t.Versions {
-		if mode != Whole || v == newest {
-			for _, b := range v.Events() {
-				have[b.Fingerprint] = true
-			}
-		}
-	}
-	return !slices.ContainsFunc(events, func(e *schemas.EventType) bool { return !have[e.Fingerprint] })
+// heldAlike reports whether some version of the topic's schema holds the event as it is.
+func (t *Topic) heldAlike(e *schemas.EventType) bool {
+	return slices.ContainsFunc(t.Versions, func(v *schemas.TopicSchema) bool {
+		held, ok := v.Event(e.Name)
+		return ok && held.Fingerprint == e.Fingerprint
+	})
 }
+
+// isNewest reports whether the newest version holds the events as they are, and none of
+// them retired.
+func (t *Topic) isNewest(events []*schemas.EventType) bool {
+	newest := t.newest()
+	return !slices.ContainsFunc(events, func(e *schemas.EventType) bool {
+		held, ok := event(newest, e.Name)
+		return !ok || held.Fingerprint != e.Fingerprint || slices.Contains(newest.Retired(), e.Name)
+	})
+}
+
+// noSchema is what a step to the first version of a topic's schema starts from.
+const noSchema = "no schema"
 
 // register plans the next version of a topic's schema.
 func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) error {
@@ -243,7 +265,15 @@ func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) 
 	if err != nil {
 		return err
 	}
-	step := Step{Kind: Register, Object: t.Full, From: "no schema", Changes: changes(newest, composed)}
+	for _, b := range composed.Events() {
+		now, _ := composed.Event(b.Name)
+		was, ok := event(newest, b.Name)
+		given := slices.ContainsFunc(events, func(e *schemas.EventType) bool { return e.Name == b.Name })
+		if ok && !given && was.Fingerprint != now.Fingerprint && !slices.Contains(composed.Retired(), b.Name) {
+			p.carried = append(p.carried, now)
+		}
+	}
+	step := Step{Kind: Register, Object: t.Full, From: noSchema, Changes: changes(newest, composed)}
 	next := int64(0)
 	if newest != nil {
 		step.From, next = fmt.Sprintf("version %d", newest.Version), newest.Version+1
@@ -294,78 +324,4 @@ func event(t *schemas.TopicSchema, name string) (*schemas.EventType, bool) {
 		return nil, false
 	}
 	return t.Event(name)
-}
-
-// withdrawn returns the event types that writers may publish and the catalog has no
-// more, and those that are left in the registry from an attempt that was cut off.
-func (s *State) withdrawn(c *schemas.Catalog) []string {
-	var names []string
-	for _, t := range s.Types {
-		if _, ok := c.Event(t.Name); !ok {
-			names = append(names, t.Name)
-		}
-	}
-	for i := range s.Topics {
-		if newest := s.Topics[i].newest(); newest != nil {
-			for _, b := range newest.Events() {
-				if _, ok := c.Event(b.Name); !ok && !slices.Contains(newest.Retired(), b.Name) {
-					names = append(names, b.Name)
-				}
-			}
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// needed finds who still needs an event that is taken out.
-func (s *State) needed(withdrawn []string, h History) []Finding {
-	var all []Finding
-	for _, name := range withdrawn {
-		last, ok := h.Last(name)
-		if !ok {
-			continue // it was never published
-		}
-		topic := s.Target.topicOf(last.Event)
-		for _, r := range s.Readers() {
-			if r.Topic != topic || !r.needs(name) {
-				continue
-			}
-			all = append(all, Finding{Event: name, Topic: topic, Against: []Version{last}, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
-				Rule: EventNeeded, Path: "$", Type: name, Fix: EventNeeded.Fix,
-				Message: fmt.Sprintf("%s is taken out, and %s may need it", name, r),
-			}})
-		}
-	}
-	return all
-}
-
-// types plans the rows of runnel.event_type.
-func (p *Plan) types(c *schemas.Catalog, s *State, withdrawn []string) {
-	if !s.Asked {
-		p.Notes = append(p.Notes, "The source database was not asked which event types writers may publish.")
-		return
-	}
-	const table = "runnel.event_type"
-	var add, drop []Type
-	for _, e := range c.Events() {
-		if !slices.ContainsFunc(s.Types, func(t outbox.RegisteredType) bool { return t.Name == e.Name && t.Fingerprint == e.Fingerprint }) {
-			add = append(add, Type{e.Name, e.AggregateType, e.Fingerprint.String()})
-		}
-	}
-	for _, t := range s.Types {
-		if slices.Contains(withdrawn, t.Name) {
-			drop = append(drop, Type{t.Name, t.AggregateType, t.Fingerprint.String()})
-		}
-	}
-	for _, step := range []Step{{Kind: RegisterTypes, From: "absent", To: "present", Types: add}, {Kind: WithdrawTypes, From: "present", To: "absent", Types: drop}} {
-		if len(step.Types) == 0 {
-			continue
-		}
-		step.Object = table
-		for _, t := range step.Types {
-			step.Changes = append(step.Changes, fmt.Sprintf("%s of %s, %.12s", t.Name, t.AggregateType, t.Fingerprint))
-		}
-		p.Steps = append(p.Steps, step)
-	}
 }

@@ -253,6 +253,26 @@ func TestStillNeeded(t *testing.T) {
 	}
 }
 
+// A type that writers may publish and that no topic here holds is another pipeline's.
+func TestPlanLeavesOthersTypes(t *testing.T) {
+	first := catalog(t, record("A", id), record("B", id, `"deprecated":true`))
+	s := registered(t, first)
+	other, _ := catalog(t, record("Other", id)).Event("Other")
+	s.Types = append(s.Types, outbox.RegisteredType{Name: "Other", AggregateType: "order", Fingerprint: other.Fingerprint})
+	if p := plan(t, first, s, Settings{}); len(p.Steps) != 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "Other") {
+		t.Errorf("%q, notes %q", steps(p), p.Notes)
+	}
+	// And one whose withdrawal was cut off after the registry is gone on with.
+	less := catalog(t, record("A", id))
+	p := plan(t, less, s, Settings{})
+	v, err := schemas.ParseTopicSchema(p.Steps[0].Schema, p.Steps[0].Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Topics[0].Versions = append(s.Topics[0].Versions, v)
+	require(t, plan(t, less, s, Settings{}), "types.withdraw runnel.event_type: present -> absent [B of order")
+}
+
 func TestPlanOfOthersTopics(t *testing.T) {
 	c := catalog(t, record("A", id))
 	s := registered(t, c)

@@ -112,20 +112,27 @@ func (r Reader) needs(event string) bool {
 // concern names the readers of each finding, and adds a finding for every reader that
 // would break although the event's level lets the change through: the level says who is
 // to be kept working, and whoever is connected today still is.
-func concern(c *schemas.Catalog, findings []Finding, all []Reader, h History) []Finding {
+func concern(findings []Finding, events []*schemas.EventType, all []Reader, h History) []Finding {
 	var left []Finding
 	for i := range findings {
 		f := &findings[i]
 		if f.Direction != ForwardDirection || f.Known || f.Rule.Severity != schemas.Error {
 			continue
 		}
-		e, _ := c.Event(f.Event) // what is judged forward is in the catalog
+		at := slices.IndexFunc(events, func(e *schemas.EventType) bool { return e.Name == f.Event })
+		if at < 0 {
+			continue // what is judged forward is among them
+		}
+		e := events[at]
 		for _, r := range all {
 			if r.Topic != f.Topic || !r.mayRead(e, f.Against, h) {
 				continue
 			}
 			f.Readers = append(f.Readers, r)
-			if !f.Required && !slices.ContainsFunc(left, func(o Finding) bool { return o.Event == f.Event && o.Readers[0].Subscription == r.Subscription }) {
+			twice := func(o Finding) bool {
+				return o.Event == f.Event && o.Path == f.Path && o.Readers[0].Subscription == r.Subscription
+			}
+			if (!f.Required || f.Waived != nil) && !slices.ContainsFunc(left, twice) {
 				left = append(left, leftBehind(f, r))
 			}
 		}

@@ -66,6 +66,10 @@ func SettingsOf(f catalogfile.File, c *schemas.Catalog) (Settings, error) {
 		if !slices.Contains(ruleIDs(), w.Rule) {
 			errs = append(errs, unknown("rule", w.Rule, ruleIDs()).At("%s", w.Pos))
 		}
+		if w.Consumer != "" && w.Rule != ReaderLeft.ID && w.Rule != EventNeeded.ID {
+			errs = append(errs, catalogfile.ErrValue.New("a waiver of %s is for all: it has no consumer", w.Rule).At("%s", w.Pos).
+				Fix("Leave consumer out. One consumer is spoken for with %s, or with %s.", ReaderLeft.ID, EventNeeded.ID))
+		}
 		s.Waive = append(s.Waive, Waiver{w.Event, w.Rule, w.Path, w.Consumer, w.Reason, w.Owner, w.Expires, w.Pos})
 	}
 	return s, errors.Join(errs...)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -71,6 +72,9 @@ func (t *Topic) newest() *schemas.TopicSchema {
 	return t.Versions[len(t.Versions)-1]
 }
 
+// observeAtOnce bounds the topics that are looked at together.
+const observeAtOnce = 8
+
 // Scope says how much is looked at.
 type Scope int
 
@@ -99,14 +103,14 @@ func Observe(ctx context.Context, cluster Cluster, db *pgx.Conn, target Target, 
 		return nil, err
 	}
 	registry := schemas.NewRegistry(cluster.AdminURL(), cluster.HTTP())
-	for _, name := range names {
-		t := Topic{Name: name, Full: wire.TopicName(target.Namespace, name)}
-		if err := t.observe(ctx, cluster, registry, scope); err != nil {
-			return nil, err
-		}
-		s.Topics = append(s.Topics, t)
+	s.Topics = make([]Topic, len(names))
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(observeAtOnce)
+	for i, name := range names {
+		s.Topics[i] = Topic{Name: name, Full: wire.TopicName(target.Namespace, name)}
+		group.Go(func() error { return s.Topics[i].observe(inner, cluster, registry, scope) })
 	}
-	return s, nil
+	return s, group.Wait()
 }
 
 // topicNames returns the local names of all topics to look at.

@@ -11,12 +11,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
 )
@@ -39,7 +39,7 @@ const maxBytes = 64 << 20
 
 // Read returns the files of dir, which lies in a checkout, as they are in the commit
 // that ref names: their names are relative to dir. Only regular files whose name wanted
-// accepts are read. found is false when the commit has no such folder.
+// accepts are read. found is false when the commit has no such folder, or none in it.
 //
 // Errors: ErrRef, ErrGit; and what ends ctx.
 func Read(ctx context.Context, dir, ref string, wanted func(name string) bool) (files fs.FS, found bool, err error) {
@@ -56,21 +56,26 @@ func Read(ctx context.Context, dir, ref string, wanted func(name string) bool) (
 		return nil, false, err
 	}
 	// From here on nothing that was given is part of a command.
-	tree := strings.TrimSpace(string(commit)) + ":" + strings.TrimSuffix(string(prefix), "\n")
-	if _, err := r.git(nil, "cat-file", "-e", tree); err != nil {
-		if errors.Is(err, errQuiet) || fault.Find(err) != nil {
-			return nil, false, nil
+	tree, folder := strings.TrimSpace(string(commit)), strings.TrimSuffix(strings.TrimSuffix(string(prefix), "\n"), "/")
+	if folder != "" {
+		// Nothing listed is a folder that is not there; whatever else goes wrong is an error.
+		entry, err := r.git(nil, "--literal-pathspecs", "ls-tree", "--full-tree", "-z", tree, "--", folder)
+		if err != nil || len(entry) == 0 {
+			return nil, false, noisy(err)
 		}
-		return nil, false, err
+		tree += ":" + folder
 	}
 	listing, err := r.git(nil, "ls-tree", "--full-tree", "-r", "-z", tree)
 	if err != nil {
-		return nil, false, err
+		return nil, false, noisy(err)
 	}
 	names, objects := parse(string(listing), wanted)
+	if len(names) == 0 {
+		return nil, false, nil
+	}
 	contents, err := r.git(strings.NewReader(strings.Join(objects, "\n")+"\n"), "cat-file", "--batch")
 	if err != nil {
-		return nil, false, err
+		return nil, false, noisy(err)
 	}
 	files, err = pack(names, contents)
 	return files, true, err
@@ -84,10 +89,21 @@ type reader struct {
 // errQuiet is an exit without a word.
 var errQuiet = errors.New("git said no")
 
+// noisy gives an exit without a word a fault of its own.
+func noisy(err error) error {
+	if errors.Is(err, errQuiet) {
+		return ErrGit.New("git failed without saying why")
+	}
+	return err
+}
+
 // git runs one command in the folder.
 func (r reader) git(stdin io.Reader, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(r.ctx, "git", args...)
 	cmd.Dir, cmd.Stdin = r.dir, stdin
+	// In a partial clone git may fetch: it is not to ask for a password, nor to keep us
+	// when it is ended.
+	cmd.Env, cmd.WaitDelay = append(cmd.Environ(), "GIT_TERMINAL_PROMPT=0"), 5*time.Second
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &limited{w: &out, left: maxBytes}, &limited{w: &complaint, left: 1 << 10}
 	err := cmd.Run()
@@ -112,7 +128,7 @@ type limited struct {
 // Write implements io.Writer.
 func (l *limited) Write(b []byte) (int, error) {
 	if l.left -= len(b); l.left < 0 {
-		return 0, fmt.Errorf("more than %d bytes", l.w.Len())
+		return 0, errors.New("git printed too much")
 	}
 	return l.w.Write(b)
 }

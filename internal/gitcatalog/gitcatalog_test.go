@@ -78,6 +78,25 @@ func TestRead(t *testing.T) {
 	if _, found, err := Read(t.Context(), filepath.Join(root, "new"), "main", avsc); found || err != nil {
 		t.Errorf("a folder that the commit does not have: %t, %v", found, err)
 	}
+	write(t, root, "empty/notes.txt", "")
+	git("add", "-A")
+	git("commit", "-qm", "two")
+	if _, found, err := Read(t.Context(), filepath.Join(root, "empty"), "main", avsc); found || err != nil {
+		t.Errorf("a folder with no such file: %t, %v", found, err)
+	}
+	if files, found, err := Read(t.Context(), root, "main", avsc); err != nil || !found || files == nil {
+		t.Errorf("the whole repository: %t, %v", found, err)
+	}
+	// A tree that is missing is no folder that is missing.
+	object := filepath.Join(root, ".git", "objects")
+	if out, err := exec.Command("git", "-C", root, "rev-parse", "v1:shop").Output(); err != nil {
+		t.Fatal(err)
+	} else if id := strings.TrimSpace(string(out)); os.Remove(filepath.Join(object, id[:2], id[2:])) != nil {
+		t.Fatal("the tree is no file")
+	}
+	if _, found, err := Read(t.Context(), dir, "v1", avsc); !errors.Is(err, ErrGit) {
+		t.Errorf("a broken repository: %t, %v", found, err)
+	}
 	for _, ref := range []string{"nothing", "--output=x", "", "v1^{tree}", "main:shop"} {
 		if _, _, err := Read(t.Context(), dir, ref, avsc); !errors.Is(err, ErrRef) && !errors.Is(err, ErrGit) {
 			t.Errorf("%q: %v", ref, err)

@@ -1,11 +1,16 @@
 package pipeline_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -110,4 +115,78 @@ func catalogEvent(t *testing.T, name string) *schemas.EventType {
 		t.Fatalf("no event %s", name)
 	}
 	return e
+}
+
+// TestRetired: what is in the outbox of a type that was withdrawn is published all the
+// same, though neither the catalog nor the registered types lead to its topic; and a
+// daemon that has an older catalog does not let it in again.
+func TestRetired(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Hour
+	w.init()
+	first, stop := w.start()
+	reaches(t, first, pipeline.Streaming, "")
+	invoiced := mustEvent(t, `{"type":"record","name":"Invoiced","aggregate":"invoice","fields":[{"name":"id","type":"string"}]}`)
+	w.apply("invoice", invoiced)
+	w.put(invoiced, 2, 'a')
+	w.caughtUp()
+	stop()
+	w.put(invoiced, 2, 'b')
+	w.write(1, 20)
+	full := wire.TopicName(w.cfg.Namespace, "invoice")
+	registry := schemas.NewRegistry(w.client.AdminURL(), w.client.HTTP())
+	versions, err := registry.Versions(t.Context(), full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retired, err := schemas.Compose("invoice", nil, versions[0], "Invoiced")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := registry.Register(t.Context(), full, retired); err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.WithdrawEventTypes(t.Context(), w.db.Conn(t), "Invoiced"); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Schemas = catalogWith(t, nil)
+	avsc := `{"type":"record","name":"Invoiced","aggregate":"invoice","fields":[{"name":"id","type":"string"}]}`
+	for _, older := range []bool{false, true} {
+		if older {
+			if err := os.WriteFile(filepath.Join(w.cfg.Schemas, "Invoiced.avsc"), []byte(avsc), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, stop := w.start()
+		reaches(t, p, pipeline.Streaming, "")
+		w.caughtUp()
+		if n := len(w.topic("invoice")); n != 2 {
+			t.Errorf("with an older catalog: %t: the topic holds %d events, want 2", older, n)
+		}
+		if types, err := outbox.EventTypes(t.Context(), w.db.Conn(t)); err != nil || slices.ContainsFunc(types, func(r outbox.RegisteredType) bool { return r.Name == "Invoiced" }) {
+			t.Errorf("with an older catalog: %t: types %v, %v", older, types, err)
+		}
+		stop()
+	}
+}
+
+// TestMovedByAutoApply: an event that goes to another topic is judged by what it was.
+func TestMovedByAutoApply(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Schemas = catalogWith(t, map[string]string{"Lone": "first"})
+	w.init()
+	_, stop := w.start()
+	w.write(1, 5)
+	w.caughtUp()
+	stop()
+	addEvent(t, w.cfg.Schemas, "Lone", "second")
+	p, err := pipeline.New(w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); !errors.Is(err, evolution.ErrRefused) || !strings.Contains(err.Error(), "EVENT_AGGREGATE_CHANGED") {
+		t.Errorf("%v", err)
+	}
 }

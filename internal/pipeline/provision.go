@@ -79,8 +79,8 @@ func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) err
 		return err
 	}
 	var plan *evolution.Plan
-	// One that stands by comes here every second: readers are looked at only where
-	// something changes.
+	// One that stands by comes here every second: all of the namespace is looked at only
+	// where something changes, and then it must be, as an event may have moved.
 	for _, scope := range []evolution.Scope{evolution.CatalogTopics, evolution.Everything} {
 		state, err := evolution.Observe(ctx, r.client, nil, target, catalog, scope)
 		if err != nil {
@@ -89,7 +89,7 @@ func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) err
 		if plan, err = evolution.Make(catalog, state, settings, mode, time.Now()); err != nil {
 			return err
 		}
-		if len(plan.Findings) == 0 {
+		if len(plan.Findings)+len(plan.Steps) == 0 {
 			break
 		}
 	}
@@ -136,5 +136,5 @@ func (r *run) checkNamespace(ctx context.Context) error {
 	if r.holder != "" {
 		return e.Fix("Run `%s`: while another daemon streams, %s, policies are not changed by --auto-apply.", d.Fix, r.holder)
 	}
-	return e.Fix("Run `runnel run --auto-apply`, or: %s", d.Fix)
+	return e.Fix("Run `runnel schemas plan`, then `runnel schemas apply`; or: %s", d.Fix)
 }

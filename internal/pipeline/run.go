@@ -84,6 +84,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if len(catalog.Events()) == 0 {
+		return ErrNoEvents.New("%s holds no record with the property \"aggregate\"", r.cfg.Schemas)
+	}
 	address, err := r.cfg.Postgres()
 	if err != nil {
 		return err
@@ -125,14 +128,24 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	return r.registerEventTypes(ctx, catalog)
 }
 
-// registerEventTypes lets writers know what may be published.
+// registerEventTypes lets writers know what may be published: with AutoApply alone, as
+// it is an apply's to do otherwise. A type that was retired is not let in again by a
+// daemon that has an older catalog.
 func (r *run) registerEventTypes(ctx context.Context, catalog *schemas.Catalog) error {
+	if !r.cfg.AutoApply {
+		return nil
+	}
+	types := slices.DeleteFunc(slices.Clone(catalog.Events()), func(e *schemas.EventType) bool {
+		return slices.ContainsFunc(r.topics, func(t topic) bool {
+			return t.local == r.routes.Explain(e.AggregateType, e.Name).Topic && slices.Contains(t.retired, e.Name)
+		})
+	})
 	db, err := r.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	_, err = outbox.RegisterEventTypes(ctx, db, catalog.Events())
+	_, err = outbox.RegisterEventTypes(ctx, db, types)
 	return err
 }
 

@@ -2,8 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -20,8 +26,9 @@ type topic struct {
 	partitions int
 	codec      *liveCodec
 	newest     *broker.Schema
-	maxBytes   int    // largest message; known once a lane was acquired
-	published  uint64 // acknowledged in this run
+	retired    []string // events that are published no more
+	maxBytes   int      // largest message; known once a lane was acquired
+	published  uint64   // acknowledged in this run
 }
 
 // readCodecLimit bounds how long the loop waits for the registry.
@@ -44,9 +51,6 @@ func plan(c *schemas.Catalog, routes *router.Routes) (names []string, events map
 // loadTopics reads what broker and registry hold for the catalog's topics, and
 // checks that it is enough to publish every event of the catalog.
 func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, error) {
-	if len(c.Events()) == 0 {
-		return nil, ErrNoEvents.New("%s holds no record with the property \"aggregate\"", r.cfg.Schemas)
-	}
 	names, events := plan(c, r.routes)
 	registered, err := r.registeredTopics(ctx)
 	if err != nil {
@@ -96,11 +100,12 @@ func (r *run) loadTopic(ctx context.Context, name string, events []*schemas.Even
 		return t, err
 	}
 	t.codec = &liveCodec{codec, func() (*schemas.TopicCodec, error) { return r.readCodec(ctx, t.full) }}
-	t.newest = brokerSchema(versions[len(versions)-1])
+	newest := versions[len(versions)-1]
+	t.newest, t.retired = brokerSchema(newest), newest.Retired()
 	return t, nil
 }
 
-// registeredTopics returns the topics of the types that writers may publish. They may
+// registeredTopics returns the topics of the types that writers may publish, or could. They may
 // be more than the catalog's: `schemas apply` may have been run with a newer one, and
 // a type that was taken out of the catalog may still be in the WAL.
 func (r *run) registeredTopics(ctx context.Context) ([]string, error) {
@@ -114,9 +119,34 @@ func (r *run) registeredTopics(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	names, err := r.formerTopics(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range types {
 		if name := r.routes.Explain(e.AggregateType, e.Name).Topic; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// formerTopics returns the topics that this pipeline has published to, or been ready
+// to: rows of a type that was withdrawn since may be in the WAL still, be it that they
+// were not captured yet or not confirmed, or that their writer commits late.
+func (r *run) formerTopics(ctx context.Context, db *pgx.Conn) ([]string, error) {
+	rows, _ := db.Query(ctx, `select distinct topic from runnel.progress_partition where pipeline = $1 order by topic`, r.cfg.Name)
+	topics, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000") { // no outbox yet
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the topics that were published to: %w", err)
+	}
+	var names []string
+	for _, full := range topics {
+		if name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, "")); ok {
 			names = append(names, name)
 		}
 	}

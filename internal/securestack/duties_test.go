@@ -64,8 +64,8 @@ log: {level: debug}
 	// Administrators: the database, then the broker.
 	p.run(0, "init", "--config", setUp)
 	db.Exec(t, fmt.Sprintf("alter role %s password %s", db.Role("daemon"), "'"+strings.ReplaceAll(password, "'", "''")+"'"))
-	stop := p.daemon(http, "--config", provision, "--auto-apply")
-	stop()
+	p.run(3, "schemas", "plan", "--config", run) // not the daemon's to do
+	p.apply(provision)
 
 	// The daemon's role has no grant yet, and the doctor prints what to do.
 	var report struct {
@@ -103,7 +103,7 @@ log: {level: debug}
 	}
 
 	// The daemon.
-	stop = p.daemon(http, "--config", run)
+	stop := p.daemon(http, "--config", run)
 	db.Exec(t, `select runnel.publish('order', n::text, 'OrderShipped',
 		jsonb_build_object('order_id', n::text, 'carrier', 'DHL', 'shipped_at', now())) from generate_series(1, 50) n`)
 	var seen string

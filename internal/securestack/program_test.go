@@ -2,6 +2,7 @@ package securestack_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -87,6 +88,16 @@ func (p *program) run(code int, args ...string) (stdout string) {
 		p.t.Fatalf("%q: exit code %d, want %d (%v)\n%s%s", args, got, code, err, out.String(), errs.String())
 	}
 	return out.String()
+}
+
+// apply applies the catalog of a configuration, as the provisioner does.
+func (p *program) apply(config string) {
+	p.t.Helper()
+	var planned struct{ Result struct{ Hash string } }
+	if err := json.Unmarshal([]byte(p.run(0, "schemas", "plan", "--config", config, "-o", "json")), &planned); err != nil {
+		p.t.Fatal(err)
+	}
+	p.run(0, "schemas", "apply", "--config", config, "--plan", planned.Result.Hash)
 }
 
 // daemon starts `runnel run`, waits until it streams, and returns how to stop it.

@@ -58,7 +58,7 @@ log: {level: debug}
 		run(0, "init", "--config", config)
 	db.Exec(t, fmt.Sprintf("alter role %s password 'the daemon''s own'", db.Role("daemon")))
 	doc.provision(p, token(t, securestack.Superuser).path)
-	p.as("RUNNEL_PULSAR_TOKEN_FILE="+token(t, "runnel-provisioner").path).daemon(address, "--config", config, "--auto-apply")()
+	p.as("RUNNEL_PULSAR_TOKEN_FILE=" + token(t, "runnel-provisioner").path).apply(config)
 
 	// The daemon and the two services.
 	stop := p.daemon(address, "--config", config)

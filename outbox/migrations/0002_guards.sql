@@ -56,7 +56,7 @@ begin
         raise exception 'the schema of event type "%" with fingerprint % is not registered',
                 bad.event_type, encode(bad.fingerprint, 'hex')
             using errcode = 'RN002',
-                  hint = 'This program was built with another version of the schema than the daemon knows: start the daemon with the newer catalog (runnel run --auto-apply).';
+                  hint = 'This program was built with another version of the schema than the daemon knows: apply the newer catalog (runnel schemas plan, then runnel schemas apply).';
     end if;
     raise exception 'event type "%" of aggregate type "%" is not registered',
             bad.event_type, bad.aggregate_type
@@ -66,7 +66,7 @@ begin
                    from runnel.event_type t where t.name = bad.event_type limit 1),
                 'Known: ' || (select string_agg(k.name, ', ' order by k.name) from (
                     select distinct t.name from runnel.event_type t
-                     order by t.name limit 20) k) || '. New ones come with the daemon''s catalog (runnel run --auto-apply).');
+                     order by t.name limit 20) k) || '. New ones come by runnel schemas plan, then runnel schemas apply.');
 end
 $$;
 

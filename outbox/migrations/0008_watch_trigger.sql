@@ -214,7 +214,7 @@ begin
     if exists (select from runnel.watch_changes(relation) c where c.effect = 'rekeyed') then
         return runnel.rekeyed_remedy(relation);
     end if;
-    return format('Write the new schema: runnel schemas gen avsc --from-table %s --out DIR --force. Make it known: start the daemon with it (runnel run --auto-apply). '
+    return format('Write the new schema: runnel schemas gen avsc --from-table %s --out DIR --force. Make it known: runnel schemas plan, then runnel schemas apply. '
         'Then: select runnel.watch(%L); call runnel.publish_rows(%2$L);', runnel.shell_word(relation::text), relation);
 end
 $$;

@@ -16,7 +16,7 @@ declare
     how text := format('Write the schema: runnel schemas gen avsc --from-table %s --aggregate %s --key %s%s%s --out DIR',
         runnel.shell_word(relation::text), runnel.shell_word(w.aggregate_type), runnel.flag_names(w.key),
         case when w.before then ' --before' end, ' --exclude ' || runnel.flag_names(w.exclude));
-    then_what text := '. Make it known: start the daemon with it (runnel run --auto-apply). Then watch.';
+    then_what text := '. Make it known: runnel schemas plan, then runnel schemas apply. Then watch.';
 begin
     if not exists (select from runnel.event_type) then
         raise warning 'no event types are registered: unless the daemon knows those of table %, it halts at the first change', relation
