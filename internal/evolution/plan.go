@@ -119,18 +119,19 @@ const (
 
 // Make plans how a state becomes that of a catalog. Waivers count on the day of on.
 //
-// Errors: broker.ErrTopicMissing for a topic that is there and not partitioned,
-// schemas.ErrNotATopicSchema for one that is not Runnel's, schemas.ErrSchemaConflict.
+// Errors: ErrRefused for a catalog without an event, broker.ErrTopicMissing for a topic
+// that is there and not partitioned, schemas.ErrNotATopicSchema for one that is not
+// Runnel's, schemas.ErrSchemaConflict.
 func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Time) (*Plan, error) {
+	if len(c.Events()) == 0 {
+		return nil, ErrRefused.New("the catalog holds no event").Fix("An event is a record with the property \"aggregate\", which names its aggregate type.")
+	}
 	p := &Plan{namespace: s.Target.Namespace}
 	p.policies(s, mode)
 	h := s.History()
 	var withdrawn []string
 	if mode == Whole {
 		withdrawn = s.withdrawn(c)
-	}
-	if len(c.Events()) == 0 {
-		return nil, ErrRefused.New("the catalog holds no event").Fix("An event is a record with the property \"aggregate\", which names its aggregate type.")
 	}
 	p.Findings = Judge(c, h, s.Target.topicOf, settings, on)
 	if mode != Whole { // what some version holds stays as it is, and what the catalog lacks too
@@ -157,27 +158,6 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	settings.applyWaivers(p.Findings, on)
 	p.types(c, s, withdrawn)
 	return p, nil
-}
-
-// applyWaivers notes which findings are waived: for all, or for the one reader that a
-// finding is about.
-func (s Settings) applyWaivers(findings []Finding, on time.Time) {
-	for i := range findings {
-		f := &findings[i]
-		consumer := ""
-		if f.Rule == ReaderLeft || f.Rule == EventNeeded {
-			consumer = f.Readers[0].Subscription
-		}
-		w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer)
-		for _, path := range f.Also { // of the same type elsewhere
-			if s.waiver(on, f.Event, f.Rule.ID, path, consumer) < 0 {
-				w = -1
-			}
-		}
-		if w >= 0 {
-			f.Waived = &s.Waive[w]
-		}
-	}
 }
 
 func (p *Plan) policies(s *State, mode Mode) {

@@ -134,3 +134,24 @@ func (s Settings) waiver(on time.Time, event, rule, path, consumer string) int {
 	}
 	return -1
 }
+
+// applyWaivers notes which findings are waived: for all, or for the one reader that a
+// finding is about.
+func (s Settings) applyWaivers(findings []Finding, on time.Time) {
+	for i := range findings {
+		f := &findings[i]
+		consumer := ""
+		if f.Rule == ReaderLeft || f.Rule == EventNeeded {
+			consumer = f.Readers[0].Subscription
+		}
+		w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer)
+		for _, path := range f.Also { // of the same type elsewhere
+			if s.waiver(on, f.Event, f.Rule.ID, path, consumer) < 0 {
+				w = -1
+			}
+		}
+		if w >= 0 {
+			f.Waived = &s.Waive[w]
+		}
+	}
+}

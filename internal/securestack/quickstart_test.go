@@ -3,13 +3,10 @@ package securestack_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,14 +14,13 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/examples/quickstart/fulfilment"
 	"github.com/runnel-cdc/runnel/examples/quickstart/orders"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/readerstest/programs"
 	"github.com/runnel-cdc/runnel/internal/securestack"
-	"github.com/runnel-cdc/runnel/internal/testserver"
 )
 
 // enough is how many events are more than one of each kind.
@@ -162,22 +158,8 @@ func fulfil(t *testing.T, db *pgtest.DB, namespace string) {
 // order, by id.
 func rows(t *testing.T, db *pgtest.DB, table string) []string {
 	t.Helper()
-	found, err := db.Conn(t).Query(t.Context(), `select id, customer_id::text, status, lines, total::text, currency,
+	lines, err := programs.Rows(t.Context(), db.Conn(t), `select id, customer_id::text, status, lines, total::text, currency,
 		city, paid_by, carrier, tracking, reason from `+table+` order by id collate "C"`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (string, error) {
-		values, err := row.Values()
-		if err != nil {
-			return "", err
-		}
-		var line strings.Builder
-		encoder := json.NewEncoder(&line)
-		encoder.SetEscapeHTML(false)
-		err = encoder.Encode(values)
-		return strings.TrimSpace(line.String()), err
-	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,27 +171,16 @@ func rows(t *testing.T, db *pgtest.DB, table string) []string {
 func readers(t *testing.T) map[string][]string {
 	t.Helper()
 	const dir = "../../examples/readers"
-	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "setup"), "--check").CombinedOutput()
+	python, jars, err := programs.Libraries(t)
 	if err != nil {
-		if os.Getenv(testserver.Servers) == "required" {
-			t.Fatalf("examples/readers/setup --check: %v\n%s", err, out)
-		}
-		t.Logf("not tested: the readers' libraries are not there: run examples/readers/setup\n%s", out)
+		t.Log("not tested:", err)
 		return nil
-	}
-	settings := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`).FindAllStringSubmatch(string(out), -1) {
-		settings[m[1]] = m[2]
 	}
 	// Given an address, Java's client looks up the name that belongs to it, and
 	// verifies that. The servers' certificates hold the address.
 	hosts := file(t, "hosts", []byte(securestack.Host+" "+securestack.Host+"\n"))
-	java := "java"
-	if home := os.Getenv("JAVA_HOME"); home != "" {
-		java = filepath.Join(home, "bin", java)
-	}
 	return map[string][]string{
-		"java":   {java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djdk.net.hosts.file=" + hosts, "-cp", filepath.Join(settings["READERS_JARS"], "*"), filepath.Join(dir, "java/OrderReader.java")},
-		"python": {settings["READERS_PYTHON"], filepath.Join(dir, "python/reader.py")},
+		"java":   {programs.JDK("java"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djdk.net.hosts.file=" + hosts, "-cp", jars, filepath.Join(dir, "java/OrderReader.java")},
+		"python": {python, filepath.Join(dir, "python/reader.py")},
 	}
 }

@@ -2,6 +2,7 @@ package programs
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,19 @@ type Program struct {
 func New(t testing.TB) *Runtime {
 	t.Helper()
 	env := []string{"RUNNEL_PULSAR_URL=" + pulsartest.URL(t), "RUNNEL_PULSAR_ADMIN_URL=" + pulsartest.AdminURL(t)} // skips first of all
+	python, jars, err := Libraries(t)
+	if err != nil {
+		t.Skip(err)
+	}
+	temp := t.TempDir()
+	return &Runtime{python, jars, temp, append(env, "TMPDIR="+temp)}
+}
+
+// Libraries finds what examples/readers/setup fetches: the interpreter that has Python's
+// libraries, and a class path with Java's. The error says that they are not there; the
+// test fails when servers are required.
+func Libraries(t testing.TB) (python, jars string, err error) {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	check := exec.CommandContext(t.Context(), filepath.Join(examples(), "setup"), "--check")
 	check.Stdout, check.Stderr = &stdout, &stderr
@@ -43,14 +57,13 @@ func New(t testing.TB) *Runtime {
 		if os.Getenv(testserver.Servers) == "required" {
 			t.Fatalf("examples/readers/setup --check: %v\n%s", err, &stderr)
 		}
-		t.Skipf("the readers' libraries are not there: run examples/readers/setup\n%s", &stderr)
+		return "", "", fmt.Errorf("the readers' libraries are not there: run examples/readers/setup\n%s", &stderr)
 	}
 	settings := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`).FindAllStringSubmatch(stdout.String(), -1) {
 		settings[m[1]] = m[2]
 	}
-	temp := t.TempDir()
-	return &Runtime{settings["READERS_PYTHON"], filepath.Join(settings["READERS_JARS"], "*"), temp, append(env, "TMPDIR="+temp)}
+	return settings["READERS_PYTHON"], filepath.Join(settings["READERS_JARS"], "*"), nil
 }
 
 // examples is the folder of the readers, wherever the test is.
@@ -95,7 +108,7 @@ func (r *Runtime) java(t testing.TB) Program {
 func (r *Runtime) Compile(t testing.TB, into string, sources ...string) {
 	t.Helper()
 	args := append([]string{"-Xlint:all,-serial", "-Werror", "-d", into, "-cp", into + ":" + r.Jars}, sources...)
-	if out, err := exec.CommandContext(t.Context(), jdk("javac"), args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), JDK("javac"), args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -103,7 +116,7 @@ func (r *Runtime) Compile(t testing.TB, into string, sources ...string) {
 // JavaProgram is a class that was compiled into a folder. It starts quickly, and does
 // not compile what runs for long.
 func (r *Runtime) JavaProgram(name, classes, class string, args ...string) Program {
-	return Program{name, append([]string{jdk("java"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.io.tmpdir=" + r.temp,
+	return Program{name, append([]string{JDK("java"), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.io.tmpdir=" + r.temp,
 		"-cp", strings.Join([]string{classes, r.Jars}, ":"), class}, args...), r}
 }
 
@@ -112,7 +125,8 @@ func (r *Runtime) PythonProgram(name, script string, args ...string) Program {
 	return Program{name, append([]string{r.Python, script}, args...), r}
 }
 
-func jdk(name string) string {
+// JDK is a program of the Java that JAVA_HOME names, or of the one that is found.
+func JDK(name string) string {
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		return filepath.Join(home, "bin", name)
 	}
