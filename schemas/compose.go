@@ -81,7 +81,7 @@ func Compose(topicLocalName string, events []*EventType, previous *TopicSchema, 
 	w.text("}")
 	t, err := ParseTopicSchema(string(w.out), -1)
 	if err != nil {
-		return nil, ErrSchemaConflict.Wrap(err, "the events of the topic %s do not make one schema", topicLocalName)
+		return nil, conflict(err, topicLocalName, branches, current, types)
 	}
 	for _, e := range events {
 		if got, ok := t.Event(e.Name); !ok || got.Fingerprint != e.Fingerprint {
@@ -90,6 +90,24 @@ func Compose(topicLocalName string, events []*EventType, previous *TopicSchema, 
 		}
 	}
 	return t, nil
+}
+
+// conflict says why branches do not make one schema. An event that is kept as it was, and
+// by itself does not go with the types that the others bring, is named: whoever changed
+// the type may not know of it.
+func conflict(err error, topic string, branches []*EventType, current map[string]*EventType, types map[string]*Schema) error {
+	for _, e := range branches {
+		if current[e.Name] != nil {
+			continue
+		}
+		alone := &writer{defined: make(map[string]bool), docs: true, instead: types}
+		alone.schema(e.Schema, "")
+		if _, err := Parse(alone.out, ""); err != nil {
+			return ErrSchemaConflict.Wrap(err, "%s, which the topic %s keeps since it was published there, does not go with a type that it shares with other events", e.Name, topic).
+				Fix("Change the shared type so that its defaults there are still right; or leave it as it was, and give what is new a type of another name.")
+		}
+	}
+	return ErrSchemaConflict.Wrap(err, "the events of the topic %s do not make one schema", topic)
 }
 
 // retiredOf returns the names of the branches that are retired, in their order.

@@ -110,6 +110,20 @@ func TestComposeRefuses(t *testing.T) {
 	}
 }
 
+// An event that is kept and does not go with a type that was changed for others is named.
+func TestComposeNamesWhatIsKept(t *testing.T) {
+	money := func(fields string) string {
+		return `{"type":"record","name":"Money","fields":[{"name":"v","type":"int"}` + fields + `]}`
+	}
+	withDefault := event("Kept", `{"name":"m","type":"Money","default":{"v":1}}`)
+	before := compose(t, "t", load(t, withDefault, money("")), nil)
+	_, err := Compose("t", load(t, event("New", useM), money(`,{"name":"unit","type":"string"}`)), before, "Kept")
+	wantFault(t, err, ErrSchemaConflict, "Kept, which the topic t keeps")
+	if _, err := Compose("t", load(t, event("New", useM), money(`,{"name":"unit","type":"string","default":""}`)), before, "Kept"); err != nil {
+		t.Error(err)
+	}
+}
+
 // An alias or an enum's default alone is no change for Avro's equality, so that
 // the registry would keep the old version; the fingerprint makes it one.
 func TestComposeMakesEveryChangeVisible(t *testing.T) {

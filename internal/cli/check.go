@@ -135,10 +135,19 @@ func (e *evolving) judge(ctx context.Context, against string) (found []evolution
 	return evolution.Judge(e.catalog, evolution.FromCatalog(against, base), topicOf, e.settings, time.Now()), true, nil
 }
 
+// plainly reports whether a path cannot be a git reference.
+func plainly(path string) bool {
+	return filepath.IsAbs(path) || strings.HasPrefix(path, ".") || strings.HasSuffix(path, "/")
+}
+
 // baseline reads the catalog of a folder, or of a git reference; nil when the
 // reference has no such folder, or nothing in it.
 func (e *evolving) baseline(ctx context.Context, against string) (*schemas.Catalog, error) {
 	if info, err := os.Stat(against); err == nil && info.IsDir() {
+		if !plainly(against) && gitcatalog.Has(ctx, e.dir, against) {
+			return nil, ErrUsage.New("--against %s: that is a folder, and a commit of the git repository as well", shellWord(against)).
+				Fix("Write --against ./%s for the folder; or, for a branch, --against refs/heads/%[1]s, and for a tag, refs/tags/%[1]s.", against)
+		}
 		return wire.Catalog(against)
 	}
 	files, found, err := gitcatalog.Read(ctx, e.dir, against, func(name string) bool { return filepath.Ext(name) == ".avsc" })

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,6 +65,7 @@ func TestEvolve(t *testing.T) {
 	l.refuses(2, []string{"order: Placed", "order: Paid", "runnel.event_type: Paid"}, "schemas", "drift")
 	var p planResult
 	l.result(&p, "schemas", "plan")
+	l.refuses(0, []string{"To carry it out: runnel schemas apply schemas --name shop --plan " + p.Hash}, "schemas", "plan", "schemas", "--name", "shop")
 	l.refuses(2, []string{"SCHEMA_PLAN_STALE"}, "schemas", "apply", "--plan", "0123")
 	if mine, err := evolution.Lock(t.Context(), db.Conn(t), time.Second); err != nil || !mine {
 		t.Fatal(mine, err)
@@ -148,4 +150,38 @@ func TestCheckWithoutServers(t *testing.T) {
 	l.refuses(2, []string{"--plan is missing"}, "schemas", "apply", "schemas")
 	t.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(t.TempDir()))
 	l.refuses(3, []string{"GIT_FAILED"}, "schemas", "check", "schemas", "--against", "main")
+}
+
+// TestAgainstFolderOrBranch: a name that is a folder's and a branch's is neither by chance.
+func TestAgainstFolderOrBranch(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
+	t.Setenv("GIT_CONFIG_SYSTEM", os.DevNull)
+	for _, dir := range []string{"released", "schemas"} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := &live{t, []string{"LANG=C.UTF-8"}}
+	l.write("a.avsc", `{"type": "record", "name": "A", "aggregate": "order", "fields": []}`)
+	l.write("../released/a.avsc", `{"type": "record", "name": "A", "aggregate": "order", "fields": [{"name": "n", "type": "int"}]}`)
+	for _, args := range [][]string{{"init", "-q", "-b", "released"}, {"add", "-A"}, {"-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "one"}} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	l.refuses(2, []string{"a folder, and a commit", "--against ./released"}, "schemas", "check", "schemas", "--against", "released")
+	l.refuses(2, []string{"FIELD_WITHOUT_DEFAULT"}, "schemas", "check", "schemas", "--against", "./released")
+	l.refuses(0, []string{"0 errors"}, "schemas", "check", "schemas", "--against", "refs/heads/released")
+}
+
+func TestMayHoldPassword(t *testing.T) {
+	for address, want := range map[string]bool{
+		"postgres://shop@localhost/orders": false, "postgres:///orders?host=/tmp": false,
+		"postgres://shop:secret@localhost/orders": true, "postgres:///orders?password=x": true, "host=localhost password=x": true, "%": true,
+	} {
+		if got := mayHoldPassword(address); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
 }

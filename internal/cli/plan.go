@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
@@ -45,9 +46,41 @@ func (e *evolving) planResult(p *evolution.Plan) planResult {
 		Readers: newReaders(p.Affected), Deprecated: deprecations(e.catalog), Notes: append([]string{}, p.Notes...), blocked: len(p.Blocked()),
 	}
 	if r.Hash != "" {
-		r.command = "runnel schemas apply " + shellWord(e.dir) + " --plan " + r.Hash
+		r.command = e.again("apply") + " --plan " + r.Hash
 	}
 	return r
+}
+
+// again is the command line with another subcommand of schemas: the same folder, and the
+// flags that say where the servers are. A URL with a password is not repeated.
+func (e *evolving) again(sub string) string {
+	line := "runnel schemas " + sub
+	for _, dir := range e.args {
+		if strings.HasPrefix(dir, "-") {
+			dir = "./" + dir
+		}
+		line += " " + shellWord(dir)
+	}
+	for _, name := range []string{"config", "name", "postgres", "pulsar", "pulsar-admin", "schemas"} {
+		f := e.cmd.Flags().Lookup(name)
+		if !f.Changed {
+			continue
+		}
+		if name != "postgres" || !mayHoldPassword(f.Value.String()) {
+			line += " --" + name + " " + shellWord(f.Value.String())
+		}
+	}
+	return line
+}
+
+// mayHoldPassword reports whether a database's address holds one, or cannot be read.
+func mayHoldPassword(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme == "" {
+		return true
+	}
+	_, has := u.User.Password()
+	return has || u.Query().Has("password") || u.Query().Has("sslpassword")
 }
 
 func (r planResult) text(p *printer) {

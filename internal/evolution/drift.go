@@ -18,6 +18,9 @@ type Difference struct {
 	Fix     string `json:"fix"`
 }
 
+// literal makes a text one of SQL, between quotes.
+var literal = strings.NewReplacer("'", "''")
+
 const (
 	fixApply   = "Run `runnel schemas plan`, then `runnel schemas apply`."
 	fixCatalog = "Somebody applied a newer catalog: take that one. Or go back to this one: `runnel schemas plan`, then `runnel schemas apply`."
@@ -70,9 +73,14 @@ func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
 		return all
 	}
 	for _, b := range newest.Events() {
-		if _, ok := c.Event(b.Name); !ok && !slices.Contains(newest.Retired(), b.Name) {
-			all = append(all, Difference{t.Name + ": " + b.Name, "absent", fmt.Sprintf("in version %d", newest.Version),
-				"Put it into the catalog; or take it out: mark it as deprecated, apply, remove it, apply."})
+		e, ok := c.Event(b.Name)
+		object, live := t.Name+": "+b.Name, fmt.Sprintf("in version %d", newest.Version)
+		switch {
+		case slices.Contains(newest.Retired(), b.Name):
+		case !ok:
+			all = append(all, Difference{object, "absent", live, "Put it into the catalog; or take it out: mark it as deprecated, apply, remove it, apply."})
+		case s.Target.topicOf(e) != t.Name:
+			all = append(all, Difference{object, "goes to the topic " + s.Target.topicOf(e), live, fixApply})
 		}
 	}
 	return all
@@ -112,8 +120,12 @@ func (s *State) driftOfTypes(c *schemas.Catalog) []Difference {
 	}
 	var gone []string
 	for _, t := range s.Types {
-		if _, ok := c.Event(t.Name); !ok {
+		switch e, ok := c.Event(t.Name); {
+		case !ok:
 			gone = append(gone, t.Name)
+		case e.AggregateType != t.AggregateType:
+			all = append(all, Difference{"runnel.event_type: " + t.Name, "of " + e.AggregateType, "writers may publish it for " + t.AggregateType,
+				fmt.Sprintf("Once no service does, as the owner: delete from runnel.event_type where name = '%s' and aggregate_type = '%s'.", literal.Replace(t.Name), literal.Replace(t.AggregateType))})
 		}
 	}
 	slices.Sort(gone)

@@ -24,6 +24,7 @@ type Finding struct {
 	Topic     string // local name
 	Direction Direction
 	Against   []Version // the older versions that it is found against, oldest first
+	Level     Level     // that it is judged by
 	// Required is false for what the event's level does not ask for: it matters only
 	// where a consumer reads with one of those versions still.
 	Required bool
@@ -67,11 +68,13 @@ func (f *Finding) Meaning() string {
 // WhatToDo says how the change can be made otherwise. Of what older versions cannot read,
 // the rule's own fix is no help: those are out already, and are not changed.
 func (f *Finding) WhatToDo() string {
-	if f.Direction != ForwardDirection || f.Rule.Section == "Runnel" {
+	if f.Direction != ForwardDirection || f.Rule == ReaderLeft {
 		return f.Fix
 	}
-	const weaker = " Once no consumer reads with the older versions, the level BACKWARD_TRANSITIVE in catalog.yaml lets it through."
+	weaker := " Once no consumer reads with the older versions, the level " + f.Level.weaker().String() + " in catalog.yaml lets it through."
 	switch f.Rule.ID {
+	case FieldRenamed.ID:
+		return f.Fix + weaker
 	case "FIELD_WITHOUT_DEFAULT":
 		return "Keep the field under its name; mark it as \"deprecated\"." + weaker
 	case "ENUM_SYMBOL_UNKNOWN":
@@ -93,8 +96,9 @@ func list(words []string) string {
 }
 
 // Judge compares the events of a catalog with their history and returns what is found,
-// by event. Events that have not changed, and new ones, have no findings. topicOf tells
-// the local name of an event's topic. Waivers count on the day of on.
+// by event. Events that have not changed, and new ones, have no findings; nor have the
+// settings, unless they name what is not there. topicOf tells the local name of an
+// event's topic. Waivers count on the day of on.
 //
 // Invariants: what blocks is new, as a finding between two versions that were let
 // through once is not judged again; and with nothing that blocks, every datum of every
@@ -106,21 +110,24 @@ func Judge(c *schemas.Catalog, h History, topicOf func(*schemas.EventType) strin
 	}
 	all = append(all, removed(c, h, topicOf)...)
 	s.applyWaivers(all, on)
-	return all
+	return append(all, s.idle(c, h, topicOf, on)...)
 }
 
 // judge compares one event with its history.
 func (s Settings) judge(e *schemas.EventType, h History, topicOf func(*schemas.EventType) string) []Finding {
 	last, ok := h.Last(e.Name)
-	if !ok || last.Event.Fingerprint == e.Fingerprint {
+	if !ok {
 		return nil
 	}
 	j := judge{event: e, topic: topicOf(e), level: s.LevelOf(topicOf(e), e.Name), last: last}
-	if moved(e, last) {
-		j.add(BackwardDirection, last, schemas.Finding{
+	if was := last.Event.AggregateType; was != e.AggregateType {
+		j.add("", last, schemas.Finding{
 			Rule: EventMoved, Path: "$", Type: e.Name, Reader: e.Schema.Pos, Fix: EventMoved.Fix,
-			Message: "the aggregate type was " + last.Event.AggregateType + " and is " + e.AggregateType,
+			Message: "the aggregate type was " + was + " and is " + e.AggregateType,
 		}, true, false)
+	}
+	if last.Event.Fingerprint == e.Fingerprint {
+		return j.findings
 	}
 	for i, v := range h[e.Name] {
 		if v.Event.Fingerprint != e.Fingerprint {
@@ -128,10 +135,6 @@ func (s Settings) judge(e *schemas.EventType, h History, topicOf func(*schemas.E
 		}
 	}
 	return j.findings
-}
-
-func moved(e *schemas.EventType, last Version) bool {
-	return e.AggregateType != last.Event.AggregateType
 }
 
 // judge is the judgement of one event.
@@ -187,7 +190,7 @@ func (j *judge) add(d Direction, v Version, f schemas.Finding, required, known b
 			return
 		}
 	}
-	j.findings = append(j.findings, Finding{Finding: f, Event: j.event.Name, Topic: j.topic, Direction: d, Against: []Version{v}, Required: required, Known: known})
+	j.findings = append(j.findings, Finding{Finding: f, Event: j.event.Name, Topic: j.topic, Direction: d, Level: j.level, Against: []Version{v}, Required: required, Known: known})
 }
 
 // removed finds the events that the catalog has no more.

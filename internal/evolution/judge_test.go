@@ -134,7 +134,7 @@ func TestJudgeCatalog(t *testing.T) {
 	h := FromCatalog("main", catalog(t, record("Kept", id), record("Gone", id), record("Old", id, `"deprecated":"use Kept"`), record("Moved", id)))
 	now := catalog(t, record("Kept", id), record("New", id), strings.Replace(record("Moved", id), `"order"`, `"basket"`, 1))
 	got := told(Judge(now, h, topicOf, Settings{}, today))
-	want := []string{" EVENT_REMOVED $ main", "backward EVENT_AGGREGATE_CHANGED $ main"}
+	want := []string{" EVENT_AGGREGATE_CHANGED $ main", " EVENT_REMOVED $ main"}
 	if !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
 	}
@@ -158,7 +158,8 @@ func TestLevelsAndWaivers(t *testing.T) {
 		"a waiver that has expired":      {Settings{Waive: []Waiver{{Event: "E", Rule: waiver.Rule, Expires: today}}}, true},
 	} {
 		findings := Judge(now, h, topicOf, tc.settings, today)
-		if len(findings) != 1 || findings[0].Blocks() != tc.blocks {
+		own := slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool { return f.Rule == WaiverExpired })
+		if len(own) != 1 || own[0].Blocks() != tc.blocks || (len(findings) > len(own)) != strings.Contains(name, "expired") {
 			t.Errorf("%s: %q", name, told(findings))
 		}
 	}

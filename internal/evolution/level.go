@@ -60,5 +60,13 @@ func (l Level) Backward() bool { return !l.noBackward }
 // Forward reports whether older versions must read what the new one writes.
 func (l Level) Forward() bool { return !l.noForward }
 
+// weaker is the level that asks nothing of older readers, and the same of new ones.
+func (l Level) weaker() Level {
+	if l.noForward = true; l.noBackward {
+		return None
+	}
+	return l
+}
+
 // Transitive reports whether all older versions count, and not only the last.
 func (l Level) Transitive() bool { return !l.lastOnly }

@@ -129,7 +129,7 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	p := &Plan{namespace: s.Target.Namespace}
 	p.policies(s, mode)
 	h := s.History()
-	var withdrawn []string
+	var withdrawn []withdrawal
 	if mode == Whole {
 		withdrawn = s.withdrawn(c)
 	}
@@ -154,7 +154,8 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 		p.Findings = append(p.Findings, settings.judge(e, h, s.Target.topicOf)...)
 	}
 	settings.applyWaivers(p.Findings, on)
-	p.Findings = append(concern(p.Findings, slices.Concat(p.carried, c.Events()), s.Readers(), h), s.needed(withdrawn, h)...)
+	p.Findings = concern(p.Findings, slices.Concat(p.carried, c.Events()), s.Readers(), h)
+	p.Findings = slices.Concat(p.Findings, rerouted(c, withdrawn, h), s.needed(withdrawn, h))
 	settings.applyWaivers(p.Findings, on)
 	p.types(c, s, withdrawn)
 	return p, nil
@@ -176,7 +177,7 @@ func (p *Plan) policies(s *State, mode Mode) {
 }
 
 // topic plans a topic, and its schema.
-func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string, mode Mode) error {
+func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdrawal, mode Mode) error {
 	var events []*schemas.EventType
 	for _, e := range c.Events() {
 		if s.Target.topicOf(e) == t.Name {
@@ -185,9 +186,9 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []string,
 	}
 	var retire []string
 	if newest := t.newest(); newest != nil {
-		for _, name := range withdrawn {
-			if _, ok := newest.Event(name); ok && !slices.Contains(newest.Retired(), name) {
-				retire = append(retire, name)
+		for _, w := range withdrawn {
+			if w.topic == t.Name && !slices.Contains(newest.Retired(), w.event) {
+				retire = append(retire, w.event)
 			}
 		}
 	}

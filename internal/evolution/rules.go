@@ -23,14 +23,31 @@ var (
 		Breaks:  "It goes to another topic: who reads the former one no longer gets it, and its order against the aggregate's other events is lost.",
 		Fix:     "Keep the aggregate type, or publish an event type of another name.",
 	}
+	EventRerouted = &schemas.Rule{
+		ID: "EVENT_TOPIC_CHANGED", Section: "Runnel", Severity: schemas.Warning,
+		Summary: "An event type is routed to another topic than before.",
+		Breaks:  "Who reads the former topic gets it no more, and who reads both has no order between what is in them.",
+		Fix:     "Let its consumers read the new topic before services publish there; or leave the route as it was.",
+	}
+	WaiverExpired = &schemas.Rule{
+		ID: "WAIVER_EXPIRED", Section: "Runnel", Severity: schemas.Warning,
+		Summary: "The day of a waiver has come.",
+		Breaks:  "It lets nothing pass any more.",
+		Fix:     "Take it out; or give it a later day, if the reason is still true.",
+	}
+	NameUnknown = &schemas.Rule{
+		ID: "NAME_UNKNOWN", Section: "Runnel", Severity: schemas.Warning,
+		Summary: "catalog.yaml speaks of a topic or an event that there is not.",
+		Breaks:  "What it says is without effect.",
+		Fix:     "Correct the name; or take the entry out.",
+	}
 	// FieldRenamed is what compatibility by the specification has nothing against: with no
 	// alias it would be a field that goes and another that comes.
 	FieldRenamed = &schemas.Rule{
 		ID: "FIELD_RENAMED", Section: "Runnel", Severity: schemas.Error,
 		Summary: "A field with a default has another name, and its former one as an alias.",
 		Breaks:  "They find the field missing and take its default, though the value is there: no error tells.",
-		Fix: "Keep the name. Or add a field of the new name, without an alias, and write both until no consumer reads the former one. " +
-			"Once no consumer reads with the older versions, the level BACKWARD_TRANSITIVE in catalog.yaml lets it through.",
+		Fix:     "Keep the name. Or add a field of the new name, without an alias, and write both until no consumer reads the former one.",
 	}
 	ReaderLeft = &schemas.Rule{
 		ID: "READER_OF_OLD_VERSION", Section: "Runnel", Severity: schemas.Error,
@@ -42,4 +59,4 @@ var (
 )
 
 // Rules are the rules of this package.
-var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, FieldRenamed, ReaderLeft}
+var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, EventRerouted, FieldRenamed, ReaderLeft, WaiverExpired, NameUnknown}

@@ -18,7 +18,9 @@ type Settings struct {
 	Level  Level            // of all events
 	Topics map[string]Level // by local name: of the events of a topic
 	Events map[string]Level // by name: before those
-	Waive  []Waiver
+	// Named are the topics that the catalog's file has an entry for, with its place.
+	Named map[string]schemas.Pos
+	Waive []Waiver
 }
 
 // Waiver lets a finding pass.
@@ -39,7 +41,7 @@ type Waiver struct {
 // *fault.Error for each level or rule that there is not, and for an event that the
 // catalog does not have: a waiver may name one that was taken out.
 func SettingsOf(f catalogfile.File, c *schemas.Catalog) (Settings, error) {
-	s := Settings{Topics: make(map[string]Level), Events: make(map[string]Level)}
+	s := Settings{Topics: make(map[string]Level), Events: make(map[string]Level), Named: make(map[string]schemas.Pos)}
 	var errs []error
 	level := func(into func(Level), from catalogfile.Level) {
 		if from.Name == "" {
@@ -55,6 +57,7 @@ func SettingsOf(f catalogfile.File, c *schemas.Catalog) (Settings, error) {
 	level(func(l Level) { s.Level = l }, f.Compatibility)
 	for _, name := range slices.Sorted(maps.Keys(f.Topics)) {
 		level(func(l Level) { s.Topics[name] = l }, f.Topics[name].Compatibility)
+		s.Named[name] = f.Topics[name].Pos
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Events)) {
 		level(func(l Level) { s.Events[name] = l }, f.Events[name].Compatibility)

@@ -8,25 +8,36 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
-// withdrawn returns the event types that the topics hold and the catalog has no more:
-// those that are not retired yet, and those that writers may publish still, as the
-// withdrawal was cut off. Types that no topic here holds are another pipeline's.
-func (s *State) withdrawn(c *schemas.Catalog) []string {
-	var names []string
+// withdrawal is an event type that is taken out of a topic.
+type withdrawal struct {
+	topic, event string
+	to           string // the topic it goes to from now on; "": the catalog has it no more
+}
+
+// withdrawn returns the event types that the topics hold and that go there no more, as
+// the catalog has them no more or their route is another: those that are not retired
+// yet, and those that writers may publish still, as the withdrawal was cut off. Types
+// that no topic here holds are another pipeline's.
+func (s *State) withdrawn(c *schemas.Catalog) []withdrawal {
+	var all []withdrawal
 	for i := range s.Topics {
-		newest := s.Topics[i].newest()
+		t := &s.Topics[i]
+		newest := t.newest()
 		if newest == nil {
 			continue
 		}
 		for _, b := range newest.Events() {
-			_, ok := c.Event(b.Name)
-			if !ok && (!slices.Contains(newest.Retired(), b.Name) || s.mayPublish(b.Name)) {
-				names = append(names, b.Name)
+			e, ok := c.Event(b.Name)
+			retired := slices.Contains(newest.Retired(), b.Name)
+			switch {
+			case !ok && (!retired || s.mayPublish(b.Name)):
+				all = append(all, withdrawal{topic: t.Name, event: b.Name})
+			case ok && !retired && s.Target.topicOf(e) != t.Name:
+				all = append(all, withdrawal{t.Name, b.Name, s.Target.topicOf(e)})
 			}
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return all
 }
 
 func (s *State) mayPublish(name string) bool {
@@ -41,22 +52,41 @@ func (s *State) held(name string) bool {
 	})
 }
 
-// needed finds who still needs an event that is taken out.
-func (s *State) needed(withdrawn []string, h History) []Finding {
+// rerouted finds the events that go to another topic than before, though their aggregate
+// type is the same.
+func rerouted(c *schemas.Catalog, withdrawn []withdrawal, h History) []Finding {
 	var all []Finding
-	for _, name := range withdrawn {
-		last, ok := h.Last(name)
-		if !ok {
-			continue // it was never published
+	for _, w := range withdrawn {
+		e, ok := c.Event(w.event)
+		last, _ := h.Last(w.event)
+		if !ok || last.Event.AggregateType != e.AggregateType {
+			continue // Judge finds it
 		}
-		topic := s.Target.topicOf(last.Event)
+		all = append(all, Finding{Event: w.event, Topic: w.topic, Against: []Version{last}, Required: true, Finding: schemas.Finding{
+			Rule: EventRerouted, Path: "$", Type: w.event, Reader: e.Schema.Pos, Fix: EventRerouted.Fix,
+			Message: "it went to the topic " + w.topic + " and goes to " + w.to,
+		}})
+	}
+	return all
+}
+
+// needed finds who still needs an event where it is taken out.
+func (s *State) needed(withdrawn []withdrawal, h History) []Finding {
+	var all []Finding
+	for _, w := range withdrawn {
+		last, _ := h.Last(w.event) // a topic holds it
+		what, fix := w.event+" is taken out", EventNeeded.Fix
+		if w.to != "" {
+			what = w.event + " goes to the topic " + w.to + " from now on"
+			fix = "Let the consumer read both topics, and say in catalog.yaml, with a waiver that names it as the consumer, that it does; or leave the route as it was."
+		}
 		for _, r := range s.Readers() {
-			if r.Topic != topic || !r.needs(name) {
+			if r.Topic != w.topic || !r.needs(w.event) {
 				continue
 			}
-			all = append(all, Finding{Event: name, Topic: topic, Against: []Version{last}, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
-				Rule: EventNeeded, Path: "$", Type: name, Fix: EventNeeded.Fix,
-				Message: fmt.Sprintf("%s is taken out, and %s may need it", name, r),
+			all = append(all, Finding{Event: w.event, Topic: w.topic, Against: []Version{last}, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
+				Rule: EventNeeded, Path: "$", Type: w.event, Fix: fix,
+				Message: fmt.Sprintf("%s, and %s may need it", what, r),
 			}})
 		}
 	}
@@ -64,7 +94,7 @@ func (s *State) needed(withdrawn []string, h History) []Finding {
 }
 
 // types plans the rows of runnel.event_type.
-func (p *Plan) types(c *schemas.Catalog, s *State, withdrawn []string) {
+func (p *Plan) types(c *schemas.Catalog, s *State, withdrawn []withdrawal) {
 	if !s.Asked {
 		p.Notes = append(p.Notes, "The source database was not asked which event types writers may publish.")
 		return
@@ -79,7 +109,7 @@ func (p *Plan) types(c *schemas.Catalog, s *State, withdrawn []string) {
 	for _, t := range s.Types {
 		_, ours := c.Event(t.Name)
 		switch {
-		case slices.Contains(withdrawn, t.Name):
+		case !ours && slices.ContainsFunc(withdrawn, func(w withdrawal) bool { return w.event == t.Name }):
 			drop = append(drop, Type{t.Name, t.AggregateType, t.Fingerprint.String()})
 		case !ours && !s.held(t.Name):
 			p.Notes = append(p.Notes, t.Name+" may be published, and neither the catalog nor a topic of this namespace has it: it is left alone.")

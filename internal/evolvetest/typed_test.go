@@ -74,6 +74,8 @@ func (w *world) typedReaders(run *programs.Runtime) (all []*typed, traps func(*w
 	}
 	return all, func(w *world) {
 		w.traps(java("with fields that may be null", "Plain$order_event"), run.PythonProgram("with classes", "readers/typed.py", "record"))
+		w.byName(java("Java", "names"), "Not a valid schema field: tracking")
+		w.byName(run.PythonProgram("Python", "readers/typed.py", "names"), "KeyError: 'tracking'")
 	}
 }
 
@@ -234,5 +236,36 @@ func (w *world) traps(java, python programs.Program) {
 	}
 	for _, name := range []string{"trap-java", "trap-python"} {
 		w.unsubscribe(name)
+	}
+}
+
+// byName requires what a reader makes of events that it asks for a field by its name,
+// with nothing to take if it is not there: gone, of a field that the new release has no
+// more; and symbols as they were written.
+func (w *world) byName(program programs.Program, gone string) {
+	w.t.Helper()
+	end := filepath.Join(w.t.TempDir(), "end")
+	if err := os.WriteFile(end, []byte(fmt.Sprint(w.committed())), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	counts := make(map[string]int)
+	for line := range strings.Lines(w.finishes(program, w.topic(), "by-name", end)) {
+		_, what, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		counts[what]++
+	}
+	w.unsubscribe("by-name")
+	without := 0
+	for _, m := range w.messages() {
+		if m.Properties["type"] == "OrderShipped" && m.SchemaVersion > 0 {
+			without++
+		}
+	}
+	if got := counts["OrderShipped "+gone]; without == 0 || got != without {
+		w.t.Errorf("%s finds the field missing %d times, and %d events have it no more", program.Name, got, without)
+	}
+	for _, one := range []string{"OrderPaid WALLET", "OrderReturned passed over"} {
+		if counts[one] == 0 {
+			w.t.Errorf("%s never reads %q", program.Name, one)
+		}
 	}
 }

@@ -48,15 +48,12 @@ func Read(ctx context.Context, dir, ref string, wanted func(name string) bool) (
 	if err != nil {
 		return nil, false, err
 	}
-	commit, err := r.git(nil, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
+	commit, err := r.commit(ref)
 	if err != nil {
-		if errors.Is(err, errQuiet) {
-			err = ErrRef.New("%.200q", ref).At("%s", dir)
-		}
 		return nil, false, err
 	}
 	// From here on nothing that was given is part of a command.
-	tree, folder := strings.TrimSpace(string(commit)), strings.TrimSuffix(strings.TrimSuffix(string(prefix), "\n"), "/")
+	tree, folder := commit, strings.TrimSuffix(strings.TrimSuffix(string(prefix), "\n"), "/")
 	if folder != "" {
 		// Nothing listed is a folder that is not there; whatever else goes wrong is an error.
 		entry, err := r.git(nil, "--literal-pathspecs", "ls-tree", "--full-tree", "-z", tree, "--", folder)
@@ -79,6 +76,22 @@ func Read(ctx context.Context, dir, ref string, wanted func(name string) bool) (
 	}
 	files, err = pack(names, contents)
 	return files, true, err
+}
+
+// Has reports whether dir lies in a checkout whose repository knows a commit as ref.
+// Without git, nothing is known.
+func Has(ctx context.Context, dir, ref string) bool {
+	_, err := reader{ctx, dir}.commit(ref)
+	return err == nil
+}
+
+// commit returns the object that a reference names.
+func (r reader) commit(ref string) (string, error) {
+	object, err := r.git(nil, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
+	if errors.Is(err, errQuiet) {
+		err = ErrRef.New("%.200q", ref).At("%s", r.dir)
+	}
+	return strings.TrimSpace(string(object)), err
 }
 
 type reader struct {

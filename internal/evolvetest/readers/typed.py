@@ -4,8 +4,10 @@ once: what a subscription delivers again is known by its position.
     typed.py SCHEMA TOPIC SUBSCRIPTION END
 
 SCHEMA is a file with the topic's schema as it was when the reader was written, or
-"record": then classes are used, which cannot express a union. It ends when it has
-read as many events as the file END says, once that is there.
+"record": then classes are used, which cannot express a union; or "names": then it
+decodes as the reader of the examples does, and asks for one field of each event by
+its name. It ends when it has read as many events as the file END says, once that is
+there.
 """
 
 import json
@@ -23,6 +25,9 @@ FIELDS = {
     "OrderShipped": ["order_id", "carrier", "tracking"],
     "OrderCancelled": ["order_id", "reason"],
 }
+
+
+NAMES = {"OrderPaid": "method", "OrderShipped": "tracking"}
 
 
 class OrderShipped(Record):
@@ -69,6 +74,8 @@ def value(message, type):
 
 
 def made_of(message, type):
+    if schema_name == "names":
+        return by_name(message, type)
     try:
         event = value(message, type)
         if isinstance(event, Record):
@@ -78,9 +85,24 @@ def made_of(message, type):
         return f"{e.__class__.__name__}: {e}"
 
 
+def by_name(message, type):
+    if type not in NAMES:
+        return "passed over"
+    event = schemas.decode(message)
+    try:
+        return str(event[NAMES[type]])
+    except KeyError as e:
+        return f"KeyError: {e}"
+
+
 def main(schema, topic, subscription, end):
+    global schemas
     if schema == "record":
         schema = AvroSchema(order_event)
+    elif schema == "names":
+        sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../../examples/readers/python"))
+        import reader
+        schemas, schema = reader.Schemas(os.environ["RUNNEL_PULSAR_ADMIN_URL"], topic), pulsar.schema.BytesSchema()
     else:
         with open(schema) as file:
             schema = AvroSchema(None, schema_definition=json.load(file))

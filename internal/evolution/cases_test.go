@@ -2,12 +2,14 @@ package evolution
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // withEnum is a record E with an enum of the symbols, which has a default or not.
@@ -141,5 +143,137 @@ func TestDriftOfRetired(t *testing.T) {
 	}
 	if len(plan(t, first, s, Settings{}).Steps) == 0 {
 		t.Error("a difference, and no step")
+	}
+}
+
+// What the settings name and there is not, or is over, is said.
+func TestIdleSettings(t *testing.T) {
+	s := registered(t, catalog(t, record("E", id), record("Old", id, `"deprecated":true`)))
+	c := catalog(t, record("E", id))
+	until := today.AddDate(0, 0, 1)
+	f, err := catalogfile.Parse("catalog.yaml", []byte("topics: {order: {owner: a}, ordr: {owner: b}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := SettingsOf(f, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings.Waive = []Waiver{
+		{Event: "E", Rule: "TYPE_MISMATCH", Expires: until},   // lets nothing pass now, and may be needed elsewhere
+		{Event: "Old", Rule: "EVENT_REMOVED", Expires: until}, // is taken out just now
+		{Event: "E", Rule: "TYPE_MISMATCH", Expires: today},
+		{Event: "Ee", Rule: "TYPE_MISMATCH", Expires: until},
+	}
+	p := plan(t, c, s, settings)
+	var got []string
+	for _, f := range p.Findings {
+		got = append(got, f.Rule.ID+" "+f.What()+"; "+f.Place().String()+" "+f.WhatToDo())
+	}
+	want := []string{
+		"NAME_UNKNOWN ordr: no event goes to a topic of this name; catalog.yaml:1:29 Did you mean order?",
+		"WAIVER_EXPIRED E: the waiver of TYPE_MISMATCH expired on 2026-11-22;  Take it out",
+		"NAME_UNKNOWN Ee: the waiver of TYPE_MISMATCH is of an event that there is not;  Did you mean E?",
+	}
+	if len(got) != len(want) || len(p.Blocked()) != 0 {
+		t.Fatalf("%q", got)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("%s\nwant %s", got[i], want[i])
+		}
+	}
+}
+
+// An event that is routed elsewhere is taken out where it was, once nobody reads it there.
+func TestRerouted(t *testing.T) {
+	c := catalog(t, record("A", id), record("B", id))
+	b, _ := c.Event("B")
+	s := registered(t, c)
+	s.Target.TopicOf = func(aggregate, event string) string {
+		if event == "B" {
+			return "special"
+		}
+		return aggregate
+	}
+	s.Topics = append(s.Topics, Topic{Name: "special", Full: "persistent://public/runnel/special", Exists: true, Partitions: 4})
+	moved := []string{"schema.register order: version 0 -> version 1 [- B (retired", "schema.register special: no schema -> version 0 [+ B]"}
+	p := plan(t, c, s, Settings{})
+	require(t, p, moved...)
+	if d := Drift(c, s); len(d) != 2 || d[0].Object != "order: B" || d[0].Catalog != "goes to the topic special" || d[1].Object != "special: B" {
+		t.Errorf("drift %+v", d)
+	}
+	if got := told(p.Findings); !slices.Equal(got, []string{" EVENT_TOPIC_CHANGED $ 0 of topic order"}) || len(p.Blocked()) != 0 {
+		t.Errorf("found %q", got)
+	}
+
+	s.Topics[0].Readers = readers("order", []broker.Subscription{reader("billing", 0, b)})
+	blocked := plan(t, c, s, Settings{}).Blocked()
+	if len(blocked) != 1 || blocked[0].Rule != EventNeeded || !strings.Contains(blocked[0].Message, "goes to the topic special from now on, and billing") {
+		t.Fatalf("blocked by %q", told(blocked))
+	}
+	spoken := Waiver{Event: "B", Rule: EventNeeded.ID, Consumer: "billing", Expires: today.AddDate(0, 0, 1)}
+	if blocked := plan(t, c, s, Settings{Waive: []Waiver{spoken}}).Blocked(); len(blocked) != 0 {
+		t.Errorf("waived, and blocked by %q", told(blocked))
+	}
+
+	// Applied, nothing is left to do; and the way back is another move.
+	for i, step := range p.Steps {
+		v, err := schemas.ParseTopicSchema(step.Schema, step.Version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Topics[i].Versions = append(s.Topics[i].Versions, v)
+	}
+	if p := plan(t, c, s, Settings{}); len(p.Steps) != 0 || len(p.Findings) != 0 || len(Drift(c, s)) != 0 {
+		t.Errorf("again: %q, %q, %+v", steps(p), told(p.Findings), Drift(c, s))
+	}
+	s.Target.TopicOf = byAggregate
+	s.Topics[0].Readers = nil
+	back := plan(t, c, s, Settings{})
+	require(t, back, "schema.register order: version 1 -> version 2 [+ B (was retired); equal to version 0", "schema.register special: version 0 -> version 1 [- B (retired")
+	if got := told(back.Findings); len(got) != 1 || !strings.HasPrefix(got[0], " EVENT_TOPIC_CHANGED") {
+		t.Errorf("back: %q", got)
+	}
+}
+
+// Writers that publish an event for an aggregate that it no longer belongs to are shown.
+func TestDriftOfAnotherAggregate(t *testing.T) {
+	c := catalog(t, record("A", id))
+	s := registered(t, c)
+	old := s.Types[0]
+	old.AggregateType, old.Fingerprint[0] = "basket", old.Fingerprint[0]+1
+	s.Types = append(s.Types, old)
+	d := Drift(c, s)
+	if len(d) != 1 || d[0].Live != "writers may publish it for basket" || !strings.Contains(d[0].Fix, "delete from runnel.event_type where name = 'A' and aggregate_type = 'basket'") {
+		t.Errorf("%+v", d)
+	}
+}
+
+// The way out that a finding names is one that there is at the event's level.
+func TestRemediesKnowTheLevel(t *testing.T) {
+	was := catalog(t, record("E", id+","+note))
+	h := FromCatalog("main", was)
+	for level, want := range map[Level]string{FullTransitive: "BACKWARD_TRANSITIVE", Full: "BACKWARD", ForwardTransitive: "NONE", Forward: "NONE"} {
+		found := Judge(catalog(t, record("E", id)), h, topicOf, Settings{Level: level}, today)
+		if len(found) != 1 || !strings.Contains(found[0].WhatToDo(), "the level "+want+" in catalog.yaml") {
+			t.Errorf("%s: %q %s", level, told(found), found[0].WhatToDo())
+		}
+		found = Judge(catalog(t, record("E", id+","+remarkOr)), FromCatalog("main", catalog(t, record("E", id+","+noteOr))), topicOf, Settings{Level: level}, today)
+		if len(found) != 1 || !strings.Contains(found[0].WhatToDo(), "the level "+want+" in catalog.yaml") {
+			t.Errorf("%s: %q", level, told(found))
+		}
+	}
+}
+
+func TestRulesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/schemas.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range Rules {
+		if !strings.Contains(string(doc), "`"+r.ID+"`") {
+			t.Errorf("docs/schemas.md has no word of %s", r.ID)
+		}
 	}
 }
