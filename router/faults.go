@@ -13,7 +13,7 @@ var (
 		"Write events through runnel.publish or the outbox package, which refuse it.")
 	ErrUnknownEvent = fault.Define("EVENT_TYPE_UNKNOWN", fault.Runtime,
 		"An outbox row has an event type that the catalog does not hold under its aggregate type.",
-		"Apply a catalog that has the event: `runnel schemas plan`, then `runnel schemas apply`. The daemon looks again every 30 s while it is halted, and goes on by itself.")
+		"If its type or aggregate type is wrong, correct the writer. Else apply a catalog that has the event: `runnel schemas plan`, then `runnel schemas apply`. The daemon looks again every 30 s while it is halted, and goes on by itself.")
 	ErrUnencodable = fault.Define("EVENT_UNENCODABLE", fault.Runtime,
 		"An outbox row's payload does not fit its schema.",
 		"The cause names the place. Correct the writer; for the event itself, apply a catalog whose schema the payload fits, and mind that every consumer of the topic gets that schema.")

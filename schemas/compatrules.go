@@ -30,8 +30,8 @@ var (
 	ruleFieldMissing = &Rule{
 		ID: "FIELD_WITHOUT_DEFAULT", Section: sectionResolution, Severity: Error,
 		Summary: "The reader has a field that the writer does not have, and no default for it.",
-		Breaks:  "The reader fails at every value of the record. A union with null is no default by itself.",
-		Fix:     "Give the field a default in the reader; or, if it was renamed, the writer's name as an alias.",
+		Breaks:  "The reader fails at every value of the record.",
+		Fix:     "Give the field a default in the reader (one that may be null needs it, too: \"default\": null, with null first); or, if it was renamed, the writer's name as an alias.",
 	}
 	ruleSymbolUnknown = &Rule{
 		ID: "ENUM_SYMBOL_UNKNOWN", Section: sectionResolution, Severity: Error,

@@ -41,36 +41,62 @@ type registered struct {
 	Data    string `json:"data"`
 }
 
-// Versions returns all versions of a topic's schema, oldest first; none for a
-// topic without schema, or that does not exist. The topic is
-// persistent://tenant/namespace/name, without a partition.
-//
-// Errors: ErrRegistryUnreachable, ErrRegistryForbidden, ErrNotATopicSchema, and
-// those of schema files for a text that is not a good schema.
+// TopicHistory is all that is registered of a topic's schema.
+type TopicHistory struct {
+	Versions []*TopicSchema // those that are a topic's, oldest first
+	Others   []OtherVersion // by number
+	// Next is the number that the next version gets; -1 when nothing is registered:
+	// it is 0 then, unless a history was deleted.
+	Next int64
+}
+
+// OtherVersion is a version that is not a topic's schema of Runnel's: nothing of
+// Runnel's is published under it.
+type OtherVersion struct {
+	Version int64
+	Err     error // ErrNotATopicSchema, or what is wrong with the text
+}
+
+// Versions returns the versions of History. Those that are not a topic's count only
+// when there is no other: then the first one's error is returned.
 func (r *Registry) Versions(ctx context.Context, topic string) ([]*TopicSchema, error) {
+	h, err := r.History(ctx, topic)
+	if err == nil && len(h.Versions) == 0 && len(h.Others) > 0 {
+		err = h.Others[0].Err
+	}
+	return h.Versions, err
+}
+
+// History returns all versions of a topic's schema; none for a topic without
+// schema, or that does not exist. The topic is persistent://tenant/namespace/name,
+// without a partition.
+//
+// Errors: ErrRegistryUnreachable, ErrRegistryForbidden.
+func (r *Registry) History(ctx context.Context, topic string) (TopicHistory, error) {
+	h := TopicHistory{Next: -1}
 	var answer struct {
 		Responses []registered `json:"getSchemaResponses"`
 	}
 	err := r.call(ctx, http.MethodGet, topic, "schemas", nil, &answer)
 	if errors.Is(err, ErrRegistryNotFound) {
-		return nil, nil
+		return h, nil
 	}
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	sort.SliceStable(answer.Responses, func(i, j int) bool { return answer.Responses[i].Version < answer.Responses[j].Version })
-	var out []*TopicSchema
 	for _, v := range answer.Responses {
-		if v.Data == "" {
+		h.Next = v.Version + 1
+		if v.Data == "" && (v.Type == "" || v.Type == "NONE") {
 			continue // the mark that a deletion leaves
 		}
-		t, err := v.parse(topic)
-		if err != nil {
-			return nil, err
+		if t, err := v.parse(topic); err != nil {
+			h.Others = append(h.Others, OtherVersion{v.Version, err})
+		} else {
+			h.Versions = append(h.Versions, t)
 		}
-		out = append(out, t)
 	}
-	return out, nil
+	return h, nil
 }
 
 // Version returns one version of a topic's schema: the one a message names. A

@@ -3,6 +3,7 @@ package schemas
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -127,5 +128,32 @@ func TestRegistryOfPulsar(t *testing.T) {
 		if err != nil || v.Version != want {
 			t.Errorf("%s goes out under %v, want version %d (%v)", e.Fingerprint, v, want, err)
 		}
+	}
+
+	// What somebody else registers takes a number, and nothing more.
+	adminCall(t, http.MethodPost, admin+"/admin/v2/schemas/"+namespace+"/order/schema", `{"type":"STRING","schema":"","properties":{}}`, 200)
+	h, err := r.History(ctx, topic)
+	if err != nil || len(h.Versions) != 3 || len(h.Others) != 1 || h.Others[0].Version != 3 || !errors.Is(h.Others[0].Err, ErrNotATopicSchema) || h.Next != 4 {
+		t.Errorf("with a schema of another kind: %+v, %v", h, err)
+	}
+	next := compose(t, "order", append([]*EventType{changed}, catalog[1:]...), nil)
+	if next, err = next.Revised(4); err != nil {
+		t.Fatal(err)
+	}
+	if version, err := r.Register(ctx, topic, next); err != nil || version != h.Next {
+		t.Errorf("version %d (%v), want %d", version, err, h.Next)
+	}
+	// After all of it was deleted, numbers go on.
+	adminCall(t, http.MethodDelete, admin+"/admin/v2/schemas/"+namespace+"/order/schema", "", 200)
+	if h, err := r.History(ctx, topic); err != nil || len(h.Versions)+len(h.Others) != 0 {
+		t.Errorf("deleted: %+v (%v)", h, err)
+	} else {
+		t.Logf("deleted: %+v", h)
+	}
+	version, err := r.Register(ctx, topic, history[0])
+	if h, herr := r.History(ctx, topic); err != nil || herr != nil || len(h.Versions) != 1 || h.Versions[0].Version != version {
+		t.Errorf("after a deletion: version %d (%v), %+v (%v)", version, err, h, herr)
+	} else {
+		t.Logf("after a deletion: %+v", h)
 	}
 }

@@ -49,6 +49,12 @@ type retentionPolicy struct {
 	MB      int64 `json:"retentionSizeInMB"`
 }
 
+// Exceeds reports whether r keeps anything that less does not.
+func (r Retention) Exceeds(less Retention) bool {
+	have := r.wire()
+	return have.exceeds(less.wire())
+}
+
 func (r Retention) wire() retentionPolicy {
 	p := retentionPolicy{-1, -1}
 	if r.Time > 0 {
@@ -65,8 +71,10 @@ type Deviation struct {
 	Policy string // e.g. "deduplication"
 	Have   string
 	Want   string
-	Fatal  bool   // publishing would not be exactly once, or could stop working
-	Fix    string // a pulsar-admin command
+	Fatal  bool // publishing would not be exactly once, or could stop working
+	// Deletes: to set what is wanted lets the broker delete messages that are kept now.
+	Deletes bool
+	Fix     string // a pulsar-admin command
 }
 
 // missingNamespace is Policy of a deviation that is the lack of all.

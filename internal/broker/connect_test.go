@@ -217,6 +217,22 @@ func restOf(t *testing.T, h http.HandlerFunc, cfg Config) (*Pulsar, *httptest.Se
 	return p, s
 }
 
+// A web server that knows no such page says nothing of a namespace.
+func TestNamespaceOfAStranger(t *testing.T) {
+	body := "404 page not found"
+	p, _ := restOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(404)
+		_, _ = io.WriteString(w, body)
+	}, Config{})
+	if _, err := p.CheckNamespace(t.Context(), "public/runnel", NamespacePolicy{}); !errors.Is(err, ErrWrongServer) {
+		t.Error(err)
+	}
+	body = `{"reason":"Namespace does not exist"}`
+	if have, err := p.CheckNamespace(t.Context(), "public/runnel", NamespacePolicy{}); err != nil || len(have) != 1 || !have[0].Missing() {
+		t.Errorf("%+v, %v", have, err)
+	}
+}
+
 func TestRESTFaults(t *testing.T) {
 	topic := "persistent://public/runnel/order"
 	for name, c := range map[string]struct {
@@ -271,7 +287,10 @@ func TestRESTFaults(t *testing.T) {
 		}
 	})
 	t.Run("no tenant", func(t *testing.T) {
-		p, _ := restOf(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, Config{})
+		p, _ := restOf(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			_, _ = io.WriteString(w, `{"reason":"Tenant does not exist"}`)
+		}, Config{})
 		_, err := p.EnsureNamespace(t.Context(), "none/such", NamespacePolicy{})
 		if !errors.Is(err, ErrAdmin) || !strings.Contains(fault.Find(err).WhatToDo(), "tenants create none") {
 			t.Fatal(err)

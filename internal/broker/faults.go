@@ -49,7 +49,7 @@ var (
 		"Nothing to do: the run starts over; if it goes on, check the broker's and the bookies' logs.")
 	ErrPartitionCount = fault.Define("PARTITION_COUNT", fault.Environment,
 		"The topic exists with another number of partitions.",
-		"The number is fixed for a topic's life: set topics.partitions to the topic's number.")
+		"The number is fixed for a topic's life. Of one that was published to, find out who deleted it and made it anew; of another, set topics.partitions to the topic's number.")
 	ErrDeduplicationOff = fault.Define("DEDUPLICATION_OFF", fault.Environment,
 		"The broker does not deduplicate the topic's messages, so a reconnect could double them.",
 		"Run `pulsar-admin namespaces set-deduplication NAMESPACE --enable`.")

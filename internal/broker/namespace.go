@@ -62,7 +62,7 @@ func policies(p namespacePolicies, want NamespacePolicy) []policy {
 	return []policy{
 		{"deduplication", onOff(p.Deduplication), "on", true,
 			http.MethodPost, "deduplication", true, "set-deduplication %s --enable"},
-		{"retention", have, wanted.String(), false,
+		{retentionName, have, wanted.String(), false,
 			http.MethodPost, "retention", wanted, fmt.Sprintf("set-retention %%s --time %s --size %s", wanted.minutes(), wanted.size())},
 		{"schema compatibility", orDefault(p.Compatibility), "ALWAYS_COMPATIBLE", true,
 			http.MethodPut, "schemaCompatibilityStrategy", "ALWAYS_COMPATIBLE", "set-schema-compatibility-strategy %s --compatibility ALWAYS_COMPATIBLE"},
@@ -78,6 +78,8 @@ func policies(p namespacePolicies, want NamespacePolicy) []policy {
 	}
 }
 
+const retentionName = "retention"
+
 // CheckNamespace implements Admin.
 func (p *Pulsar) CheckNamespace(ctx context.Context, namespace string, want NamespacePolicy) ([]Deviation, error) {
 	have, found, err := p.namespace(ctx, namespace)
@@ -91,7 +93,8 @@ func (p *Pulsar) CheckNamespace(ctx context.Context, namespace string, want Name
 	var all []Deviation
 	for _, q := range policies(have, want) {
 		if q.have != q.want {
-			all = append(all, Deviation{q.name, q.have, q.want, q.fatal, "pulsar-admin namespaces " + fmt.Sprintf(q.fix, namespace)})
+			all = append(all, Deviation{q.name, q.have, q.want, q.fatal, q.name == retentionName && have.Retention.exceeds(want.Retention.wire()),
+				"pulsar-admin namespaces " + fmt.Sprintf(q.fix, namespace)})
 		}
 	}
 	return all, nil
@@ -191,6 +194,9 @@ func (p *Pulsar) namespace(ctx context.Context, namespace string) (namespacePoli
 	var have namespacePolicies
 	_, err := p.rest.call(ctx, http.MethodGet, "/namespaces/"+namespace, nil, &have)
 	if status(err) == http.StatusNotFound {
+		if stranger(err) {
+			return namespacePolicies{}, false, ErrWrongServer.Wrap(err, "%s answers, but not as Pulsar's admin interface does", p.rest.base)
+		}
 		return namespacePolicies{}, false, nil
 	}
 	return have, err == nil, err
@@ -218,6 +224,12 @@ func (p retentionPolicy) String() string {
 		return "forever"
 	}
 	return "time " + p.minutes() + ", size " + p.size()
+}
+
+// exceeds reports whether p keeps anything that less does not. nil is not known.
+func (p *retentionPolicy) exceeds(less retentionPolicy) bool {
+	more := func(a, b int64) bool { return b >= 0 && (a < 0 || a > b) }
+	return p != nil && (more(p.Minutes, less.Minutes) || more(p.MB, less.MB))
 }
 
 func (p retentionPolicy) minutes() string {

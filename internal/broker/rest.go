@@ -103,9 +103,16 @@ func (t *tokenTransport) close() {
 type statusError struct {
 	status int
 	reason string
+	pulsar bool // it is Pulsar's, and not of a web server: it gives a reason
 }
 
 func (e *statusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.status, e.reason) }
+
+// stranger reports whether err is the answer of some other web server.
+func stranger(err error) bool {
+	var s *statusError
+	return errors.As(err, &s) && !s.pulsar
+}
 
 // status returns the HTTP status in err's chain, or 0.
 func status(err error) int {
@@ -184,9 +191,9 @@ func (r *rest) exchange(req *http.Request) (int, []byte, error) {
 // what tells it from a token that is not taken is that Pulsar gives a reason, and
 // not the web server before it.
 func AnswerFault(method, path string, code int, body []byte) error {
-	err := &statusError{code, reason(body)}
+	err := &statusError{code, reason(body), explain(body).Reason != ""}
 	switch {
-	case code == http.StatusForbidden, code == http.StatusUnauthorized && explain(body).Reason != "":
+	case code == http.StatusForbidden, code == http.StatusUnauthorized && err.pulsar:
 		return ErrForbidden.Wrap(err, "%s %s", method, path)
 	case code == http.StatusUnauthorized:
 		return ErrUnauthorized.Wrap(err, "%s %s", method, path)

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -143,7 +145,7 @@ func (e *evolving) plan(ctx context.Context) (*evolution.Plan, error) {
 // changeFinding is a finding on a change as it is printed.
 func (e *evolving) changeFinding(f *evolution.Finding) finding {
 	x := finding{
-		Path: e.dir, Rule: f.Rule.ID, Severity: severityWarning, Subject: f.Event + " " + f.Path,
+		Path: filepath.Clean(e.dir), Rule: f.Rule.ID, Severity: severityWarning, Subject: f.Event + " " + f.Path,
 		Message: f.What() + ". " + f.Meaning(), Fix: f.WhatToDo(),
 	}
 	if at := f.Place(); at.File != "" {
@@ -153,15 +155,10 @@ func (e *evolving) changeFinding(f *evolution.Finding) finding {
 		x.Severity = severityError
 	}
 	if w := f.Waived; w != nil {
-		x.Message += " Waived until " + w.Expires.Format(time.DateOnly) + " by " + w.Owner + ": " + w.Reason
+		x.Message += " Waived until " + w.Expires.Format(time.DateOnly) + " by " + w.Owner + ": " + strings.TrimSuffix(w.Reason, ".") + "."
 	}
-	for i, r := range f.Readers {
-		if i == 0 {
-			x.Message += " Concerned: "
-		} else {
-			x.Message += ", "
-		}
-		x.Message += r.String()
+	if len(f.Readers) > 0 && !f.NamesReader() {
+		x.Message += " Concerned: " + evolution.ReaderNames(f.Readers) + "."
 	}
 	return x
 }

@@ -12,7 +12,7 @@ import (
 
 // planResult is what would be changed, and what that does.
 type planResult struct {
-	Hash       string           `json:"hash"` // "" when there is nothing to do
+	Hash       string           `json:"hash"` // "" when there is nothing to do, or something is in the way
 	Steps      []evolution.Step `json:"steps"`
 	Findings   []finding        `json:"findings"`
 	Readers    []readerResult   `json:"readers"` // of the topics whose schemas change
@@ -44,6 +44,9 @@ func (e *evolving) planResult(p *evolution.Plan) planResult {
 	r := planResult{
 		Hash: p.Hash(), Steps: append([]evolution.Step{}, p.Steps...), Findings: append([]finding{}, e.changeFindings(p.Findings)...),
 		Readers: newReaders(p.Affected), Deprecated: deprecations(e.catalog), Notes: append([]string{}, p.Notes...), blocked: len(p.Blocked()),
+	}
+	if r.blocked > 0 {
+		r.Hash = "" // it cannot be applied
 	}
 	if r.Hash != "" {
 		r.command = e.again("apply") + " --plan " + r.Hash
@@ -121,6 +124,9 @@ func printStep(p *printer, s evolution.Step) {
 	p.line("%s %-15s %s: %s %s %s", p.paint(bold, stepSigns[s.Kind]), s.Kind, clean(object), clean(s.From), p.sign("→", "->"), clean(s.To))
 	for _, change := range s.Changes {
 		p.line("    %s", clean(change))
+		for _, f := range s.Fields[change] {
+			p.line("        %s", clean(f.String()))
+		}
 	}
 }
 

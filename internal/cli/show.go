@@ -89,7 +89,9 @@ func (e *evolving) listed(r *registeredEvent) listedEvent {
 		Fields: len(r.event.Schema.Fields), Owner: evolution.Owner(e.file, r.topic.Name, r.event),
 	}
 	if n := len(r.versions); n > 0 {
-		l.Newest = r.versions[n-1].Registered
+		if in := r.versions[n-1].In; len(in) > 0 {
+			l.Newest = in[len(in)-1]
+		}
 	}
 	if why, deprecated := r.event.Schema.Deprecated(); deprecated {
 		l.State, l.Deprecated = "deprecated", why
@@ -118,7 +120,8 @@ type showResult struct {
 }
 
 type shownVersion struct {
-	Version     int64              `json:"version"` // of the topic's schema, the newest that holds it
+	Versions    []int64            `json:"versions"` // of the topic's schema, that hold it
+	Label       string             `json:"label"`    // the same for people
 	Fingerprint string             `json:"fingerprint"`
 	Changes     []evolution.Change `json:"changes"` // against the one before
 	Readers     []string           `json:"readers"` // subscriptions built with it
@@ -154,7 +157,7 @@ func (r showResult) text(p *printer) {
 		if len(v.Readers) > 0 {
 			built = ", built in: " + strings.Join(v.Readers, ", ")
 		}
-		p.line("  %d  %s%s", v.Version, v.Fingerprint[:12], clean(built))
+		p.line("  %s  %s%s", clean(v.Label), v.Fingerprint[:12], clean(built))
 		for _, c := range v.Changes {
 			p.line("       %s", clean(c.String()))
 		}
@@ -209,7 +212,7 @@ func (e *evolving) shown(r *registeredEvent) showResult {
 	}
 	s.Readings = newReaders(readers)
 	for i, v := range r.versions {
-		shown := shownVersion{Version: v.Registered, Fingerprint: v.Event.Fingerprint.String(), Changes: []evolution.Change{}, Readers: []string{}}
+		shown := shownVersion{Versions: append([]int64{}, v.In...), Label: v.Label, Fingerprint: v.Event.Fingerprint.String(), Changes: []evolution.Change{}, Readers: []string{}}
 		if i > 0 {
 			shown.Changes = append(shown.Changes, evolution.Diff(r.versions[i-1].Event.Schema, v.Event.Schema)...)
 		}

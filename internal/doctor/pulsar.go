@@ -10,6 +10,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -101,6 +102,10 @@ func checkTopics(ctx context.Context, s *Session) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	var published map[string]int // with how many partitions; not known without the database
+	if s.pg != nil {
+		published, _ = outbox.PublishedPartitions(ctx, s.pg, "") // what keeps it from being read, other checks say
+	}
 	var found []string
 	var faults []error
 	for _, name := range names {
@@ -114,8 +119,14 @@ func checkTopics(ctx context.Context, s *Session) (string, error) {
 		case !t.Deduplication:
 			faults = append(faults, broker.ErrDeduplicationOff.New("deduplication is off").At("%s", name).
 				Fix("Run `pulsar-admin topicPolicies set-deduplication %s --enable`.", name))
+		case published[name] > t.Partitions:
+			faults = append(faults, broker.ErrPartitionCount.New("%d partitions were published to, and there are %d: it was deleted and made anew", published[name], t.Partitions).At("%s", name))
 		default:
-			found = append(found, fmt.Sprintf("%s (%s)", name[strings.LastIndexByte(name, '/')+1:], Count(t.Partitions, "partition")))
+			count := Count(t.Partitions, "partition")
+			if n := published[name]; n > 0 && n < t.Partitions {
+				count = fmt.Sprintf("%d of %s: those that were added stay empty", n, count)
+			}
+			found = append(found, fmt.Sprintf("%s (%s)", name[strings.LastIndexByte(name, '/')+1:], count))
 		}
 	}
 	if len(faults) > 0 {

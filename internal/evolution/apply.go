@@ -55,7 +55,7 @@ type Applier struct {
 // what a step is about.
 func (a *Applier) Apply(ctx context.Context, steps []Step) error {
 	for _, s := range steps {
-		if err := a.step(ctx, s); err != nil {
+		if err := a.step(ctx, &s); err != nil {
 			return err
 		}
 		if a.Done != nil {
@@ -65,7 +65,8 @@ func (a *Applier) Apply(ctx context.Context, steps []Step) error {
 	return nil
 }
 
-func (a *Applier) step(ctx context.Context, s Step) error {
+// step carries one out, and notes in it what came of it otherwise than planned.
+func (a *Applier) step(ctx context.Context, s *Step) error {
 	switch s.Kind {
 	case SetPolicy:
 		return a.Cluster.SetNamespacePolicy(ctx, s.Object, s.Policy, a.Target.Policy)
@@ -78,12 +79,12 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 	case Register:
 		return a.register(ctx, s)
 	case RegisterTypes, WithdrawTypes:
-		return a.types(ctx, s)
+		return a.types(ctx, *s)
 	}
 	return fmt.Errorf("evolution: a step of kind %q", s.Kind)
 }
 
-func (a *Applier) register(ctx context.Context, s Step) error {
+func (a *Applier) register(ctx context.Context, s *Step) error {
 	registry := schemas.NewRegistry(a.Cluster.AdminURL(), a.Cluster.HTTP())
 	versions, err := registry.Versions(ctx, s.Object)
 	if err != nil {
@@ -104,8 +105,11 @@ func (a *Applier) register(ctx context.Context, s Step) error {
 	if err != nil {
 		return fmt.Errorf("register the schema of %s: %w", s.Object, err)
 	}
-	// After the whole history was deleted, numbers go on where they were.
-	if version != s.Version && s.From != noSchema {
+	switch {
+	case version == s.Version:
+	case s.From == noSchema: // a history was deleted, and numbers go on where they were
+		s.To, s.Version = fmt.Sprintf("version %d", version), version
+	default:
 		// Nothing is lost: each version encodes the events that it holds.
 		return ErrStale.New("the schema became version %d, not %d: somebody else registered one at the same time", version, s.Version).At("%s", s.Object)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
+	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -223,7 +224,7 @@ func TestRerouted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Topics[i].Versions = append(s.Topics[i].Versions, v)
+		s.Topics[i].Versions, s.Topics[i].next = append(s.Topics[i].Versions, v), step.Version+1
 	}
 	if p := plan(t, c, s, Settings{}); len(p.Steps) != 0 || len(p.Findings) != 0 || len(Drift(c, s)) != 0 {
 		t.Errorf("again: %q, %q, %+v", steps(p), told(p.Findings), Drift(c, s))
@@ -262,6 +263,73 @@ func TestRemediesKnowTheLevel(t *testing.T) {
 		found = Judge(catalog(t, record("E", id+","+remarkOr)), FromCatalog("main", catalog(t, record("E", id+","+noteOr))), topicOf, Settings{Level: level}, today)
 		if len(found) != 1 || !strings.Contains(found[0].WhatToDo(), "the level "+want+" in catalog.yaml") {
 			t.Errorf("%s: %q", level, told(found))
+		}
+	}
+	// What new consumers cannot read either, no level short of NONE lets through.
+	for level, want := range map[Level]string{FullTransitive: "", Forward: "the level NONE"} {
+		found := Judge(catalog(t, record("E", id+`,{"name":"amount","type":"string"}`)), FromCatalog("main", catalog(t, record("E", id+","+amount))), topicOf, Settings{Level: level}, today)
+		for _, f := range found {
+			if f.Direction == ForwardDirection && strings.Contains(f.WhatToDo(), "the level") != (want != "") {
+				t.Errorf("%s: %s", level, f.WhatToDo())
+			}
+		}
+	}
+}
+
+// A waiver that misses the finding says so.
+func TestWaiverThatMisses(t *testing.T) {
+	was := catalog(t, record("E", id+","+note))
+	e, _ := was.Event("E")
+	s := registered(t, was)
+	s.Topics[0].Readers = readers("order", []broker.Subscription{reader("billing", 0, e)})
+	until := today.AddDate(0, 0, 1)
+	settings := Settings{Level: Backward, Waive: []Waiver{{Event: "E", Rule: ReaderLeft.ID, Consumer: "biling", Expires: until}}}
+	p := plan(t, catalog(t, record("E", id)), s, settings)
+	last := p.Findings[len(p.Findings)-1]
+	if last.Rule != WaiverMisses || !strings.Contains(last.Message, "a finding is at $.note, of billing") || len(p.Blocked()) != 1 {
+		t.Errorf("%q: %s", told(p.Findings), last.Message)
+	}
+	if m := p.Blocked()[0].Message; !strings.Contains(m, "billing (1 connected, backlog 0) reads it with version 0: ") {
+		t.Error(m)
+	}
+}
+
+// What others have done to a topic is found.
+func TestDriftOfOthers(t *testing.T) {
+	first, second := catalog(t, record("A", id)), catalog(t, record("A", id+","+coupon))
+	s := registered(t, first, second)
+	s.Published = map[string]int{s.Topics[0].Full: 4}
+	if d := Drift(second, s); len(d) != 0 {
+		t.Fatalf("%+v", d)
+	}
+	s.Topics[0].Partitions = 6
+	s.Topics[0].Versions = s.Topics[0].Versions[1:]
+	s.Topics[0].Others = []schemas.OtherVersion{{Version: 7, Err: schemas.ErrNotATopicSchema.New("STRING")}}
+	s.Types = append(s.Types, outbox.RegisteredType{Name: "A", AggregateType: "order"})
+	var got []string
+	for _, d := range Drift(second, s) {
+		got = append(got, d.Object+": "+d.Catalog+" / "+d.Live)
+	}
+	want := []string{
+		"topic order: 4 partitions, as it was published to / 6 partitions",
+		"topic order: schema version 7: absent / SCHEMA_NOT_A_TOPIC STRING",
+		"topic order: schema versions below 1: there / deleted",
+		"runnel.event_type: A: absent / writers may publish it as " + s.Types[0].Fingerprint.String()[:12] + ", which no topic's schema holds",
+		"runnel.event_type: A: absent / writers may publish it as 000000000000, which no topic's schema holds",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	p := plan(t, first, registered(t, first, second), Settings{})
+	if len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "A goes back to what it was in version 0") {
+		t.Errorf("notes %q", p.Notes)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for want, in := range map[string][]int64{"version 3": {3}, "versions 0, 1": {0, 1}, "versions 0 to 2": {0, 1, 2}, "versions 0 to 2, 4, 6, 7": {0, 1, 2, 4, 6, 7}} {
+		if got := numbers(in); got != want {
+			t.Errorf("%v: %s, want %s", in, got, want)
 		}
 	}
 }

@@ -26,7 +26,8 @@ func (c Change) String() string {
 }
 
 // Diff compares two versions of an event, field by field. A type within is compared
-// where it is first used.
+// where it is first used. Versions that differ in nothing else differ in the order of
+// their fields, or in properties that no field shows.
 func Diff(was, now *schemas.Schema) []Change {
 	before, after := flatten(was), flatten(now)
 	var all []Change
@@ -40,7 +41,18 @@ func Diff(was, now *schemas.Schema) []Change {
 			all = append(all, Change{Path: line, Now: after.byPath[line]})
 		}
 	}
-	return all
+	if len(all) > 0 {
+		return all
+	}
+	for i, line := range before.lines {
+		if after.lines[i] != line {
+			return []Change{{"$", "fields in this order: " + strings.Join(before.lines[1:], ", "), strings.Join(after.lines[1:], ", ")}}
+		}
+	}
+	if was.Fingerprint() != now.Fingerprint() {
+		return []Change{{"$", "other properties", "these"}}
+	}
+	return nil
 }
 
 // Fields lists an event's fields with their types, one path each, in order.

@@ -63,7 +63,7 @@ func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
 	case len(events) == 0 && newest == nil:
 		return []Difference{{"topic " + t.Name, "absent", "there, without a schema", "Delete it if nobody uses it."}}
 	}
-	var all []Difference
+	all := t.driftOfSchema(s)
 	for _, e := range events {
 		if d, ok := t.driftOf(e); ok {
 			all = append(all, d)
@@ -82,6 +82,35 @@ func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
 		case s.Target.topicOf(e) != t.Name:
 			all = append(all, Difference{object, "goes to the topic " + s.Target.topicOf(e), live, fixApply})
 		}
+	}
+	return all
+}
+
+// driftOfSchema finds what others have done to a topic.
+func (t *Topic) driftOfSchema(s *State) []Difference {
+	var all []Difference
+	if n := s.Published[t.Full]; n > 0 && n != t.Partitions {
+		d := Difference{"topic " + t.Name, fmt.Sprintf("%d partitions, as it was published to", n), fmt.Sprintf("%d partitions", t.Partitions),
+			"Nothing needs to be done: those that were added stay empty, so that the events of an aggregate keep their order."}
+		if t.Partitions < n {
+			d.Fix = "It was deleted and made anew: find out by whom, and whether its events are kept anywhere. The daemon does not publish to it."
+		}
+		all = append(all, d)
+	}
+	for _, o := range t.Others {
+		all = append(all, Difference{fmt.Sprintf("topic %s: schema version %d", t.Name, o.Version), "absent", clipped(o.Err),
+			"Nothing needs to be done: it is passed over. Find out who may register schemas (docs/security.md)."})
+	}
+	if len(t.Versions) == 0 {
+		return all
+	}
+	first := t.Versions[0].Version
+	if len(t.Others) > 0 {
+		first = min(first, t.Others[0].Version)
+	}
+	if first > 0 {
+		all = append(all, Difference{fmt.Sprintf("topic %s: schema versions below %d", t.Name, first), "there", "deleted",
+			"What was published under them cannot be decoded by the registry any more, and they cannot be registered again. Find out who may delete schemas (docs/security.md)."})
 	}
 	return all
 }
@@ -113,9 +142,15 @@ func (t *Topic) driftOf(e *schemas.EventType) (Difference, bool) {
 func (s *State) driftOfTypes(c *schemas.Catalog) []Difference {
 	var all []Difference
 	for _, e := range c.Events() {
-		i := slices.IndexFunc(s.Types, func(t outbox.RegisteredType) bool { return t.Name == e.Name && t.Fingerprint == e.Fingerprint })
-		if i < 0 {
-			all = append(all, Difference{"runnel.event_type: " + e.Name, e.Fingerprint.String()[:12], "absent: writers are refused", fixApply})
+		known, live := false, "absent: writers are refused"
+		for _, t := range s.Types {
+			known = known || t.Name == e.Name && t.Fingerprint == e.Fingerprint
+			if t.Name == e.Name && t.AggregateType == e.AggregateType {
+				live = "another version: writers that were built with this one are refused"
+			}
+		}
+		if !known {
+			all = append(all, Difference{"runnel.event_type: " + e.Name, e.Fingerprint.String()[:12], live, fixApply})
 		}
 	}
 	var gone []string
@@ -126,6 +161,9 @@ func (s *State) driftOfTypes(c *schemas.Catalog) []Difference {
 		case e.AggregateType != t.AggregateType:
 			all = append(all, Difference{"runnel.event_type: " + t.Name, "of " + e.AggregateType, "writers may publish it for " + t.AggregateType,
 				fmt.Sprintf("Once no service does, as the owner: delete from runnel.event_type where name = '%s' and aggregate_type = '%s'.", literal.Replace(t.Name), literal.Replace(t.AggregateType))})
+		case t.Fingerprint != e.Fingerprint && !s.registers(t):
+			all = append(all, Difference{"runnel.event_type: " + t.Name, "absent", "writers may publish it as " + t.Fingerprint.String()[:12] + ", which no topic's schema holds",
+				fmt.Sprintf("Find out who wrote the row, and as the owner: delete from runnel.event_type where name = '%s' and fingerprint = '\\x%s'.", literal.Replace(t.Name), t.Fingerprint)})
 		}
 	}
 	slices.Sort(gone)
@@ -137,6 +175,16 @@ func (s *State) driftOfTypes(c *schemas.Catalog) []Difference {
 		all = append(all, Difference{"runnel.event_type: " + name, "absent", "writers may publish it", fix})
 	}
 	return all
+}
+
+// registers reports whether some version of a topic's schema holds a type.
+func (s *State) registers(r outbox.RegisteredType) bool {
+	return slices.ContainsFunc(s.Topics, func(t Topic) bool {
+		return slices.ContainsFunc(t.Versions, func(v *schemas.TopicSchema) bool {
+			held, ok := v.Event(r.Name)
+			return ok && held.Fingerprint == r.Fingerprint
+		})
+	})
 }
 
 // clipped is an error as a few words.

@@ -3,6 +3,7 @@ package evolution
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -11,11 +12,13 @@ import (
 type Version struct {
 	Event *schemas.EventType
 	Label string // where it is from, as people know it: "version 3 of the topic", "main"
-	// Registered is the newest version of the topic's schema that holds it; -1 when it
+	// In are the versions of the topic's schema that hold it, oldest first; none when it
 	// is not from the registry.
-	Registered int64
+	In []int64
 	// Retired: it is published no more. What was published may be retained.
 	Retired bool
+
+	topic string // local name of the one that holds it
 }
 
 // History is what a catalog is judged against: the versions of each event, oldest
@@ -26,7 +29,7 @@ type History map[string][]Version
 func FromCatalog(label string, c *schemas.Catalog) History {
 	h := make(History)
 	for _, e := range c.Events() {
-		h[e.Name] = []Version{{Event: e, Label: label, Registered: -1}}
+		h[e.Name] = []Version{{Event: e, Label: label}}
 	}
 	return h
 }
@@ -41,16 +44,41 @@ func (h History) add(t *Topic, target Target, here bool) {
 			if (target.topicOf(e) == t.Name) != here {
 				continue
 			}
-			label := fmt.Sprintf("version %d", version.Version)
-			if !here {
-				label += " of topic " + t.Name
+			v := Version{Event: e, Retired: slices.Contains(t.newest().Retired(), e.Name)}
+			if known, ok := h.find(e.Name, e.Fingerprint); ok && known.topic == t.Name {
+				v.In = known.In
+			}
+			v.In, v.topic = append(v.In, version.Version), t.Name
+			if v.Label = numbers(v.In); !here {
+				v.Label += " of topic " + t.Name
 			}
 			same := func(v Version) bool { return v.Event.Fingerprint == e.Fingerprint }
-			h[e.Name] = append(slices.DeleteFunc(h[e.Name], same), Version{
-				Event: e, Label: label, Registered: version.Version, Retired: slices.Contains(t.newest().Retired(), e.Name),
-			})
+			h[e.Name] = append(slices.DeleteFunc(h[e.Name], same), v)
 		}
 	}
+}
+
+// numbers names versions: version 3; versions 0 to 2, 4.
+func numbers(in []int64) string {
+	var parts []string
+	for i := 0; i < len(in); {
+		end := i
+		for end+1 < len(in) && in[end+1] == in[end]+1 {
+			end++
+		}
+		part := fmt.Sprint(in[i])
+		switch {
+		case end > i+1:
+			part += fmt.Sprintf(" to %d", in[end])
+		case end > i:
+			part += fmt.Sprintf(", %d", in[end])
+		}
+		parts, i = append(parts, part), end+1
+	}
+	if len(in) == 1 {
+		return "version " + parts[0]
+	}
+	return "versions " + strings.Join(parts, ", ")
 }
 
 // Last returns the newest version of an event.

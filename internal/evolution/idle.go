@@ -9,6 +9,34 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
+// missed finds waivers that let nothing pass although a finding of their event and rule
+// is in the way: the path, or the consumer, is another one.
+func (s Settings) missed(findings []Finding, on time.Time) []Finding {
+	var all []Finding
+	for i, w := range s.Waive {
+		used := slices.ContainsFunc(findings, func(f Finding) bool { return f.Waived == &s.Waive[i] })
+		if used || !on.Before(w.Expires) {
+			continue
+		}
+		for j := range findings {
+			f := &findings[j]
+			if f.Event != w.Event || f.Rule.ID != w.Rule || !f.Blocks() {
+				continue
+			}
+			where := "at " + f.Path
+			if w.Consumer != "" && len(f.Readers) > 0 {
+				where += ", of " + f.Readers[0].Subscription
+			}
+			all = append(all, Finding{Event: w.Event, Required: true, Finding: schemas.Finding{
+				Rule: WaiverMisses, Path: "$", Type: w.Event, Reader: w.Pos, Fix: WaiverMisses.Fix,
+				Message: "the waiver of " + w.Rule + " lets nothing pass: a finding is " + where,
+			}})
+			break
+		}
+	}
+	return all
+}
+
 // idle finds what the settings say without effect: of topics that no event goes to, of
 // events that there are not, and waivers whose day has come. A waiver that lets nothing
 // pass just now is none of it: what it let pass is judged no more once it is registered.

@@ -39,7 +39,7 @@ func Begin(ctx context.Context, db *pgx.Conn, hash string, now *Plan) ([]Step, e
 	case err != nil:
 		return nil, fmt.Errorf("look for the plan: %w", err)
 	case finished && len(now.Steps) > 0:
-		return nil, ErrStale.New("the plan %s was carried out already, and %s", hash, now.describe())
+		return nil, ErrStale.New("the plan %s was carried out already, and something has changed since: what is there now needs the plan %s", hash, now.Hash())
 	}
 	var asked []Step
 	if err := json.Unmarshal(text, &asked); err != nil {

@@ -24,7 +24,9 @@ type Finding struct {
 	Topic     string // local name
 	Direction Direction
 	Against   []Version // the older versions that it is found against, oldest first
-	Level     Level     // that it is judged by
+	// Weaker is the level that lets it through, once no consumer reads with the older
+	// versions; nil: none does.
+	Weaker *Level
 	// Required is false for what the event's level does not ask for: it matters only
 	// where a consumer reads with one of those versions still.
 	Required bool
@@ -71,7 +73,10 @@ func (f *Finding) WhatToDo() string {
 	if f.Direction != ForwardDirection || f.Rule == ReaderLeft {
 		return f.Fix
 	}
-	weaker := " Once no consumer reads with the older versions, the level " + f.Level.weaker().String() + " in catalog.yaml lets it through."
+	weaker := ""
+	if f.Weaker != nil {
+		weaker = " Once no consumer reads with the older versions, the level " + f.Weaker.String() + " in catalog.yaml lets it through."
+	}
 	switch f.Rule.ID {
 	case FieldRenamed.ID:
 		return f.Fix + weaker
@@ -104,6 +109,12 @@ func list(words []string) string {
 // through once is not judged again; and with nothing that blocks, every datum of every
 // version that the level names can be read as it says.
 func Judge(c *schemas.Catalog, h History, topicOf func(*schemas.EventType) string, s Settings, on time.Time) []Finding {
+	all := s.judgeAll(c, h, topicOf, on)
+	return append(all, s.missed(all, on)...)
+}
+
+// judgeAll is Judge but for waivers that miss: more findings may come.
+func (s Settings) judgeAll(c *schemas.Catalog, h History, topicOf func(*schemas.EventType) string, on time.Time) []Finding {
 	var all []Finding
 	for _, e := range c.Events() {
 		all = append(all, s.judge(e, h, topicOf)...)
@@ -134,7 +145,22 @@ func (s Settings) judge(e *schemas.EventType, h History, topicOf func(*schemas.E
 			j.compare(v, j.level.Transitive() || i == len(h[e.Name])-1)
 		}
 	}
+	j.weaken()
 	return j.findings
+}
+
+// weaken notes which level would let the forward findings through: one that asks less of
+// older readers, unless new ones could not read what is there either.
+func (j *judge) weaken() {
+	weaker := j.level.weaker()
+	if weaker.Backward() && slices.ContainsFunc(j.findings, func(f Finding) bool { return f.Direction != ForwardDirection && f.Blocks() }) {
+		return
+	}
+	for i := range j.findings {
+		if f := &j.findings[i]; f.Direction == ForwardDirection && f.Blocks() {
+			f.Weaker = &weaker
+		}
+	}
 }
 
 // judge is the judgement of one event.
@@ -190,7 +216,7 @@ func (j *judge) add(d Direction, v Version, f schemas.Finding, required, known b
 			return
 		}
 	}
-	j.findings = append(j.findings, Finding{Finding: f, Event: j.event.Name, Topic: j.topic, Direction: d, Level: j.level, Against: []Version{v}, Required: required, Known: known})
+	j.findings = append(j.findings, Finding{Finding: f, Event: j.event.Name, Topic: j.topic, Direction: d, Against: []Version{v}, Required: required, Known: known})
 }
 
 // removed finds the events that the catalog has no more.
@@ -206,7 +232,7 @@ func removed(c *schemas.Catalog, h History, topicOf func(*schemas.EventType) str
 		}
 		all = append(all, Finding{Event: name, Topic: topicOf(last.Event), Against: []Version{last}, Required: true, Finding: schemas.Finding{
 			Rule: EventRemoved, Path: "$", Type: name,
-			Message: name + " is in " + last.Label + ", not deprecated, and the catalog does not have it", Fix: EventRemoved.Fix,
+			Message: "it is in " + last.Label + ", not deprecated, and the catalog does not have it", Fix: EventRemoved.Fix,
 		}})
 	}
 	slices.SortFunc(all, func(a, b Finding) int { return strings.Compare(a.Event, b.Event) })

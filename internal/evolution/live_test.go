@@ -230,7 +230,7 @@ func TestLiveReaders(t *testing.T) {
 	if len(blocked) != 1 || len(blocked[0].Readers) != 1 || !strings.Contains(blocked[0].Readers[0].String(), "billing (1 connected") {
 		t.Errorf("%q, %v", told(blocked), blocked)
 	}
-	if err := Refused(blocked); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "Connected now: billing") {
+	if err := Refused(blocked); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "Concerned: billing") {
 		t.Errorf("%v", err)
 	}
 }

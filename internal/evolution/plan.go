@@ -35,6 +35,8 @@ type Step struct {
 	To     string `json:"to"`
 	// Changes tell what is different, a line each.
 	Changes []string `json:"changes,omitempty"`
+	// Fields are what is different in an event, by its line of Changes.
+	Fields map[string][]Change `json:"fields,omitempty"`
 	// Partitions is of a topic that is created.
 	Partitions int `json:"partitions,omitempty"`
 	// Schema is the text to register, Version what the registry will answer.
@@ -133,7 +135,7 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	if mode == Whole {
 		withdrawn = s.withdrawn(c)
 	}
-	p.Findings = Judge(c, h, s.Target.topicOf, settings, on)
+	p.Findings = settings.judgeAll(c, h, s.Target.topicOf, on)
 	if mode != Whole { // what some version holds stays as it is, and what the catalog lacks too
 		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool {
 			e, ok := c.Event(f.Event)
@@ -157,6 +159,7 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	p.Findings = concern(p.Findings, slices.Concat(p.carried, c.Events()), s.Readers(), h)
 	p.Findings = slices.Concat(p.Findings, rerouted(c, withdrawn, h), s.needed(withdrawn, h))
 	settings.applyWaivers(p.Findings, on)
+	p.Findings = append(p.Findings, settings.missed(p.Findings, on)...)
 	p.types(c, s, withdrawn)
 	return p, nil
 }
@@ -169,7 +172,7 @@ func (p *Plan) policies(s *State, mode Mode) {
 		return
 	}
 	for _, d := range deviations {
-		if d.Policy == "retention" && d.Have != "the broker's default" {
+		if d.Deletes {
 			p.Notes = append(p.Notes, "The broker deletes what the new retention does not cover.")
 		}
 		p.Steps = append(p.Steps, Step{Kind: SetPolicy, Object: s.Target.Namespace, Policy: d.Policy, From: d.Have, To: d.Want})
@@ -209,8 +212,13 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdra
 	case t.Partitions == 0:
 		return broker.ErrTopicMissing.New("the topic exists, but is not partitioned").At("%s", t.Full).
 			Fix("Delete the topic, or route the events to another one: Runnel's topics are partitioned from the start.")
-	case t.Partitions != s.Target.Partitions:
-		p.Notes = append(p.Notes, fmt.Sprintf("%s has %d partitions, not %d; their number is for life.", t.Full, t.Partitions, s.Target.Partitions))
+	case t.Partitions != s.Target.Partitions && s.Published[t.Full] != s.Target.Partitions:
+		p.Notes = append(p.Notes, fmt.Sprintf("%s has %d partitions, and topics.partitions is %d: it keeps its own, which is for life.", t.Full, t.Partitions, s.Target.Partitions))
+	}
+	for _, e := range events {
+		if v, ok := t.former(e); ok && mode == Whole {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s goes back to what it was in version %d of the schema of %s. If that is not meant, the folder is older than what was applied last.", e.Name, v, t.Name))
+		}
 	}
 	if mode == Whole && len(retire) == 0 && t.isNewest(events) {
 		return nil
@@ -224,6 +232,20 @@ func (t *Topic) heldAlike(e *schemas.EventType) bool {
 		held, ok := v.Event(e.Name)
 		return ok && held.Fingerprint == e.Fingerprint
 	})
+}
+
+// former returns the last version that holds the event as it is, when a later one holds
+// it otherwise.
+func (t *Topic) former(e *schemas.EventType) (version int64, ok bool) {
+	if newest, ok := event(t.newest(), e.Name); !ok || newest.Fingerprint == e.Fingerprint {
+		return 0, false
+	}
+	for _, v := range slices.Backward(t.Versions) {
+		if held, ok := v.Event(e.Name); ok && held.Fingerprint == e.Fingerprint {
+			return v.Version, true
+		}
+	}
+	return 0, false
 }
 
 // isNewest reports whether the newest version holds the events as they are, and none of
@@ -254,10 +276,11 @@ func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) 
 			p.carried = append(p.carried, now)
 		}
 	}
-	step := Step{Kind: Register, Object: t.Full, From: noSchema, Changes: changes(newest, composed)}
-	next := int64(0)
+	step := Step{Kind: Register, Object: t.Full, From: noSchema}
+	step.Changes, step.Fields = changes(newest, composed)
+	next := t.next
 	if newest != nil {
-		step.From, next = fmt.Sprintf("version %d", newest.Version), newest.Version+1
+		step.From = fmt.Sprintf("version %d", newest.Version)
 	}
 	for _, v := range t.Versions {
 		if composed.Equal(v) {
@@ -274,13 +297,14 @@ func (p *Plan) register(t *Topic, events []*schemas.EventType, retire []string) 
 	return nil
 }
 
-// changes tells what a version changes, an event a line.
-func changes(was, now *schemas.TopicSchema) []string {
-	var all []string
+// changes tells what a version changes, an event a line, and in which fields.
+func changes(was, now *schemas.TopicSchema) (all []string, fields map[string][]Change) {
+	fields = make(map[string][]Change)
 	for _, b := range now.Events() {
 		e, _ := now.Event(b.Name)
 		line := ""
-		switch before, ok := event(was, b.Name); {
+		before, ok := event(was, b.Name)
+		switch {
 		case !ok:
 			line = "+ " + b.Name
 		case before.Fingerprint != e.Fingerprint:
@@ -296,8 +320,11 @@ func changes(was, now *schemas.TopicSchema) []string {
 			line += deprecation(why)
 		}
 		all = append(all, line)
+		if ok && before.Fingerprint != e.Fingerprint {
+			fields[line] = Diff(before.Schema, e.Schema)
+		}
 	}
-	return all
+	return all, fields
 }
 
 func event(t *schemas.TopicSchema, name string) (*schemas.EventType, bool) {

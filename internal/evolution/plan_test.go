@@ -29,7 +29,7 @@ func registered(t testing.TB, catalogs ...*schemas.Catalog) *State {
 				if err != nil {
 					t.Fatal(err)
 				}
-				topic.Versions = append(topic.Versions, v)
+				topic.Versions, topic.next = append(topic.Versions, v), step.Version+1
 			case RegisterTypes:
 				for _, row := range step.Types {
 					e, _ := c.Event(row.Name)

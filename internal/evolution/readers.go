@@ -133,7 +133,7 @@ func concern(findings []Finding, events []*schemas.EventType, all []Reader, h Hi
 				return o.Event == f.Event && o.Path == f.Path && o.Readers[0].Subscription == r.Subscription
 			}
 			if (!f.Required || f.Waived != nil) && !slices.ContainsFunc(left, twice) {
-				left = append(left, leftBehind(f, r))
+				left = append(left, leftBehind(f, r, h))
 			}
 		}
 	}
@@ -141,9 +141,21 @@ func concern(findings []Finding, events []*schemas.EventType, all []Reader, h Hi
 }
 
 // leftBehind is the finding of one reader.
-func leftBehind(f *Finding, r Reader) Finding {
+func leftBehind(f *Finding, r Reader, h History) Finding {
+	reads := "may read it with an older version"
+	if fps := r.Reads[f.Event]; len(fps) > 0 {
+		var with []string
+		for _, fp := range fps {
+			if v, ok := h.find(f.Event, fp); ok {
+				with = append(with, v.Label)
+			} else {
+				with = append(with, "an unknown version ("+fp.String()[:12]+")")
+			}
+		}
+		reads = "reads it with " + list(with)
+	}
 	return Finding{Event: f.Event, Topic: f.Topic, Direction: ForwardDirection, Against: f.Against, Required: true, Readers: []Reader{r}, Finding: schemas.Finding{
 		Rule: ReaderLeft, Path: f.Path, Type: f.Type, Reader: f.Reader, Writer: f.Writer, Fix: ReaderLeft.Fix,
-		Message: fmt.Sprintf("%s may read %s with an older version: %s", r, f.Event, f.Message),
+		Message: fmt.Sprintf("%s %s: %s", r, reads, f.Message),
 	}}
 }

@@ -12,8 +12,8 @@ func Refused(blocked []Finding) error {
 	for i := range blocked {
 		f := &blocked[i]
 		text := f.What() + ". " + f.Meaning()
-		if len(f.Readers) > 0 && f.Rule != ReaderLeft && f.Rule != EventNeeded {
-			text += " Connected now: " + names(f.Readers) + "."
+		if len(f.Readers) > 0 && !f.NamesReader() {
+			text += " Concerned: " + ReaderNames(f.Readers) + "."
 		}
 		all = append(all, ErrRefused.New("%s %s", f.Rule.ID, strings.TrimSuffix(text, ".")).At("%s", f.where()).Fix("%s", f.WhatToDo()))
 	}
@@ -39,7 +39,11 @@ func (f *Finding) where() string {
 	return f.Topic + ": " + f.Event
 }
 
-func names(readers []Reader) string {
+// NamesReader reports whether the finding is about one reader, which its message names.
+func (f *Finding) NamesReader() bool { return f.Rule == ReaderLeft || f.Rule == EventNeeded }
+
+// ReaderNames joins readers for people; many are cut.
+func ReaderNames(readers []Reader) string {
 	var all []string
 	for _, r := range readers {
 		all = append(all, r.String())

@@ -35,6 +35,12 @@ var (
 		Breaks:  "It lets nothing pass any more.",
 		Fix:     "Take it out; or give it a later day, if the reason is still true.",
 	}
+	WaiverMisses = &schemas.Rule{
+		ID: "WAIVER_UNUSED", Section: "Runnel", Severity: schemas.Warning,
+		Summary: "A waiver lets nothing pass, and a finding of its event and rule is in the way.",
+		Breaks:  "The finding stays in the way.",
+		Fix:     "Write the path, and the consumer, as the finding has them.",
+	}
 	NameUnknown = &schemas.Rule{
 		ID: "NAME_UNKNOWN", Section: "Runnel", Severity: schemas.Warning,
 		Summary: "catalog.yaml speaks of a topic or an event that there is not.",
@@ -59,4 +65,4 @@ var (
 )
 
 // Rules are the rules of this package.
-var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, EventRerouted, FieldRenamed, ReaderLeft, WaiverExpired, NameUnknown}
+var Rules = []*schemas.Rule{EventRemoved, EventNeeded, EventMoved, EventRerouted, FieldRenamed, ReaderLeft, WaiverExpired, WaiverMisses, NameUnknown}

@@ -144,7 +144,7 @@ func (s Settings) applyWaivers(findings []Finding, on time.Time) {
 	for i := range findings {
 		f := &findings[i]
 		consumer := ""
-		if f.Rule == ReaderLeft || f.Rule == EventNeeded {
+		if f.NamesReader() {
 			consumer = f.Readers[0].Subscription
 		}
 		w := s.waiver(on, f.Event, f.Rule.ID, f.Path, consumer)

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
-	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -50,6 +49,9 @@ type State struct {
 	// Types are what writers may publish; nil when the source database was not asked.
 	Types []outbox.RegisteredType
 	Asked bool // whether it was
+	// Published are the topics that were published to, by full name, each with the number
+	// of partitions that stays its own.
+	Published map[string]int
 }
 
 // Topic is a topic as it is now.
@@ -59,6 +61,8 @@ type Topic struct {
 	Exists     bool
 	Partitions int // 0: it is not partitioned
 	Versions   []*schemas.TopicSchema
+	Others     []schemas.OtherVersion // beside those
+	next       int64                  // number of the next version
 	Readers    []Reader
 	// Foreign is why its schemas are not Runnel's; nil when they are.
 	Foreign error
@@ -95,6 +99,9 @@ func Observe(ctx context.Context, cluster Cluster, db *pgx.Conn, target Target, 
 	if db != nil {
 		s.Asked = true
 		if s.Types, err = outbox.EventTypes(ctx, db); err != nil {
+			return nil, err
+		}
+		if s.Published, err = outbox.PublishedPartitions(ctx, db, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -145,9 +152,10 @@ func (t *Topic) observe(ctx context.Context, cluster Cluster, registry *schemas.
 		return err
 	}
 	t.Exists = true
-	t.Versions, err = registry.Versions(ctx, t.Full)
-	if f := fault.Find(err); f != nil && f.Code.Class == fault.Input {
-		t.Foreign, err = err, nil
+	h, err := registry.History(ctx, t.Full)
+	t.Versions, t.Others, t.next = h.Versions, h.Others, max(0, h.Next)
+	if len(t.Versions) == 0 && len(t.Others) > 0 {
+		t.Foreign = t.Others[0].Err
 	}
 	if err != nil || t.Partitions == 0 || scope != Everything {
 		return err

@@ -75,9 +75,9 @@ func (s *State) needed(withdrawn []withdrawal, h History) []Finding {
 	var all []Finding
 	for _, w := range withdrawn {
 		last, _ := h.Last(w.event) // a topic holds it
-		what, fix := w.event+" is taken out", EventNeeded.Fix
+		what, fix := "it is taken out", EventNeeded.Fix
 		if w.to != "" {
-			what = w.event + " goes to the topic " + w.to + " from now on"
+			what = "it goes to the topic " + w.to + " from now on"
 			fix = "Let the consumer read both topics, and say in catalog.yaml, with a waiver that names it as the consumer, that it does; or leave the route as it was."
 		}
 		for _, r := range s.Readers() {

@@ -80,9 +80,9 @@ func (r *run) anythingPublished(ctx context.Context) (bool, error) {
 }
 
 // checkRoutes keeps a replay from being routed otherwise than the run that
-// published it: under changed routes, or another partition count of a topic, it
-// goes on only when no partition, old or new, holds an event that is not
-// confirmed. It needs the slot, so that nobody publishes meanwhile, and it comes
+// published it: under changed routes it goes on only when no partition, old or
+// new, holds an event that is not confirmed. (Partition counts are kept: see
+// keepCount.) It needs the slot, so that nobody publishes meanwhile, and it comes
 // before anything is published: the partitions are recorded here, so that a
 // later run knows where to look.
 func (r *run) checkRoutes(ctx context.Context) error {
@@ -96,7 +96,10 @@ func (r *run) checkRoutes(ctx context.Context) error {
 		return fmt.Errorf("read the stored routes: %w", err)
 	}
 	hash := r.routes.Hash()
-	if r.recounted() || (stored != nil && *stored != hash) {
+	if r.recounted() {
+		return errRecounted
+	}
+	if stored != nil && *stored != hash {
 		if err := r.nothingUnconfirmed(ctx); err != nil {
 			return err
 		}
@@ -116,6 +119,10 @@ func (r *run) checkRoutes(ctx context.Context) error {
 		return nil
 	})
 }
+
+// errRecounted is no fault: another daemon began to publish to a topic while this one
+// looked at it.
+var errRecounted = errors.New("the number of a topic's partitions was recorded meanwhile: start over")
 
 // recounted reports whether a topic has another number of partitions than this
 // pipeline has recorded of it.

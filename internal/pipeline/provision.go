@@ -89,7 +89,7 @@ func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) err
 		if plan, err = evolution.Make(catalog, state, settings, mode, time.Now()); err != nil {
 			return err
 		}
-		if len(plan.Findings)+len(plan.Steps) == 0 {
+		if len(plan.Blocked())+len(plan.Steps) == 0 {
 			break
 		}
 	}

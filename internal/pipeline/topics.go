@@ -2,14 +2,10 @@ package pipeline
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -52,7 +48,7 @@ func plan(c *schemas.Catalog, routes *router.Routes) (names []string, events map
 // checks that it is enough to publish every event of the catalog.
 func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, error) {
 	names, events := plan(c, r.routes)
-	registered, err := r.registeredTopics(ctx)
+	registered, recorded, err := r.registeredTopics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +60,9 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, erro
 	topics := make([]topic, 0, len(names))
 	for _, name := range names {
 		t, err := r.loadTopic(ctx, name, events[name])
+		if err == nil {
+			err = r.keepCount(&t, recorded[t.full])
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -105,52 +104,53 @@ func (r *run) loadTopic(ctx context.Context, name string, events []*schemas.Even
 	return t, nil
 }
 
+// keepCount makes the number of a topic's partitions the one that the pipeline has
+// published with. What somebody adds later stays empty: with another number, an
+// aggregate's next events would go elsewhere, and have no order with those before.
+func (r *run) keepCount(t *topic, recorded int) error {
+	switch {
+	case recorded == 0 || t.codec == nil || recorded == t.partitions:
+		return nil
+	case t.partitions < recorded:
+		return broker.ErrPartitionCount.New("it has %d partitions, and %d were published to: it was deleted and made anew", t.partitions, recorded).At("%s", t.full).
+			Fix("Find out who deleted the topic, and whether its events are kept anywhere; do not publish to it.")
+	}
+	r.log.Warn("the topic was given more partitions: they stay empty, so that the events of an aggregate keep their order",
+		"topic", t.full, "partitions", t.partitions, "published_to", recorded)
+	t.partitions = recorded
+	return nil
+}
+
 // registeredTopics returns the topics of the types that writers may publish, or could. They may
 // be more than the catalog's: `schemas apply` may have been run with a newer one, and
-// a type that was taken out of the catalog may still be in the WAL.
-func (r *run) registeredTopics(ctx context.Context) ([]string, error) {
+// rows of a type that was withdrawn since may be in the WAL still, be it that they
+// were not captured yet or not confirmed, or that their writer commits late. recorded
+// has the number of partitions of the topics that were published to, by full name.
+func (r *run) registeredTopics(ctx context.Context) (names []string, recorded map[string]int, err error) {
 	db, err := r.connect(ctx)
 	if err != nil {
 		r.log.Debug("the registered event types were not read", "error", err)
-		return nil, nil // capture.Open says what is wrong with the server
+		return nil, nil, nil // capture.Open says what is wrong with the server
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	types, err := outbox.EventTypes(ctx, db)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	names, err := r.formerTopics(ctx, db)
-	if err != nil {
-		return nil, err
+	if recorded, err = outbox.PublishedPartitions(ctx, db, r.cfg.Name); err != nil {
+		return nil, nil, err
+	}
+	for _, full := range slices.Sorted(maps.Keys(recorded)) {
+		if name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, "")); ok {
+			names = append(names, name)
+		}
 	}
 	for _, e := range types {
 		if name := r.routes.Explain(e.AggregateType, e.Name).Topic; !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
-	return names, nil
-}
-
-// formerTopics returns the topics that this pipeline has published to, or been ready
-// to: rows of a type that was withdrawn since may be in the WAL still, be it that they
-// were not captured yet or not confirmed, or that their writer commits late.
-func (r *run) formerTopics(ctx context.Context, db *pgx.Conn) ([]string, error) {
-	rows, _ := db.Query(ctx, `select distinct topic from runnel.progress_partition where pipeline = $1 order by topic`, r.cfg.Name)
-	topics, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000") { // no outbox yet
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the topics that were published to: %w", err)
-	}
-	var names []string
-	for _, full := range topics {
-		if name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, "")); ok {
-			names = append(names, name)
-		}
-	}
-	return names, nil
+	return names, recorded, nil
 }
 
 // readCodec returns a topic's codec as the registry has it now. ctx is the run's.

@@ -66,7 +66,7 @@ begin
                    from runnel.event_type t where t.name = bad.event_type limit 1),
                 'Known: ' || (select string_agg(k.name, ', ' order by k.name) from (
                     select distinct t.name from runnel.event_type t
-                     order by t.name limit 20) k) || '. New ones come by runnel schemas plan, then runnel schemas apply.');
+                     order by t.name limit 20) k) || '. If it is new, runnel schemas plan and then runnel schemas apply let it in; or it was taken out of the catalog.');
 end
 $$;
 

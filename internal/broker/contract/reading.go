@@ -310,8 +310,8 @@ func namespaces(s *scene) {
 		s.Fatalf("deviations of a fresh namespace: %v, %v", have, err)
 	}
 	week := broker.NamespacePolicy{Retention: broker.Retention{Time: 7 * 24 * time.Hour}}
-	if have, err := s.Admin.CheckNamespace(s.ctx, namespace, week); len(have) != 1 || have[0].Policy != "retention" || err != nil {
-		s.Fatalf("deviations: %v, %v", have, err)
+	if have, err := s.Admin.CheckNamespace(s.ctx, namespace, week); len(have) != 1 || have[0].Policy != "retention" || !have[0].Deletes || err != nil {
+		s.Fatalf("deviations: %+v, %v", have, err)
 	}
 	if have, err := s.Admin.CheckNamespace(s.ctx, namespace+"-not", week); len(have) != 1 || err != nil {
 		s.Fatalf("deviations of a missing namespace: %v, %v", have, err)
@@ -320,5 +320,8 @@ func namespaces(s *scene) {
 		if changed, err := s.Admin.EnsureNamespace(s.ctx, namespace, week); len(changed) != want || err != nil {
 			s.Fatalf("round %d changed %v, %v", round, changed, err)
 		}
+	}
+	if have, err := s.Admin.CheckNamespace(s.ctx, namespace, broker.NamespacePolicy{}); len(have) != 1 || have[0].Deletes || err != nil {
+		s.Fatalf("a longer retention: %+v, %v", have, err)
 	}
 }

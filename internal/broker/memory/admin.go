@@ -36,7 +36,7 @@ func (b *Broker) CheckNamespace(_ context.Context, namespace string, p broker.Na
 	case !ok:
 		return []broker.Deviation{{Policy: "namespace", Have: "missing", Want: "present", Fatal: true}}, nil
 	case have != p:
-		return []broker.Deviation{{Policy: "retention", Have: have.Retention.String(), Want: p.Retention.String()}}, nil
+		return []broker.Deviation{{Policy: "retention", Have: have.Retention.String(), Want: p.Retention.String(), Deletes: have.Retention.Exceeds(p.Retention)}}, nil
 	}
 	return nil, nil
 }
