@@ -16,7 +16,7 @@ import (
 )
 
 func BenchmarkDecode(b *testing.B) {
-	d := newDecoder(1, "p")
+	d := newDecoder(era(1), "p")
 	var batch batcher
 	for _, m := range [][]byte{relationMessage(1, "outbox", outboxOrder, outboxColumns), beginMessage(1 << 32)} {
 		if err := d.decode(m, &batch); err != nil {
@@ -125,7 +125,7 @@ func cpuTime(b *testing.B) time.Duration {
 
 // TestDecodeAllocates next to nothing: a slab for 512 inputs.
 func TestDecodeAllocates(t *testing.T) {
-	d := newDecoder(1, "p")
+	d := newDecoder(era(1), "p")
 	var batch batcher
 	for _, m := range [][]byte{relationMessage(1, "outbox", outboxOrder, outboxColumns), beginMessage(1 << 32)} {
 		if err := d.decode(m, &batch); err != nil {

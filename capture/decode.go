@@ -35,10 +35,11 @@ const (
 //  4. A row of another table is refused: it may be the outbox's, under the name
 //     of its partition, and to skip it would confirm it.
 type decoder struct {
-	epoch     uint32
+	eras      lineage
 	pipeline  string
 	inTx      bool
 	lsn       uint64 // of the open transaction
+	epoch     uint32 // of the open transaction
 	index     uint32 // of its next row
 	committed int64  // when, in Postgres's microseconds
 	rel       *relation
@@ -46,8 +47,8 @@ type decoder struct {
 	audit     *audit // nil once it is done
 }
 
-func newDecoder(epoch uint32, pipeline string) *decoder {
-	return &decoder{epoch: epoch, pipeline: pipeline, rels: make(map[uint32]*relation)}
+func newDecoder(eras lineage, pipeline string) *decoder {
+	return &decoder{eras: eras, pipeline: pipeline, rels: make(map[uint32]*relation)}
 }
 
 // decode adds what one message means to b: at most one input.
@@ -79,6 +80,7 @@ func (d *decoder) begin(m []byte, b *batcher) error {
 	}
 	d.inTx, d.index = true, 0
 	d.lsn = binary.BigEndian.Uint64(m[1:])
+	d.epoch = d.eras.at(d.lsn)
 	d.committed = int64(binary.BigEndian.Uint64(m[9:]))
 	in := b.next()
 	in.Kind = router.Begin
@@ -114,6 +116,7 @@ func (d *decoder) walEnd(lsn uint64, b *batcher) {
 		in.Kind = router.WALEnd
 	}
 	in.LSN = max(in.LSN, lsn)
+	in.Epoch = d.eras.at(in.LSN)
 	d.audit = d.audit.passed(lsn)
 }
 

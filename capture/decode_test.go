@@ -18,7 +18,7 @@ import (
 // partition (3), which the server announces beside its root.
 func primed(t testing.TB) *decoder {
 	t.Helper()
-	d := newDecoder(3, "p")
+	d := newDecoder(era(3), "p")
 	var b batcher
 	for _, m := range [][]byte{
 		relationMessage(1, "outbox", outboxOrder, outboxColumns),
@@ -199,7 +199,7 @@ func drawEvent(t *rapid.T) router.Event {
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		order := rapid.Permutation(outboxOrder).Draw(t, "order")
-		d := newDecoder(1, "p")
+		d := newDecoder(era(1), "p")
 		var b batcher
 		if err := d.decode(relationMessage(7, "outbox", order, outboxColumns), &b); err != nil {
 			t.Fatal(err)

@@ -3,59 +3,206 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 )
 
-// An epoch is a small number for a history: a system identifier and a
-// timeline. Following a change of history needs more than a new number, so
-// for now a change halts.
-
-// knownEpoch sets s.epoch to that of the recorded history, which must be the
-// server's.
-func (s *Source) knownEpoch(ctx context.Context) error {
-	epoch, systemID, timeline, err := latestEpoch(ctx, s.sql)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrEpochChanged.New("the pipeline is recorded, but no history is")
-	}
-	if err != nil {
-		return queryFault(err, "read the recorded history")
-	}
-	if systemID != s.systemID || timeline != s.timeline {
-		return ErrEpochChanged.New("recorded: system %s, timeline %d; the server: system %s, timeline %d",
-			systemID, timeline, s.systemID, s.timeline)
-	}
-	s.epoch = epoch
-	return nil
+// Era is a stretch of the history that leads to the server's: its WAL from Begin on,
+// until the next era's. A promotion, or a recovery to a point in time, begins one.
+type Era struct {
+	// Epoch numbers it; 0 while it is not recorded. LSNs of different epochs say nothing
+	// about each other: what one history lost, the next one writes at the same LSNs.
+	Epoch    uint32
+	SystemID string
+	Timeline int32
+	Begin    uint64 // LSN at which it forked from the one before
 }
 
-// recordEpoch sets s.epoch, writing the first epoch when there is none yet.
-// Another pipeline of this database may have done so.
-func (s *Source) recordEpoch(ctx context.Context, tx pgx.Tx, begin uint64) error {
-	if _, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn)
-		select 1, $1, $2, $3::text::pg_lsn where not exists (select from runnel.epoch)
-		on conflict do nothing`, s.systemID, s.timeline, pglogrepl.LSN(begin).String()); err != nil {
-		return err
+// lineage are the eras that lead to the server's, in order. It is never empty.
+type lineage []Era
+
+// at returns the epoch of an LSN: an event's is that of the timeline that contains its
+// commit, so that what is replayed after a failover has the position it had before.
+func (l lineage) at(lsn uint64) uint32 {
+	for _, e := range slices.Backward(l) {
+		if lsn >= e.Begin {
+			return e.Epoch
+		}
 	}
-	epoch, systemID, timeline, err := latestEpoch(ctx, tx)
-	if err != nil {
-		return err
-	}
-	if systemID != s.systemID || timeline != s.timeline {
-		return ErrEpochChanged.New("recorded: system %s, timeline %d; the server: system %s, timeline %d",
-			systemID, timeline, s.systemID, s.timeline)
-	}
-	s.epoch = epoch
-	return nil
+	return l[0].Epoch
 }
 
-func latestEpoch(ctx context.Context, db querier) (epoch uint32, systemID string, timeline int32, err error) {
+// newest returns the era that the server writes.
+func (l lineage) newest() Era { return l[len(l)-1] }
+
+// readLineage reads what is recorded of the database's history, and what the server
+// says of its own: eras that are not recorded yet come last, without a number. It is
+// nil when nothing is recorded.
+func (s *Source) readLineage(ctx context.Context) (lineage, error) {
+	rows, err := s.sql.Query(ctx, `select epoch, system_id::text, timeline, begin_lsn::text from runnel.epoch order by epoch`)
+	if err != nil {
+		return nil, queryFault(err, "read the recorded history")
+	}
+	var l lineage
 	var n int32
-	err = db.QueryRow(ctx, `select epoch, system_id::text, timeline from runnel.epoch order by epoch desc limit 1`).
-		Scan(&n, &systemID, &timeline)
-	return uint32(n), systemID, timeline, err
+	var begin string
+	var e Era
+	_, err = pgx.ForEachRow(rows, []any{&n, &e.SystemID, &e.Timeline, &begin}, func() (err error) {
+		e.Epoch = uint32(n)
+		if e.Begin, err = parseLSN(begin); err != nil {
+			return err
+		}
+		if len(l) > 0 && l.newest().SystemID != e.SystemID {
+			l = nil // LSNs of another system say nothing here
+		}
+		l = append(l, e)
+		return nil
+	})
+	if err != nil {
+		return nil, queryFault(err, "read the recorded history")
+	}
+	if len(l) == 0 {
+		return nil, nil
+	}
+	return s.extend(ctx, l)
 }
+
+// extend adds the eras since the last recorded one.
+func (s *Source) extend(ctx context.Context, l lineage) (lineage, error) {
+	last := l.newest()
+	recorded := fmt.Sprintf("recorded: system %s, timeline %d; the server: system %s, timeline %d", last.SystemID, last.Timeline, s.systemID, s.timeline)
+	switch {
+	case last.SystemID != s.systemID:
+		return nil, ErrEpochChanged.New("%s: the database was loaded from a dump, cloned by rows, or upgraded by pg_upgrade", recorded)
+	case last.Timeline == s.timeline:
+		return l, nil
+	}
+	file, err := pglogrepl.TimelineHistory(ctx, s.repl, s.timeline)
+	if err != nil {
+		return nil, ErrEpochChanged.Wrap(err, "%s, whose history cannot be read", recorded)
+	}
+	parents, err := parseTimelineHistory(file.Content)
+	if err != nil {
+		return nil, ErrEpochChanged.Wrap(err, "%s, whose history cannot be read", recorded)
+	}
+	from := slices.IndexFunc(parents, func(p parent) bool { return p.timeline == last.Timeline })
+	if from < 0 {
+		return nil, ErrEpochChanged.New("%s, which does not descend from it: this is an older state of the database, or another one", recorded)
+	}
+	for i, p := range parents[from:] {
+		next := s.timeline
+		if from+i+1 < len(parents) {
+			next = parents[from+i+1].timeline
+		}
+		l = append(l, Era{SystemID: s.systemID, Timeline: next, Begin: p.end})
+	}
+	return l, nil
+}
+
+// parent is a timeline that another one forked from, at end.
+type parent struct {
+	timeline int32
+	end      uint64
+}
+
+// maxTimelines bounds a history file: it has a line for each promotion there ever was.
+const maxTimelines = 100_000
+
+// parseTimelineHistory reads a timeline's history file: lines of the number of a
+// timeline, the LSN at which the next one forked from it, and the reason, oldest first
+// (readTimeLineHistory in Postgres' timeline.c).
+func parseTimelineHistory(content []byte) ([]parent, error) {
+	var all []parent
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		fields := strings.Fields(line)
+		if len(fields) < 2 || len(all) == maxTimelines {
+			return nil, fmt.Errorf("the line %.100q of a timeline's history", line)
+		}
+		timeline, err := strconv.ParseInt(fields[0], 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("the timeline %.20q: %w", fields[0], err)
+		}
+		end, err := parseLSN(fields[1])
+		if err != nil {
+			return nil, err
+		}
+		if n := len(all); timeline <= 0 || n > 0 && (int32(timeline) <= all[n-1].timeline || end < all[n-1].end) {
+			return nil, fmt.Errorf("timeline %d at %s is out of order", timeline, fields[1])
+		}
+		all = append(all, parent{int32(timeline), end})
+	}
+	return all, nil
+}
+
+// Eras returns the eras that lead to the server's, in order.
+func (s *Source) Eras() []Era { return slices.Clone(s.eras) }
+
+// Unsettled returns the last of Eras: those that began since this pipeline last
+// published, of which it is not known whether something was published before that they
+// do not hold. Until Settle, Run refuses to begin.
+func (s *Source) Unsettled() []Era {
+	for i, e := range s.eras {
+		if e.Epoch == 0 || e.Epoch > s.rec.settled {
+			return slices.Clone(s.eras[i:])
+		}
+	}
+	return nil
+}
+
+// Settle records that this pipeline may publish events of all Eras. Those that have no
+// number yet get one above greatest, which is the greatest epoch in any topic of any
+// pipeline of the database. It is the caller's to know that the topics hold nothing that
+// the eras before them have lost.
+func (s *Source) Settle(ctx context.Context, greatest uint32) error {
+	s.sqlMu.Lock()
+	defer s.sqlMu.Unlock()
+	eras := slices.Clone(s.eras)
+	err := pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
+		// What is published under a number must not be numbered anew.
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = on; lock table runnel.epoch in share row exclusive mode`); err != nil {
+			return err
+		}
+		var recorded int32
+		if err := tx.QueryRow(ctx, `select coalesce(max(epoch), 0) from runnel.epoch`).Scan(&recorded); err != nil {
+			return err
+		}
+		next := max(uint32(recorded), greatest) + 1
+		for i := range eras {
+			e := &eras[i]
+			if e.Epoch > 0 {
+				continue
+			}
+			tag, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) values ($1, $2, $3, $4::text::pg_lsn)
+				on conflict do nothing`, int32(next), e.SystemID, e.Timeline, pglogrepl.LSN(e.Begin).String())
+			if err != nil {
+				return err
+			}
+			if tag.RowsAffected() == 0 {
+				return errRecorded
+			}
+			e.Epoch, next = next, next+1
+		}
+		_, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2 where name = $1`, s.cfg.Pipeline, int32(lineage(eras).newest().Epoch))
+		return err
+	})
+	if err != nil {
+		return queryFault(err, "record the history")
+	}
+	s.eras, s.rec.settled = eras, lineage(eras).newest().Epoch
+	return nil
+}
+
+// errRecorded is no fault: another pipeline of the database was faster.
+var errRecorded = errors.New("the server's history was recorded meanwhile: start over")
 
 // querier is a connection or a transaction.
 type querier interface {

@@ -340,3 +340,6 @@ func (f *fixture) unchecked(t testing.TB) {
 		end loop; end $$;
 		alter table runnel.outbox disable trigger all`)
 }
+
+// era is a history of one epoch.
+func era(epoch uint32) lineage { return lineage{{Epoch: epoch}} }

@@ -33,6 +33,9 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 		return errAlreadyRan
 	}
 	defer close(s.audited)
+	if len(s.Unsettled()) > 0 {
+		return errors.New("capture: Run before Settle")
+	}
 	if err := s.repl.SyncConn(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -45,7 +48,7 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 	}
 	r := &run{
 		Source: s, ctx: ctx, out: out, pid: hijacked.PID,
-		wire: newWire(hijacked.Conn), decoder: newDecoder(s.epoch, s.cfg.Pipeline),
+		wire: newWire(hijacked.Conn), decoder: newDecoder(s.eras, s.cfg.Pipeline),
 		tick: time.NewTicker(s.statusInterval), pace: newPacer(hijacked.Conn),
 		settled: s.rec.done,
 	}

@@ -19,6 +19,7 @@ type record struct {
 	systemID        string
 	consistentPoint uint64
 	snapshot        string // pg_snapshot: what was committed before the slot
+	settled         uint32 // the newest epoch that the pipeline may publish under
 	done            bool   // all rows of the snapshot are confirmed
 	inferred        bool   // done is not recorded, but follows from the slot's position
 	created         time.Time
@@ -27,9 +28,10 @@ type record struct {
 func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, error) {
 	var r record
 	var point string
-	err := conn.QueryRow(ctx, `select slot, system_id::text, consistent_point::text, snapshot::text, snapshot_done, created_at
+	var settled int32
+	err := conn.QueryRow(ctx, `select slot, system_id::text, consistent_point::text, snapshot::text, snapshot_done, created_at, settled_epoch
 		from runnel.pipeline where name = $1 and consistent_point is not null and snapshot is not null`, pipeline).
-		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created)
+		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created, &settled)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -37,6 +39,7 @@ func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, 
 		return nil, queryFault(err, "read the pipeline's record")
 	}
 	r.consistentPoint, err = parseLSN(point)
+	r.settled = uint32(settled)
 	return &r, err
 }
 
@@ -78,8 +81,11 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 			return ErrSlotMissing.New("slot %s of pipeline %s, made at %X/%X, is gone",
 				s.cfg.Slot, s.cfg.Pipeline, rec.consistentPoint>>32, uint32(rec.consistentPoint))
 		}
-		if err := s.knownEpoch(ctx); err != nil {
+		if s.eras, err = s.readLineage(ctx); err != nil {
 			return err
+		}
+		if s.eras == nil {
+			return ErrEpochChanged.New("the pipeline is recorded, but no history is")
 		}
 		if err := st.CheckUsable(); err != nil {
 			return err
@@ -103,6 +109,9 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 	}
 	if err := s.refuseIfPublished(ctx); err != nil {
 		return err
+	}
+	if _, err := s.readLineage(ctx); err != nil {
+		return err // before a slot is made that could not be used
 	}
 	if st.Exists {
 		if st.Active {
@@ -180,14 +189,21 @@ func (s *Source) refuseIfPublished(ctx context.Context) error {
 	return nil
 }
 
+// failoverSince is the first version whose slots survive a failover.
+const failoverSince = 170000
+
 // createSlot makes the slot and commits its record. The exported snapshot dies
 // with the next command on the replication connection.
 func (s *Source) createSlot(ctx context.Context) error {
 	stop := s.sayWhatCreationAwaits(ctx)
 	// It waits for every running transaction of the cluster. When ctx ends,
 	// pgconn tells the server to stop, or the slot would stay busy until then.
-	result, err := pglogrepl.CreateReplicationSlot(ctx, s.repl, quoteSlot(s.cfg.Slot), "pgoutput",
-		pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "EXPORT_SNAPSHOT"})
+	options := "SNAPSHOT 'export'"
+	if s.version >= failoverSince {
+		options += ", FAILOVER" // a standby that synchronises slots takes it over
+	}
+	result, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx,
+		"CREATE_REPLICATION_SLOT "+quoteSlot(s.cfg.Slot)+" LOGICAL pgoutput ("+options+")"))
 	stop()
 	if err != nil {
 		return queryFault(err, "create slot "+s.cfg.Slot)
@@ -206,15 +222,20 @@ func (s *Source) createSlot(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = on`); err != nil {
 			return err
 		}
-		if err := s.recordEpoch(ctx, tx, point); err != nil {
+		if _, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn)
+			select 1, $1, $2, $3::text::pg_lsn where not exists (select from runnel.epoch)
+			on conflict do nothing`, s.systemID, s.timeline, pglogrepl.LSN(point).String()); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, consistent_point, snapshot, snapshot_done)
-			select $1, $2, e.system_id, $3::text::pg_lsn, $4::text::pg_snapshot, false from runnel.epoch e where e.epoch = $5
-			on conflict (name) do update set slot = excluded.slot, system_id = excluded.system_id,
+		// Where the server's era is recorded, by this or by another pipeline of the
+		// database, there is nothing to settle: this one has published nothing.
+		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, consistent_point, snapshot, snapshot_done, settled_epoch)
+			values ($1, $2, $5, $3::text::pg_lsn, $4::text::pg_snapshot, false,
+				coalesce((select epoch from runnel.epoch where system_id = $5 and timeline = $6), 0))
+			on conflict (name) do update set slot = excluded.slot, system_id = excluded.system_id, settled_epoch = excluded.settled_epoch,
 				consistent_point = excluded.consistent_point, snapshot = excluded.snapshot
 			where runnel.pipeline.consistent_point is null or runnel.pipeline.snapshot is null`,
-			s.cfg.Pipeline, s.cfg.Slot, pglogrepl.LSN(point).String(), snapshot, int32(s.epoch))
+			s.cfg.Pipeline, s.cfg.Slot, pglogrepl.LSN(point).String(), snapshot, s.systemID, s.timeline)
 		return err
 	})
 	if err != nil {
@@ -225,6 +246,9 @@ func (s *Source) createSlot(ctx context.Context) error {
 	}
 	if s.rec == nil {
 		return fmt.Errorf("the record of pipeline %s is gone right after it was made", s.cfg.Pipeline)
+	}
+	if s.eras, err = s.readLineage(ctx); err != nil {
+		return err
 	}
 	s.start, s.flushed = point-1, point
 	s.cfg.Logger.Info("made the slot", keySlot, s.cfg.Slot, keyLSN, pglogrepl.LSN(point).String())

@@ -66,7 +66,7 @@ func (r *run) snapshot() error {
 func (s *Source) readSnapshot(ctx context.Context, out chan<- *router.Batch) error {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
-	c := snapshotCopier{tx: position.Position{Epoch: s.epoch, LSN: s.rec.consistentPoint - 1}}
+	c := snapshotCopier{tx: s.At(s.rec.consistentPoint - 1)}
 	in := c.batch.next()
 	in.Kind = router.Begin
 	in.Transaction = router.Transaction{Position: c.tx, Committed: s.rec.created.UnixMicro()}

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // Source is one attempt to stream a pipeline's slot: Open, Run once, Close.
@@ -35,10 +37,11 @@ type Source struct {
 	sqlMu sync.Mutex // guards sql while Run is active
 	repl  *pgconn.PgConn
 
+	version  int // server_version_num
 	systemID string
 	timeline int32
 	database string
-	epoch    uint32
+	eras     lineage
 
 	rec     *record
 	start   uint64 // lowest LSN that Run may replay
@@ -83,6 +86,7 @@ func (s *Source) open(ctx context.Context) (err error) {
 	if err := sv.Check(); err != nil {
 		return err
 	}
+	s.version = sv.Version
 	if _, err := s.sql.Exec(ctx, `set statement_timeout = 0; set lock_timeout = 0; set idle_session_timeout = 0`); err != nil {
 		return queryFault(err, "prepare the session")
 	}
@@ -119,8 +123,13 @@ func (s *Source) open(ctx context.Context) (err error) {
 	return err
 }
 
-// Epoch numbers the history that this source streams.
-func (s *Source) Epoch() uint32 { return s.epoch }
+// At returns the position of an LSN in the history that this source streams.
+func (s *Source) At(lsn uint64) position.Position {
+	return position.Position{Epoch: s.eras.at(lsn), LSN: lsn}
+}
+
+// Epoch numbers the era that the server writes.
+func (s *Source) Epoch() uint32 { return s.eras.newest().Epoch }
 
 // StartLSN is the lowest LSN that Run may replay. Every transaction whose
 // commit LSN is lower is confirmed. While the rows from before the slot are

@@ -54,6 +54,7 @@ type Input struct {
 	Event       Event       // Row
 	Transaction Transaction // Begin
 	LSN         uint64      // Commit: end of the commit record; WALEnd
+	Epoch       uint32      // WALEnd: of LSN
 }
 
 // Batch is what the capture hands over at once: inputs in stream order, with

@@ -234,7 +234,7 @@ func (s *State) step(in *Input) error {
 		if s.window.open {
 			return nil
 		}
-		if err := s.overdue(position.Position{Epoch: s.tx.Epoch, LSN: in.LSN}); err != nil {
+		if err := s.overdue(position.Position{Epoch: max(in.Epoch, s.tx.Epoch), LSN: in.LSN}); err != nil {
 			return err
 		}
 		s.window.walEnd(in.LSN)
