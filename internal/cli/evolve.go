@@ -153,6 +153,7 @@ func (e *evolving) changeFinding(f *evolution.Finding) finding {
 		x.Severity = severityError
 	}
 	if w := f.Waived; w != nil {
+		x.Severity = severityNote
 		x.Message += " Waived until " + w.Expires.Format(time.DateOnly) + " by " + w.Owner + ": " + w.Reason
 	}
 	for i, r := range f.Readers {
