@@ -35,3 +35,11 @@ func TestCheckWaived(t *testing.T) {
 	l.refuses(0, []string{`"severity":"note"`}, append(check, "--format", "jsonl")...)
 	l.refuses(0, []string{`"notes": 1`, `"severity": "note"`}, append(check, "-o", "json")...)
 }
+
+// Programs need not take the message apart.
+func TestCheckSaysVersions(t *testing.T) {
+	l := twoFolders(t, intA, longA)
+	l.refuses(2, []string{`"direction":"forward","against":["was"]}`}, "schemas", "check", "schemas", "--against", "was", "--format", "jsonl")
+	l = twoFolders(t, longA, intA)
+	l.refuses(2, []string{`"direction":"backward","against":["was"]}`}, "schemas", "check", "schemas", "--against", "was", "--format", "jsonl")
+}

@@ -144,7 +144,10 @@ func (e *evolving) plan(ctx context.Context) (*evolution.Plan, error) {
 func (e *evolving) changeFinding(f *evolution.Finding) finding {
 	x := finding{
 		Path: e.dir, Rule: f.Rule.ID, Severity: severityWarning, Subject: f.Event + " " + f.Path,
-		Message: f.What() + ". " + f.Meaning(), Fix: f.WhatToDo(),
+		Message: f.What() + ". " + f.Meaning(), Fix: f.WhatToDo(), Direction: string(f.Direction),
+	}
+	for _, v := range f.Against {
+		x.Against = append(x.Against, v.Label)
 	}
 	if at := f.Place(); at.File != "" {
 		x.Path, x.Line, x.Col = at.File, at.Line, at.Col

@@ -21,6 +21,10 @@ type finding struct {
 	Subject  string `json:"subject"`  // the type, or type.field; "" for a file
 	Message  string `json:"message"`
 	Fix      string `json:"fix"`
+
+	// Of a change between versions.
+	Direction string   `json:"direction,omitempty"` // backward: the new one reads older data; forward: the other way round
+	Against   []string `json:"against,omitempty"`   // the older versions that it is found against
 }
 
 const (

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -35,7 +36,7 @@ func TestAnnotation(t *testing.T) {
 func TestJSONLine(t *testing.T) {
 	f := finding{Path: "a\n<b>.avsc", Line: 3, Col: 5, Rule: "R", Severity: "warning", Subject: "A.b", Message: "a & b", Fix: "1\n2"}
 	var back finding
-	if err := json.Unmarshal([]byte(f.jsonLine()), &back); err != nil || back != f {
+	if err := json.Unmarshal([]byte(f.jsonLine()), &back); err != nil || !reflect.DeepEqual(back, f) {
 		t.Errorf("%+v, %v", back, err)
 	}
 	if strings.Contains(f.jsonLine(), "\n") || !strings.Contains(f.jsonLine(), "<b>") {
