@@ -3,13 +3,13 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/runnel-cdc/runnel/internal/doctor"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -41,7 +41,7 @@ func (r compatResult) text(p *printer) {
 	if !r.Compatible {
 		verdict = p.paint(red, "not compatible")
 	}
-	p.line("%s: %s as the reader of %s; %s, %s", verdict, clean(r.reader), clean(r.writer), plural(failures, "error"), plural(warnings, "warning"))
+	p.line("%s: %s as the reader of %s; %s, %s", verdict, clean(r.reader), clean(r.writer), doctor.Count(failures, "error"), doctor.Count(warnings, "warning"))
 }
 
 func (r compatResult) count() (failures, warnings int) {
@@ -51,13 +51,6 @@ func (r compatResult) count() (failures, warnings int) {
 		}
 	}
 	return failures, len(r.Findings) - failures
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func compatSpec() *spec {
@@ -105,7 +98,7 @@ func compat(c *call, reader, writer string) (any, error) {
 		return result, nil
 	}
 	failures, _ := result.count()
-	return result, schemas.ErrIncompatible.New("%s does not read all data of %s: %s", reader, writer, plural(failures, "error")).At("%s", reader).
+	return result, schemas.ErrIncompatible.New("%s does not read all data of %s: %s", reader, writer, doctor.Count(failures, "error")).At("%s", reader).
 		Fix("Follow the findings.")
 }
 

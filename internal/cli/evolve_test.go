@@ -146,7 +146,7 @@ func TestCheckWithoutServers(t *testing.T) {
 	l.refuses(0, []string{"0 errors, 0 warnings"}, "schemas", "check", "schemas", "--against", "was", "--level", "backward")
 	l.refuses(2, []string{`"BACKWARDS" is no compatibility level`}, "schemas", "check", "schemas", "--against", "was", "--level", "BACKWARDS")
 	l.refuses(2, []string{"--against is missing"}, "schemas", "check", "schemas")
-	l.refuses(0, []string{"~ A (was was)", "~ $.n: int -> long"}, "schemas", "diff", "schemas", "--against", "was")
+	l.refuses(0, []string{"~ A (was was)", "~ $.n: int -> long", "1 event differs, compared with was"}, "schemas", "diff", "schemas", "--against", "was")
 	l.refuses(2, []string{"--plan is missing"}, "schemas", "apply", "schemas")
 	t.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(t.TempDir()))
 	l.refuses(3, []string{"GIT_FAILED"}, "schemas", "check", "schemas", "--against", "main")
