@@ -32,7 +32,7 @@ func load(fsys fs.FS, dir string) (*schemas.Catalog, []Finding, error) {
 			return catalog, found, nil
 		}
 		faults := flatten(err)
-		if e := fault.Find(faults[0]); e.Code == schemas.ErrCatalogEmpty || e.Code == schemas.ErrCatalogUnreadable && e.Where == dir {
+		if e := fault.Find(faults[0]); e.Code == schemas.ErrCatalogEmpty || e.Code == schemas.ErrCatalogMissing || e.Code == schemas.ErrCatalogUnreadable && e.Where == dir {
 			if pass > 0 {
 				return nil, found, nil
 			}
