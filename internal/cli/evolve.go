@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -10,6 +12,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
@@ -39,14 +42,31 @@ func (c *call) evolving() (*evolving, error) {
 		return nil, err
 	}
 	e := &evolving{call: c, dir: dir}
-	if e.catalog, err = wire.Catalog(dir); err != nil {
-		return nil, err
+	return e, e.read()
+}
+
+// read reads the folder. The error joins all that is wrong with its files; the catalog is
+// then nil, or the settings are those that could be read.
+func (e *evolving) read() error {
+	var catalogErr, fileErr, settingsErr error
+	e.catalog, catalogErr = wire.Catalog(e.dir)
+	e.file, fileErr = wire.CatalogFile(e.dir)
+	e.settings, settingsErr = settingsOf(e.file, e.catalog)
+	return errors.Join(catalogErr, fileErr, settingsErr)
+}
+
+// settingsOf is evolution.SettingsOf. Without a catalog, as its files are not all sound,
+// which events there are is not known, and none is missed.
+func settingsOf(file catalogfile.File, catalog *schemas.Catalog) (evolution.Settings, error) {
+	if catalog != nil {
+		return evolution.SettingsOf(file, catalog)
 	}
-	if e.file, err = wire.CatalogFile(dir); err != nil {
-		return nil, err
+	s, err := evolution.SettingsOf(file, &schemas.Catalog{})
+	missed := make(map[string]bool) // the places of entries; levels have their own
+	for _, e := range file.Events {
+		missed[e.Pos.String()] = true
 	}
-	e.settings, err = evolution.SettingsOf(e.file, e.catalog)
-	return e, err
+	return s, errors.Join(slices.DeleteFunc(flatten(err), func(err error) bool { return missed[fault.Find(err).Where] })...)
 }
 
 // withServers runs do with the catalog, the broker and the source database at hand.

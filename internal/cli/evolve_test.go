@@ -173,6 +173,10 @@ func TestAgainstFolderOrBranch(t *testing.T) {
 	l.refuses(2, []string{"a folder, and a commit", "--against ./released"}, "schemas", "check", "schemas", "--against", "released")
 	l.refuses(2, []string{"FIELD_WITHOUT_DEFAULT"}, "schemas", "check", "schemas", "--against", "./released")
 	l.refuses(0, []string{"0 errors"}, "schemas", "check", "schemas", "--against", "refs/heads/released")
+	if err := os.Rename("schemas", "events"); err != nil {
+		t.Fatal(err)
+	}
+	l.refuses(0, []string{"events: NOTHING_COMPARED released^0 has no .avsc file in this folder", "1 event against released^0, 1 changed"}, "schemas", "check", "events", "--against", "released^0")
 }
 
 func TestMayHoldPassword(t *testing.T) {

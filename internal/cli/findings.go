@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
 // finding is one thing that a command found in a file. Every command that looks at
@@ -39,6 +43,29 @@ func (f finding) place() string {
 		return f.Path
 	}
 	return fmt.Sprintf("%s:%d:%d", f.Path, f.Line, f.Col)
+}
+
+// byPlace orders findings as files are read.
+func byPlace(a, b finding) int {
+	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+}
+
+// fileFindings makes findings of what is wrong with the files of a folder; all is
+// false when err is about something else, too.
+func fileFindings(dir string, err error) (found []finding, all bool) {
+	root := filepath.ToSlash(filepath.Clean(dir)) // as wire names it
+	for _, err := range flatten(err) {
+		f := fault.Find(err)
+		if f == nil || f.Where == "" || f.Where == root {
+			return nil, false
+		}
+		r := describeOne(err)
+		x := finding{Rule: r.Code, Severity: severityError, Message: r.Message, Fix: r.Remedy}
+		x.Path, x.Line, x.Col = f.Place()
+		found = append(found, x)
+	}
+	slices.SortStableFunc(found, byPlace)
+	return found, true
 }
 
 // findingFlags say how findings are printed, and which of them fail the command.
