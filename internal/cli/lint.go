@@ -120,6 +120,9 @@ func (c *call) folder() (string, error) {
 	if c.cmd.Flags().Changed("schemas") {
 		return "", ErrUsage.New("the folder is given twice, by --schemas and as an argument").Fix("Leave one of them out.")
 	}
+	if c.args[0] == "" {
+		return "", ErrUsage.New("the folder's name is empty").Fix("Name a folder; the one at hand is `.`.")
+	}
 	return c.args[0], nil
 }
 
