@@ -26,6 +26,7 @@ type evolving struct {
 	catalog  *schemas.Catalog
 	file     catalogfile.File
 	settings evolution.Settings
+	levels   bool // whether the settings have all that is said of levels
 
 	// Of the servers, once connected.
 	cfg     *config.Config
@@ -52,6 +53,7 @@ func (e *evolving) read() error {
 	e.catalog, catalogErr = wire.Catalog(e.dir)
 	e.file, fileErr = wire.CatalogFile(e.dir)
 	e.settings, settingsErr = settingsOf(e.file, e.catalog)
+	e.levels = fileErr == nil && settingsErr == nil && !errors.Is(catalogErr, schemas.ErrCatalogMissing)
 	return errors.Join(catalogErr, fileErr, settingsErr)
 }
 

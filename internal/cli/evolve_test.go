@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,7 @@ func TestEvolve(t *testing.T) {
 	l.refuses(0, []string{"Paid", "deprecated", "order"}, "schemas", "list")
 	l.refuses(0, []string{"Placed", "FULL_TRANSITIVE", "note", "billing", "not told", "Versions"}, "schemas", "show", "Placed")
 	l.refuses(2, []string{"Did you mean Placed?"}, "schemas", "show", "Plaiced")
+	l.withoutCatalog()
 
 	// A required field goes: refused, with who is there; and with a weaker level for him.
 	l.write("placed.avsc", `{"type": "record", "name": "Placed", "aggregate": "order", "fields": [{"name": "note", "type": "string", "default": ""}]}`)
@@ -116,6 +118,33 @@ waivers:
 	l.refuses(0, []string{"- Paid (retired", "types.withdraw"}, "schemas", "plan")
 	l.apply()
 	l.refuses(0, []string{"retired"}, "schemas", "list")
+}
+
+// withoutCatalog requires that list and show, which read the registry, ask for none.
+func (l *live) withoutCatalog() {
+	l.t.Helper()
+	bare := &live{l.t, slices.DeleteFunc(slices.Clone(l.environ), func(v string) bool { return strings.HasPrefix(v, "RUNNEL_SCHEMAS=") })}
+	quiet := func(args ...string) {
+		l.t.Helper()
+		code, stdout, stderr := bare.run(l.t.Context(), args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "Placed") || strings.Contains(stdout, "FULL_TRANSITIVE") {
+			l.t.Errorf("%q: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	quiet("schemas", "list")
+	quiet("schemas", "show", "Placed")
+	bare.refuses(0, []string{"Placed", "warning: ", "nowhere: CATALOG_MISSING"}, "schemas", "list", "nowhere")
+	bare.refuses(2, []string{"USAGE"}, "schemas", "list", "")
+
+	l.write("broken.avsc", "{")
+	l.write("catalog.yaml", "events: {Placed: {compatibility: BACKWARD, owner: stock}, Paid: {owner: till}}\n")
+	l.refuses(0, []string{"stock", "till", "warning: what the catalog says of owners and levels may be missing: schemas/broken.avsc:1:2: SCHEMA_SYNTAX"}, "schemas", "list")
+	l.refuses(0, []string{"stock", "BACKWARD", "warning: "}, "schemas", "show", "Placed")
+	for _, name := range []string{"broken.avsc", "catalog.yaml"} {
+		if err := os.Remove(filepath.Join("schemas", name)); err != nil {
+			l.t.Fatal(err)
+		}
+	}
 }
 
 func admin(t *testing.T) *broker.Pulsar {
