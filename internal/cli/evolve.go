@@ -147,10 +147,11 @@ func target(cfg *config.Config) (evolution.Target, error) {
 // observe reads what is there.
 func (e *evolving) observe(ctx context.Context) (*evolution.State, error) {
 	state, err := evolution.Observe(ctx, e.client, e.db, e.target, e.catalog, evolution.Everything)
-	if err == nil {
-		e.history = state.History()
+	if err != nil {
+		return nil, wire.QueryFault(err, "look at what is there")
 	}
-	return state, err
+	e.history = state.History()
+	return state, nil
 }
 
 // plan makes the plan of what is there now.
