@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -59,9 +60,10 @@ func compatSpec() *spec {
 		use:   "compat",
 		short: "Say whether one schema reads the data of another",
 		long: `Judges by the Avro 1.12 specification, without any server, whether all data of
-the writer's schema can be read under the reader's. Each file holds one schema with
-all its types; - is standard input, for one of them. To ask for both directions, run
-it twice.
+the writer's schema can be read under the reader's. Each file holds one schema; types
+that it does not define are looked for in the other .avsc files of its own folder. - is
+standard input, for one of them, with all its types. To ask for both directions, run it
+twice.
 
 Every finding has a rule (docs/compatibility.md lists them), the place in both files,
 what breaks and what to do. It exits with 2 when data could not be read; warnings
@@ -110,9 +112,10 @@ const (
 
 // schema reads a file, or standard input, with one schema.
 func (c *call) schema(name string) (*schemas.Schema, error) {
-	in, said := c.stdin, name
+	in, said, parse := c.stdin, name, wire.Schema
 	if name == stdinName {
 		said = "(standard input)"
+		parse = func(file string, src []byte) (*schemas.Schema, error) { return schemas.Parse(src, file) } // of no folder
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
@@ -125,5 +128,5 @@ func (c *call) schema(name string) (*schemas.Schema, error) {
 	if err != nil {
 		return nil, ErrSchemaFile.Wrap(err, "reading the schema").At("%s", said)
 	}
-	return schemas.Parse(src, said)
+	return parse(said, src)
 }
