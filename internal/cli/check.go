@@ -160,7 +160,7 @@ func plainly(path string) bool {
 // baseline reads the catalog of a folder, or of a git reference; nil when the
 // reference has no such folder, or nothing in it.
 func (e *evolving) baseline(ctx context.Context, against string) (*schemas.Catalog, error) {
-	if info, err := os.Stat(against); err == nil && info.IsDir() {
+	if info, err := os.Stat(against); plainly(against) || err == nil && info.IsDir() {
 		if !plainly(against) && gitcatalog.Has(ctx, e.dir, against) {
 			return nil, ErrUsage.New("--against %s: that is a folder, and a commit of the git repository as well", shellWord(against)).
 				Fix("Write --against ./%s for the folder; or, for a branch, --against refs/heads/%[1]s, and for a tag, refs/tags/%[1]s.", against)

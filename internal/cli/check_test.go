@@ -103,5 +103,6 @@ waivers:
 	l.refuses(2, []string{"::error file=schemas/z.avsc,line=1,col=69,title=SCHEMA_SYNTAX::"}, append(check, "--format", "github")...)
 	l.refuses(2, []string{`"code": "SCHEMA_FINDINGS"`, `"rule": "SCHEMA_SYNTAX"`, `"deprecated": []`}, append(check, "-o", "json")...)
 	// What is about no file is no finding.
+	l.refuses(2, []string{"nowhere: CATALOG_MISSING"}, "schemas", "check", "was", "--against", "./nowhere")
 	l.refuses(2, []string{"nowhere: CATALOG_MISSING"}, "schemas", "check", "nowhere", "--against", "was")
 }
