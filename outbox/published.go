@@ -27,7 +27,7 @@ func PublishedPartitions(ctx context.Context, db *pgx.Conn, pipeline string) (ma
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the topics that were published to: %w", databaseError(err))
+		return nil, fmt.Errorf("read the topics that were published to: %w", err)
 	}
 	return all, nil
 }

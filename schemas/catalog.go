@@ -24,6 +24,9 @@ type Catalog struct {
 // problem: see Parse.
 func Load(fsys fs.FS, dir string) (*Catalog, error) {
 	names, err := schemaFiles(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrCatalogMissing.New("there is no folder %s", dir).At("%s", dir)
+	}
 	if err != nil {
 		return nil, ErrCatalogUnreadable.Wrap(err, "reading the folder %s", dir).At("%s", dir)
 	}

@@ -3,6 +3,7 @@ package schemas
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -41,11 +42,12 @@ func TestLoadFaults(t *testing.T) {
 	}
 	enum := `{"type":"enum","name":"x.E","symbols":["A"]}`
 	for name, c := range map[string]struct {
-		fsys  fstest.MapFS
+		fsys  fs.FS
 		code  *fault.Code
 		where string
 	}{
-		"no folder":      {fstest.MapFS{}, ErrCatalogUnreadable, "s"},
+		"denied":         {denied{}, ErrCatalogUnreadable, "s"},
+		"no folder":      {fstest.MapFS{}, ErrCatalogMissing, "s"},
 		"empty":          {files(), ErrCatalogEmpty, "s"},
 		"duplicate":      {files(enum, "\n"+enum), ErrDuplicateName, "s/b.avsc:2:23"},
 		"unresolved":     {files(enum, `{"type":"record","name":"R","fields":[{"name":"e","type":"E"}]}`), ErrUnresolvedReference, "s/b.avsc:1:58"},
@@ -117,4 +119,11 @@ func TestLoadBoundsDepth(t *testing.T) {
 	fsys["last.avsc"] = &fstest.MapFile{Data: []byte(`{"type":"record","name":"R200","fields":[]}`)}
 	_, err := Load(fsys, ".")
 	wantFault(t, err, ErrSchemaTooLarge, "R0 with all its types", "0.avsc:1:1")
+}
+
+// denied is a file system that this process may not read.
+type denied struct{}
+
+func (denied) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
 }

@@ -37,6 +37,9 @@ var (
 	ErrNotAnEvent = fault.Define("SCHEMA_NOT_AN_EVENT", fault.Input,
 		"An event is a record with the property \"aggregate\".",
 		"Add \"aggregate\": \"<aggregate type>\" to the record.")
+	ErrCatalogMissing = fault.Define("CATALOG_MISSING", fault.Input,
+		"There is no such folder of schemas.",
+		"Name a folder that is there, with .avsc files in it.")
 	ErrCatalogUnreadable = fault.Define("CATALOG_UNREADABLE", fault.Environment,
 		"The folder of schemas cannot be read.",
 		"Name a folder with .avsc files that the process may read.")
@@ -90,7 +93,7 @@ var (
 // Faults lists every fault of the package, for the documentation.
 var Faults = []*fault.Code{
 	ErrSyntax, ErrUnresolvedReference, ErrDuplicateName, ErrInvalidName, ErrInvalidDefault, ErrInvalidUnion,
-	ErrInvalidAlias, ErrUnbounded, ErrSchemaTooLarge, ErrNotAnEvent, ErrCatalogUnreadable, ErrCatalogEmpty,
+	ErrInvalidAlias, ErrUnbounded, ErrSchemaTooLarge, ErrNotAnEvent, ErrCatalogMissing, ErrCatalogUnreadable, ErrCatalogEmpty,
 	ErrSchemaConflict, ErrNotATopicSchema,
 	ErrUnknownEvent, ErrUnknownFingerprint, ErrInvalidAvro, ErrInvalidJSON, ErrIncompatible,
 	ErrRegistryUnreachable, ErrRegistryForbidden, ErrRegistryNotFound, ErrRegistryRefused, ErrRegistryMismatch,

@@ -68,7 +68,8 @@ type parser struct {
 	defaults map[*Field]defaultAt
 	fields   []*Field // with a default, in order
 	errs     []error
-	strict   bool // nothing that Avro 1.11 does not allow
+	strict   bool        // nothing that Avro 1.11 does not allow
+	beside   *neighbours // where missed types may be; nil: nowhere
 
 	defaultWork int  // values of defaults looked at
 	laterBranch bool // the default being encoded holds one of a union's later branch
@@ -113,8 +114,8 @@ func (p *parser) requireNamed(doc *document) {
 
 // finish builds what was added.
 func (p *parser) finish() {
-	for _, doc := range p.docs {
-		doc.schema = p.build(doc, 0, "")
+	for i := 0; i < len(p.docs); i++ { // what is built may bring neighbours
+		p.docs[i].schema = p.build(p.docs[i], 0, "")
 	}
 	if len(p.errs) > 0 {
 		return // what follows needs whole types
@@ -274,11 +275,11 @@ func (p *parser) reference(doc *document, i int32, space string) *Schema {
 	// As Java does: a bare name that the namespace does not hold may be one
 	// without a namespace.
 	if !strings.Contains(name, ".") && space != "" {
-		if s, ok := p.names[space+"."+name]; ok {
+		if s := p.named(space + "." + name); s != nil {
 			return s
 		}
 	}
-	if s, ok := p.names[name]; ok {
+	if s := p.named(name); s != nil {
 		return s
 	}
 	if len(p.errs) >= maxSchemaFaults {

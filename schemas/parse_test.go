@@ -33,8 +33,8 @@ func TestParseFaults(t *testing.T) {
 		{"unresolved", field(`"type":"Mony"`), "t.avsc:1:58", ErrUnresolvedReference, `"Mony"`},
 		{"array as name", field(`"type":"array","items":"int"`), "t.avsc:1:58", ErrUnresolvedReference, "object of its own"},
 		{"duplicate name", field(`"type":{"type":"enum","name":"R","symbols":["A"]}`), "t.avsc:1:80", ErrDuplicateName, "already defined at t.avsc:1:1"},
-		{"duplicate field", `{"type":"record","name":"R","fields":[{"name":"f","type":"int"},{"name":"f","type":"int"}]}`, "t.avsc:1:65", ErrDuplicateName, "two fields"},
-		{"duplicate symbol", `{"type":"enum","name":"E","symbols":["A","A"]}`, "t.avsc:1:42", ErrDuplicateName, "two symbols"},
+		{"duplicate field", `{"type":"record","name":"R","fields":[{"name":"f","type":"int"},{"name":"f","type":"int"}]}`, "t.avsc:1:65", ErrDuplicateName, "two fields named \"f\"\nRename one of them, or take it out."},
+		{"duplicate symbol", `{"type":"enum","name":"E","symbols":["A","A"]}`, "t.avsc:1:42", ErrDuplicateName, "two symbols \"A\"\nRename one of them, or take it out."},
 		{"name", `{"type":"record","name":"order-placed","fields":[]}`, "t.avsc:1:25", ErrInvalidName, "order-placed"},
 		{"namespace", `{"type":"record","name":"R","namespace":"a..b","fields":[]}`, "t.avsc:1:25", ErrInvalidName, "a..b"},
 		{"reserved", `{"type":"record","name":"string","fields":[]}`, "t.avsc:1:25", ErrInvalidName, "Avro's own"},
@@ -57,6 +57,7 @@ func TestParseFaults(t *testing.T) {
 		{"too deep", strings.Repeat(`[`, 600), "t.avsc:1:501", ErrSchemaTooLarge, "nested"},
 		{"not an event", `{"type":"enum","name":"E","symbols":["A"],"aggregate":"x"}`, "t.avsc:1:55", ErrNotAnEvent, "only a record"},
 		{"aggregate", `{"type":"record","name":"R","fields":[],"aggregate":1}`, "t.avsc:1:53", ErrNotAnEvent, "aggregate type"},
+		{"aggregate's name", `{"type":"record","name":"R","fields":[],"aggregate":"a b"}`, "t.avsc:1:53", ErrInvalidName, "letters, digits, _ - and .\nWrite it with letters, digits, _ - and . alone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse([]byte(c.text), "t.avsc")

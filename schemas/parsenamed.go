@@ -45,7 +45,8 @@ func (p *parser) checkAggregate(o *object, s *Schema) {
 	case !isEvent:
 		p.fail(ErrNotAnEvent, o.doc.pos(at), "%q must be the name of an aggregate type, found %s", aggregateProp, raw)
 	case strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(topicCharacters, r) }):
-		p.fail(ErrInvalidName, o.doc.pos(at), "the aggregate type %q must be letters, digits, _ - and .", name)
+		p.report(ErrInvalidName.New("the aggregate type %q must be letters, digits, _ - and .", name).At("%s", o.doc.pos(at)).
+			Fix("Write it with letters, digits, _ - and . alone: it names a topic."))
 	}
 }
 
@@ -93,7 +94,8 @@ func (p *parser) buildFields(o *object, s *Schema) {
 			continue
 		}
 		if seen[f.Name] {
-			p.fail(ErrDuplicateName, f.Pos, "%s has two fields named %q", s.FullName(), f.Name)
+			p.report(ErrDuplicateName.New("%s has two fields named %q", s.FullName(), f.Name).At("%s", f.Pos).
+				Fix("Rename one of them, or take it out."))
 		}
 		seen[f.Name] = true
 		s.Fields = append(s.Fields, f)
@@ -154,7 +156,8 @@ func (p *parser) buildEnum(o *object, s *Schema) {
 		case !validName(symbol):
 			p.fail(ErrInvalidName, o.doc.pos(at), "%s is not a symbol", o.doc.tape.appendNormal(nil, at))
 		case seen[symbol]:
-			p.fail(ErrDuplicateName, o.doc.pos(at), "%s has two symbols %q", s.FullName(), symbol)
+			p.report(ErrDuplicateName.New("%s has two symbols %q", s.FullName(), symbol).At("%s", o.doc.pos(at)).
+				Fix("Rename one of them, or take it out."))
 		}
 		seen[symbol] = true
 		s.Symbols = append(s.Symbols, symbol)

@@ -3,13 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -41,7 +42,7 @@ func (r compatResult) text(p *printer) {
 	if !r.Compatible {
 		verdict = p.paint(red, "not compatible")
 	}
-	p.line("%s: %s as the reader of %s; %s, %s", verdict, clean(r.reader), clean(r.writer), plural(failures, "error"), plural(warnings, "warning"))
+	p.line("%s: %s as the reader of %s; %s, %s", verdict, clean(r.reader), clean(r.writer), doctor.Count(failures, "error"), doctor.Count(warnings, "warning"))
 }
 
 func (r compatResult) count() (failures, warnings int) {
@@ -53,22 +54,16 @@ func (r compatResult) count() (failures, warnings int) {
 	return failures, len(r.Findings) - failures
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 func compatSpec() *spec {
 	var reader, writer string
 	return &spec{
 		use:   "compat",
 		short: "Say whether one schema reads the data of another",
 		long: `Judges by the Avro 1.12 specification, without any server, whether all data of
-the writer's schema can be read under the reader's. Each file holds one schema with
-all its types; - is standard input, for one of them. To ask for both directions, run
-it twice.
+the writer's schema can be read under the reader's. Each file holds one schema; types
+that it does not define are looked for in the other .avsc files of its own folder. - is
+standard input, for one of them, with all its types. To ask for both directions, run it
+twice.
 
 Every finding has a rule (docs/compatibility.md lists them), the place in both files,
 what breaks and what to do. It exits with 2 when data could not be read; warnings
@@ -105,7 +100,7 @@ func compat(c *call, reader, writer string) (any, error) {
 		return result, nil
 	}
 	failures, _ := result.count()
-	return result, schemas.ErrIncompatible.New("%s does not read all data of %s: %s", reader, writer, plural(failures, "error")).At("%s", reader).
+	return result, schemas.ErrIncompatible.New("%s does not read all data of %s: %s", reader, writer, doctor.Count(failures, "error")).At("%s", reader).
 		Fix("Follow the findings.")
 }
 
@@ -117,9 +112,10 @@ const (
 
 // schema reads a file, or standard input, with one schema.
 func (c *call) schema(name string) (*schemas.Schema, error) {
-	in, said := c.stdin, name
+	in, said, parse := c.stdin, name, wire.Schema
 	if name == stdinName {
 		said = "(standard input)"
+		parse = func(file string, src []byte) (*schemas.Schema, error) { return schemas.Parse(src, file) } // of no folder
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
@@ -132,5 +128,5 @@ func (c *call) schema(name string) (*schemas.Schema, error) {
 	if err != nil {
 		return nil, ErrSchemaFile.Wrap(err, "reading the schema").At("%s", said)
 	}
-	return schemas.Parse(src, said)
+	return parse(said, src)
 }

@@ -43,7 +43,11 @@ func (r diffResult) text(p *printer) {
 			p.line("    %s", clean(c.String()))
 		}
 	}
-	p.line("%s, compared with %s", doctor.Count(len(r.Events), "event")+" differ", clean(r.Against))
+	differ := "differ"
+	if len(r.Events) == 1 {
+		differ = "differs"
+	}
+	p.line("%s %s, compared with %s", doctor.Count(len(r.Events), "event"), differ, clean(r.Against))
 }
 
 func diffSpec() *spec {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
@@ -25,6 +28,7 @@ type evolving struct {
 	catalog  *schemas.Catalog
 	file     catalogfile.File
 	settings evolution.Settings
+	levels   bool // whether the settings have all that is said of levels
 
 	// Of the servers, once connected.
 	cfg     *config.Config
@@ -41,14 +45,32 @@ func (c *call) evolving() (*evolving, error) {
 		return nil, err
 	}
 	e := &evolving{call: c, dir: dir}
-	if e.catalog, err = wire.Catalog(dir); err != nil {
-		return nil, err
+	return e, e.read()
+}
+
+// read reads the folder. The error joins all that is wrong with its files; the catalog is
+// then nil, or the settings are those that could be read.
+func (e *evolving) read() error {
+	var catalogErr, fileErr, settingsErr error
+	e.catalog, catalogErr = wire.Catalog(e.dir)
+	e.file, fileErr = wire.CatalogFile(e.dir)
+	e.settings, settingsErr = settingsOf(e.file, e.catalog)
+	e.levels = fileErr == nil && settingsErr == nil && !errors.Is(catalogErr, schemas.ErrCatalogMissing)
+	return errors.Join(catalogErr, fileErr, settingsErr)
+}
+
+// settingsOf is evolution.SettingsOf. Without a catalog, as its files are not all sound,
+// which events there are is not known, and none is missed.
+func settingsOf(file catalogfile.File, catalog *schemas.Catalog) (evolution.Settings, error) {
+	if catalog != nil {
+		return evolution.SettingsOf(file, catalog)
 	}
-	if e.file, err = wire.CatalogFile(dir); err != nil {
-		return nil, err
+	s, err := evolution.SettingsOf(file, &schemas.Catalog{})
+	missed := make(map[string]bool) // the places of entries; levels have their own
+	for _, e := range file.Events {
+		missed[e.Pos.String()] = true
 	}
-	e.settings, err = evolution.SettingsOf(e.file, e.catalog)
-	return e, err
+	return s, errors.Join(slices.DeleteFunc(flatten(err), func(err error) bool { return missed[fault.Find(err).Where] })...)
 }
 
 // withServers runs do with the catalog, the broker and the source database at hand.
@@ -127,10 +149,11 @@ func target(cfg *config.Config) (evolution.Target, error) {
 // observe reads what is there.
 func (e *evolving) observe(ctx context.Context) (*evolution.State, error) {
 	state, err := evolution.Observe(ctx, e.client, e.db, e.target, e.catalog, evolution.Everything)
-	if err == nil {
-		e.history = state.History()
+	if err != nil {
+		return nil, wire.QueryFault(err, "look at what is there")
 	}
-	return state, err
+	e.history = state.History()
+	return state, nil
 }
 
 // plan makes the plan of what is there now.
@@ -146,7 +169,10 @@ func (e *evolving) plan(ctx context.Context) (*evolution.Plan, error) {
 func (e *evolving) changeFinding(f *evolution.Finding) finding {
 	x := finding{
 		Path: filepath.Clean(e.dir), Rule: f.Rule.ID, Severity: severityWarning, Subject: f.Event + " " + f.Path,
-		Message: f.What() + ". " + f.Meaning(), Fix: f.WhatToDo(),
+		Message: f.What() + ". " + f.Meaning(), Fix: f.WhatToDo(), Direction: string(f.Direction),
+	}
+	for _, v := range f.Against {
+		x.Against = append(x.Against, v.Label)
 	}
 	if at := f.Place(); at.File != "" {
 		x.Path, x.Line, x.Col = at.File, at.Line, at.Col
@@ -155,6 +181,7 @@ func (e *evolving) changeFinding(f *evolution.Finding) finding {
 		x.Severity = severityError
 	}
 	if w := f.Waived; w != nil {
+		x.Severity = severityNote
 		x.Message += " Waived until " + w.Expires.Format(time.DateOnly) + " by " + w.Owner + ": " + strings.TrimSuffix(w.Reason, ".") + "."
 	}
 	if len(f.Readers) > 0 && !f.NamesReader() {

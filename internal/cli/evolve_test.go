@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,7 @@ func TestEvolve(t *testing.T) {
 	l := newLive(t, db)
 	l.refuses(3, []string{"PG_NO_OUTBOX", "runnel init"}, "schemas", "plan")
 	l.must("init")
+	l.refuses(0, []string{"NOTHING_COMPARED", "the registry holds no event of the namespace"}, "schemas", "check", "--against", "registry")
 	l.refuses(2, []string{"SCHEMA_DRIFT", "namespace", "missing"}, "schemas", "drift")
 	l.apply()
 	l.must("schemas", "drift")
@@ -86,6 +88,7 @@ func TestEvolve(t *testing.T) {
 	l.refuses(0, []string{"Paid", "deprecated", "order"}, "schemas", "list")
 	l.refuses(0, []string{"Placed", "FULL_TRANSITIVE", "note", "billing", "not told", "Versions"}, "schemas", "show", "Placed")
 	l.refuses(2, []string{"Did you mean Placed?"}, "schemas", "show", "Plaiced")
+	l.withoutCatalog()
 
 	// A required field goes: refused, with who is there; and with a weaker level for him.
 	l.write("placed.avsc", `{"type": "record", "name": "Placed", "aggregate": "order", "fields": [{"name": "note", "type": "string", "default": ""}]}`)
@@ -118,6 +121,33 @@ waivers:
 	l.refuses(0, []string{"retired"}, "schemas", "list")
 }
 
+// withoutCatalog requires that list and show, which read the registry, ask for none.
+func (l *live) withoutCatalog() {
+	l.t.Helper()
+	bare := &live{l.t, slices.DeleteFunc(slices.Clone(l.environ), func(v string) bool { return strings.HasPrefix(v, "RUNNEL_SCHEMAS=") })}
+	quiet := func(args ...string) {
+		l.t.Helper()
+		code, stdout, stderr := bare.run(l.t.Context(), args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "Placed") || strings.Contains(stdout, "FULL_TRANSITIVE") {
+			l.t.Errorf("%q: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	quiet("schemas", "list")
+	quiet("schemas", "show", "Placed")
+	bare.refuses(0, []string{"Placed", "warning: ", "nowhere: CATALOG_MISSING"}, "schemas", "list", "nowhere")
+	bare.refuses(2, []string{"USAGE"}, "schemas", "list", "")
+
+	l.write("broken.avsc", "{")
+	l.write("catalog.yaml", "events: {Placed: {compatibility: BACKWARD, owner: stock}, Paid: {owner: till}}\n")
+	l.refuses(0, []string{"stock", "till", "warning: what the catalog says of owners and levels may be missing: schemas/broken.avsc:1:2: SCHEMA_SYNTAX"}, "schemas", "list")
+	l.refuses(0, []string{"stock", "BACKWARD", "warning: "}, "schemas", "show", "Placed")
+	for _, name := range []string{"broken.avsc", "catalog.yaml"} {
+		if err := os.Remove(filepath.Join("schemas", name)); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
 func admin(t *testing.T) *broker.Pulsar {
 	t.Helper()
 	client, err := broker.Dial(t.Context(), broker.Config{URL: pulsartest.URL(t), AdminURL: pulsartest.AdminURL(t)})
@@ -146,7 +176,7 @@ func TestCheckWithoutServers(t *testing.T) {
 	l.refuses(0, []string{"0 errors, 0 warnings"}, "schemas", "check", "schemas", "--against", "was", "--level", "backward")
 	l.refuses(2, []string{`"BACKWARDS" is no compatibility level`}, "schemas", "check", "schemas", "--against", "was", "--level", "BACKWARDS")
 	l.refuses(2, []string{"--against is missing"}, "schemas", "check", "schemas")
-	l.refuses(0, []string{"~ A (was was)", "~ $.n: int -> long"}, "schemas", "diff", "schemas", "--against", "was")
+	l.refuses(0, []string{"~ A (was was)", "~ $.n: int -> long", "1 event differs, compared with was"}, "schemas", "diff", "schemas", "--against", "was")
 	l.refuses(2, []string{"--plan is missing"}, "schemas", "apply", "schemas")
 	t.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(t.TempDir()))
 	l.refuses(3, []string{"GIT_FAILED"}, "schemas", "check", "schemas", "--against", "main")
@@ -173,6 +203,10 @@ func TestAgainstFolderOrBranch(t *testing.T) {
 	l.refuses(2, []string{"a folder, and a commit", "--against ./released"}, "schemas", "check", "schemas", "--against", "released")
 	l.refuses(2, []string{"FIELD_WITHOUT_DEFAULT"}, "schemas", "check", "schemas", "--against", "./released")
 	l.refuses(0, []string{"0 errors"}, "schemas", "check", "schemas", "--against", "refs/heads/released")
+	if err := os.Rename("schemas", "events"); err != nil {
+		t.Fatal(err)
+	}
+	l.refuses(0, []string{"events: NOTHING_COMPARED released^0 has no .avsc file in this folder", "1 event against released^0, 1 changed"}, "schemas", "check", "events", "--against", "released^0")
 }
 
 func TestMayHoldPassword(t *testing.T) {

@@ -33,7 +33,7 @@ var (
 		"Check the path; - is standard input.")
 	ErrFindings = fault.Define("SCHEMA_FINDINGS", fault.Input,
 		"Something was found in the schemas that must be mended.",
-		"Follow what stands below each finding; docs/lint-rules.md and docs/compatibility.md have the rules, and how to let one pass.")
+		"Follow what stands below each finding. Of lint, docs/lint-rules.md has the rules and how to leave one out; of check, docs/schemas.md has them and the waivers.")
 	ErrDevDown = fault.Define("DEV_SERVERS_DOWN", fault.Environment,
 		"The local servers do not run.",
 		"Start them with `runnel dev up`.")

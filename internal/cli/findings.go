@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
 // finding is one thing that a command found in a file. Every command that looks at
@@ -17,15 +21,20 @@ type finding struct {
 	Line     int    `json:"line"` // from 1; 0 when it is about the whole file
 	Col      int    `json:"col"`
 	Rule     string `json:"rule"`     // of a rule, or the code of a fault
-	Severity string `json:"severity"` // error or warning
+	Severity string `json:"severity"` // error, warning or note
 	Subject  string `json:"subject"`  // the type, or type.field; "" for a file
 	Message  string `json:"message"`
 	Fix      string `json:"fix"`
+
+	// Of a change between versions.
+	Direction string   `json:"direction,omitempty"` // backward: the new one reads older data; forward: the other way round
+	Against   []string `json:"against,omitempty"`   // the older versions that it is found against
 }
 
 const (
 	severityError   = "error"
 	severityWarning = "warning"
+	severityNote    = "note" // what a waiver lets pass: it counts as neither, not even by --strict
 )
 
 // place is path:line:col, as much of it as is known.
@@ -34,6 +43,29 @@ func (f finding) place() string {
 		return f.Path
 	}
 	return fmt.Sprintf("%s:%d:%d", f.Path, f.Line, f.Col)
+}
+
+// byPlace orders findings as files are read.
+func byPlace(a, b finding) int {
+	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+}
+
+// fileFindings makes findings of what is wrong with the files of a folder; all is
+// false when err is about something else, too.
+func fileFindings(dir string, err error) (found []finding, all bool) {
+	root := filepath.ToSlash(filepath.Clean(dir)) // as wire names it
+	for _, err := range flatten(err) {
+		f := fault.Find(err)
+		if f == nil || f.Where == "" || f.Where == root {
+			return nil, false
+		}
+		r := describeOne(err)
+		x := finding{Rule: r.Code, Severity: severityError, Message: r.Message, Fix: r.Remedy}
+		x.Path, x.Line, x.Col = f.Place()
+		found = append(found, x)
+	}
+	slices.SortStableFunc(found, byPlace)
+	return found, true
 }
 
 // findingFlags say how findings are printed, and which of them fail the command.
@@ -63,10 +95,13 @@ func (f *findingFlags) check(c *call) error {
 func (f *findingFlags) result(found []finding) (any, error) {
 	r := findings{Findings: append([]finding{}, found...), format: f.format}
 	for _, x := range found {
-		if x.Severity == severityError {
+		switch x.Severity {
+		case severityError:
 			r.Errors++
-		} else {
+		case severityWarning:
 			r.Warnings++
+		default:
+			r.Notes++
 		}
 	}
 	switch {
@@ -83,6 +118,7 @@ type findings struct {
 	Findings []finding `json:"findings"`
 	Errors   int       `json:"errors"`
 	Warnings int       `json:"warnings"`
+	Notes    int       `json:"notes"`
 
 	format string
 }
@@ -99,20 +135,32 @@ func (r findings) text(p *printer) {
 		}
 	}
 	if r.format == "text" {
-		p.line("%s, %s", doctor.Count(r.Errors, "error"), doctor.Count(r.Warnings, "warning"))
+		p.line("%s", r.counts())
 	}
 }
 
+// counts is the line below the findings.
+func (r findings) counts() string {
+	text := doctor.Count(r.Errors, "error") + ", " + doctor.Count(r.Warnings, "warning")
+	if r.Notes > 0 {
+		text += ", " + doctor.Count(r.Notes, "note")
+	}
+	return text
+}
+
+// paints are the colours of rules; what is no error says so.
+var paints = map[string]style{severityError: red, severityWarning: yellow, severityNote: green}
+
 // text writes `path:line:col: RULE message`, and what to do below it.
 func (f finding) text(p *printer) {
-	paint, note := red, ""
-	if f.Severity == severityWarning {
-		paint, note = yellow, p.paint(faint, " (warning)")
+	note := ""
+	if f.Severity != severityError {
+		note = p.paint(faint, " ("+f.Severity+")")
 	}
 	if f.Path != "" {
 		p.print("%s: ", clean(f.place()))
 	}
-	p.line("%s %s%s", p.paint(paint, f.Rule), clean(f.Message), note)
+	p.line("%s %s%s", p.paint(paints[f.Severity], f.Rule), clean(f.Message), note)
 	p.remedy("  ", f.Fix)
 }
 
@@ -129,7 +177,11 @@ func (f finding) jsonLine() string {
 // its line of a pull request.
 func (f finding) annotation() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "::%s file=%s", f.Severity, githubProperty(f.Path))
+	command := f.Severity
+	if command == severityNote {
+		command = "notice"
+	}
+	fmt.Fprintf(&b, "::%s file=%s", command, githubProperty(f.Path))
 	if f.Line > 0 {
 		fmt.Fprintf(&b, ",line=%d,col=%d", f.Line, f.Col)
 	}

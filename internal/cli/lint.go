@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,8 @@ func lintSpec() *spec {
 allows and people regret: what spoils a topic, values that are not what they seem,
 names, docs, files. No server is asked. Every finding has a place, a rule
 (docs/lint-rules.md says why) and what to do. Files that do not parse are findings
-too, and do not keep the others from being looked at.
+too, as are levels, events and rules in catalog.yaml that there are not; none of them
+keeps the others from being looked at.
 
 What is meant to be as it is goes into catalog.yaml in that folder, for good:
 
@@ -86,7 +88,14 @@ It exits with 2 when there is an error; warnings alone exit with 0, unless --str
 			if err != nil {
 				return nil, err
 			}
-			return how.result(lintFindings(found))
+			// What else is wrong with these files, lint has found.
+			catalog, _ := wire.Catalog(dir)
+			file, _ := wire.CatalogFile(dir)
+			_, err = settingsOf(file, catalog)
+			wrong, _ := fileFindings(dir, err)
+			all := append(lintFindings(found), wrong...)
+			slices.SortStableFunc(all, byPlace)
+			return how.result(all)
 		},
 	}
 }
@@ -110,6 +119,9 @@ func (c *call) folder() (string, error) {
 	}
 	if c.cmd.Flags().Changed("schemas") {
 		return "", ErrUsage.New("the folder is given twice, by --schemas and as an argument").Fix("Leave one of them out.")
+	}
+	if c.args[0] == "" {
+		return "", ErrUsage.New("the folder's name is empty").Fix("Name a folder; the one at hand is `.`.")
 	}
 	return c.args[0], nil
 }

@@ -91,6 +91,9 @@ func describe(err error) *errorReport {
 }
 
 func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}

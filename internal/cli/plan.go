@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/doctor"
 	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 // planResult is what would be changed, and what that does.
@@ -170,7 +172,15 @@ The last line has the plan's hash, for apply. Exit code 2: something is in the w
 				if err != nil {
 					return nil, err
 				}
+				begun, err := evolution.Unfinished(ctx, e.db)
+				if err != nil {
+					return nil, wire.QueryFault(err, "look for plans that were begun")
+				}
 				r := e.planResult(p)
+				for _, b := range begun {
+					r.Notes = append(r.Notes, fmt.Sprintf("The plan %s, begun by %s at %s, is not carried out to its end: to apply it again goes on with it, a new plan takes up what it has left.",
+						b.Hash, b.By, b.At.Local().Format(time.DateTime)))
+				}
 				return r, refused(r.blocked)
 			})
 		},

@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/nearest"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // listResult is what the registry holds, an event each.
@@ -46,9 +49,10 @@ func listSpec() *spec {
 		use:   "list [DIR]",
 		short: "List the events that are registered",
 		long: `Lists the events of the namespace's topics as they are registered: how many versions
-of each there are, who owns it (as the catalog in DIR, --schemas by default, says),
-and how many subscriptions may read it. A subscription whose consumers do not tell
-what they read, or that nobody is connected to, counts for every event of its topic.`,
+of each there are, who owns it (as the catalog in DIR, --schemas by default, says, if
+there is one), and how many subscriptions may read it. A subscription whose consumers
+do not tell what they read, or that nobody is connected to, counts for every event of
+its topic.`,
 		example: `  runnel schemas list
   runnel schemas list -o json | jq '.result.events[] | select(.state == "deprecated")'`,
 		args: optionalArg("DIR"),
@@ -66,11 +70,22 @@ what they read, or that nobody is connected to, counts for every event of its to
 	}
 }
 
-// registered reads the registry. The connections are closed.
+// registered reads the registry, and what the catalog says of its events, if there is
+// one. The connections are closed.
 func (c *call) registered(ctx context.Context) ([]registeredEvent, *evolving, error) {
-	e, err := c.evolving()
-	if err != nil {
+	e := &evolving{call: c}
+	var err error
+	switch e.dir, err = c.folder(); {
+	case errors.Is(err, config.ErrMissing):
+	case err != nil:
 		return nil, nil, err
+	default:
+		if wrong := flatten(e.read()); len(wrong) > 0 {
+			c.message("warning: what the catalog says of owners and levels may be missing: %s", clean(wrong[0].Error()))
+		}
+	}
+	if e.catalog == nil {
+		e.catalog = &schemas.Catalog{}
 	}
 	defer e.close()
 	if err := e.connect(ctx, false); err != nil {
@@ -112,7 +127,7 @@ func (e *evolving) listed(r *registeredEvent) listedEvent {
 type showResult struct {
 	listedEvent
 	Tags     []string           `json:"tags"`
-	Level    string             `json:"compatibility"`
+	Level    string             `json:"compatibility"` // "" without a catalog
 	Doc      string             `json:"doc"`
 	Fields   []evolution.Change `json:"field_list"`
 	History  []shownVersion     `json:"history"` // oldest first
@@ -132,8 +147,8 @@ func (r showResult) text(p *printer) {
 	if r.Doc != "" {
 		p.line("%s", clean(r.Doc))
 	}
-	rows := [][]string{{"topic", r.Topic}, {"compatibility", r.Level}}
-	for _, row := range [][]string{{"owner", r.Owner}, {"tags", strings.Join(r.Tags, ", ")}, {"deprecated", r.Deprecated}} {
+	rows := [][]string{{"topic", r.Topic}}
+	for _, row := range [][]string{{"compatibility", r.Level}, {"owner", r.Owner}, {"tags", strings.Join(r.Tags, ", ")}, {"deprecated", r.Deprecated}} {
 		if row[1] != "" {
 			rows = append(rows, row)
 		}
@@ -171,8 +186,9 @@ func showSpec() *spec {
 		use:   "show EVENT",
 		short: "Show an event: versions, fields, owner, readers",
 		long: `Shows an event as it is registered: its fields, its versions and what changed between
-them, who owns it (as the catalog says), which subscriptions may read it, with which
-version their consumers were built, and how much they have not read.`,
+them, who owns it (as the catalog of --schemas says, if there is one), which
+subscriptions may read it, with which version their consumers were built, and how much
+they have not read.`,
 		example: `  runnel schemas show OrderPlaced
   runnel schemas show OrderPlaced -o json | jq '.result.history[].readers'`,
 		args: oneArg("EVENT"),
@@ -201,8 +217,11 @@ version their consumers were built, and how much they have not read.`,
 
 func (e *evolving) shown(r *registeredEvent) showResult {
 	s := showResult{
-		listedEvent: e.listed(r), Tags: append([]string{}, e.file.Events[r.event.Name].Tags...), Level: e.settings.LevelOf(r.topic.Name, r.event.Name).String(),
+		listedEvent: e.listed(r), Tags: append([]string{}, e.file.Events[r.event.Name].Tags...),
 		Doc: r.event.Schema.Doc, Fields: evolution.Fields(r.event.Schema), History: []shownVersion{},
+	}
+	if e.levels {
+		s.Level = e.settings.LevelOf(r.topic.Name, r.event.Name).String()
 	}
 	var readers []evolution.Reader
 	for _, reader := range r.topic.Readers {

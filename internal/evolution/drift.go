@@ -18,6 +18,13 @@ type Difference struct {
 	Fix     string `json:"fix"`
 }
 
+func counted(events int) string {
+	if events == 1 {
+		return "an event"
+	}
+	return fmt.Sprintf("%d events", events)
+}
+
 // literal makes a text one of SQL, between quotes.
 var literal = strings.NewReplacer("'", "''")
 
@@ -53,7 +60,7 @@ func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
 	newest := t.newest()
 	switch {
 	case !t.Exists && len(events) > 0:
-		return []Difference{{"topic " + t.Name, fmt.Sprintf("%d events", len(events)), "missing", fixApply}}
+		return []Difference{{"topic " + t.Name, counted(len(events)), "missing", fixApply}}
 	case !t.Exists:
 		return nil
 	case t.Foreign != nil:

@@ -42,11 +42,11 @@ func (f *Finding) where() string {
 // NamesReader reports whether the finding is about one reader, which its message names.
 func (f *Finding) NamesReader() bool { return f.Rule == ReaderLeft || f.Rule == EventNeeded }
 
-// ReaderNames joins readers for people; many are cut.
+// ReaderNames joins readers for people: all of them, since each is somebody to talk to.
 func ReaderNames(readers []Reader) string {
 	var all []string
 	for _, r := range readers {
 		all = append(all, r.String())
 	}
-	return list(all)
+	return strings.Join(all, ", ")
 }

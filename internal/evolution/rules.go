@@ -15,7 +15,7 @@ var (
 		ID: "EVENT_STILL_READ", Section: "Runnel", Severity: schemas.Error,
 		Summary: "An event type is taken out that a consumer handles, or has not read to its end.",
 		Breaks:  "The consumer's code is built around an event that no longer comes; what is in its backlog it may not be able to name.",
-		Fix:     "Release the consumer without the event, or let it catch up; a subscription that nobody uses is deleted with `pulsar-admin topics unsubscribe`.",
+		Fix:     "Release the consumer without the event, or let it catch up; a subscription that nobody uses is deleted with `pulsar-admin topics unsubscribe -s SUBSCRIPTION TOPIC`.",
 	}
 	EventMoved = &schemas.Rule{
 		ID: "EVENT_AGGREGATE_CHANGED", Section: "Runnel", Severity: schemas.Error,
@@ -60,7 +60,7 @@ var (
 		Summary: "The level of the event lets the change through, but a consumer still reads with an older version that cannot.",
 		Breaks:  "The consumer cannot read the new events: it parks them, or stops.",
 		Fix: "Release the consumer with the new version first, then apply again. One that does not tell what it reads, and can take the change, " +
-			"gets a waiver in catalog.yaml; a subscription that nobody uses is deleted with `pulsar-admin topics unsubscribe`.",
+			"gets a waiver in catalog.yaml; a subscription that nobody uses is deleted with `pulsar-admin topics unsubscribe -s SUBSCRIPTION TOPIC`.",
 	}
 )
 

@@ -11,6 +11,8 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 )
 
 // Class decides the process's exit code and how the daemon reacts.
@@ -101,6 +103,19 @@ func (e *Error) WhatToDo() string {
 		return e.Remedy
 	}
 	return e.Code.Remedy
+}
+
+var place = regexp.MustCompile(`(?s)^(.*):(\d+):(\d+)$`)
+
+// Place takes a Where of path:line:col apart. Of another, all is the path, and the line 0.
+func (e *Error) Place() (path string, line, col int) {
+	m := place.FindStringSubmatch(e.Where)
+	if m == nil {
+		return e.Where, 0, 0
+	}
+	line, _ = strconv.Atoi(m[2]) // digits
+	col, _ = strconv.Atoi(m[3])
+	return m[1], line, col
 }
 
 // Find returns the outermost Error in err's chain, or nil.

@@ -29,3 +29,14 @@ func TestBareCode(t *testing.T) {
 		t.Error(err, err.WhatToDo(), errBusy)
 	}
 }
+
+func TestPlace(t *testing.T) {
+	for where, want := range map[string]string{
+		"a.avsc:3:14": "a.avsc 3 14", "a:b\n.avsc:3:14": "a:b\n.avsc 3 14", "a.avsc": "a.avsc 0 0", "db:5432": "db:5432 0 0", "": " 0 0",
+	} {
+		path, line, col := errBusy.New("").At("%s", where).Place()
+		if got := fmt.Sprint(path, " ", line, " ", col); got != want {
+			t.Errorf("%q: %q", where, got)
+		}
+	}
+}

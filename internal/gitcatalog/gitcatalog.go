@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ import (
 var (
 	ErrRef = fault.Define("GIT_REF_UNKNOWN", fault.Input,
 		"The git repository has no such commit, branch or tag.",
-		"Name one that `git log` knows; fetch it first in a shallow clone: `git fetch origin main`.")
+		"Name one that `git log` knows. In a shallow clone, fetch it first: `git fetch origin main:refs/remotes/origin/main` for origin/main, `git fetch --unshallow` for an older commit.")
 	ErrGit = fault.Define("GIT_FAILED", fault.Environment,
 		"The git command is missing, failed, or the folder is in no repository.",
 		"Install git, and run in a checkout; or compare with a folder.")
@@ -89,10 +90,18 @@ func Has(ctx context.Context, dir, ref string) bool {
 func (r reader) commit(ref string) (string, error) {
 	object, err := r.git(nil, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
 	if errors.Is(err, errQuiet) {
-		err = ErrRef.New("%.200q", ref).At("%s", r.dir)
+		unknown := ErrRef.New("%.200q", ref).At("%s", r.dir)
+		if branch, ok := strings.CutPrefix(ref, "origin/"); ok && plainName.MatchString(branch) {
+			// Without the second half, git fetch leaves the branch in FETCH_HEAD alone.
+			unknown = unknown.Fix("Name one that `git log` knows. In a shallow clone, fetch it first: `git fetch origin %s:refs/remotes/%s`.", branch, ref)
+		}
+		err = unknown
 	}
 	return strings.TrimSpace(string(object)), err
 }
+
+// plainName is of branches that no shell takes for something else.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]*$`)
 
 type reader struct {
 	ctx context.Context

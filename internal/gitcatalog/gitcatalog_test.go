@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
 // repository makes a git repository of its own, whatever the user's settings are.
@@ -100,6 +102,38 @@ func TestRead(t *testing.T) {
 	for _, ref := range []string{"nothing", "--output=x", "", "v1^{tree}", "main:shop"} {
 		if _, _, err := Read(t.Context(), dir, ref, avsc); !errors.Is(err, ErrRef) && !errors.Is(err, ErrGit) {
 			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+// What a workflow checks out is one commit of one branch; what is said to be done there
+// helps.
+func TestShallowClone(t *testing.T) {
+	root, git := repository(t)
+	write(t, root, "schemas/A.avsc", "first")
+	git("add", "-A")
+	git("commit", "-qm", "one")
+	git("branch", "release/1")
+	git("switch", "-qc", "change")
+	git("commit", "-qm", "two", "--allow-empty")
+	clone := t.TempDir()
+	git("clone", "-q", "--depth", "1", "--branch", "change", "file://"+root, clone)
+
+	for _, ref := range []string{"origin/main", "origin/release/1"} {
+		_, _, err := Read(t.Context(), clone, ref, avsc)
+		if !errors.Is(err, ErrRef) {
+			t.Fatalf("%s: %v", ref, err)
+		}
+		_, rest, _ := strings.Cut(fault.Find(err).WhatToDo(), "fetch it first: `git ")
+		command, _, _ := strings.Cut(rest, "`")
+		git(append([]string{"-C", clone}, strings.Fields(command)...)...)
+		if _, _, err := Read(t.Context(), clone, ref, avsc); err != nil {
+			t.Errorf("%s, after git %s: %v", ref, command, err)
+		}
+	}
+	for _, ref := range []string{"origin/a b", "origin/$(x)", "origin/", "main"} { // nothing that a shell would run
+		if _, _, err := Read(t.Context(), clone, ref, avsc); !errors.Is(err, ErrRef) || fault.Find(err).Remedy != "" {
+			t.Errorf("%s: %v", ref, err)
 		}
 	}
 }

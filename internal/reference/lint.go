@@ -35,7 +35,7 @@ schemas/OrderPlaced.avsc:8:5: ATTRIBUTE_MISPLACED OrderPlaced.placed_at has a lo
 ` + "```" + `
 
 An error does harm, or will: the exit code is 2. A warning is likely to, or merely unclear: warnings alone exit with 0, unless
-` + "`--strict`" + `. A file that does not parse gives its faults, by their [codes](errors.md#schemas-and-catalog), which cannot be ignored.
+` + "`--strict`" + `. A file that does not parse, and a mistake in ` + "`catalog.yaml`" + `, give their faults, by their [codes](errors.md#schemas-and-catalog), which cannot be ignored.
 Rules may be added; they are not renamed. ` + "`runnel schemas lint --rules`" + ` lists them.
 
 What ` + "`runnel schemas gen avsc`" + ` wrote from a [watched table](watched-tables.md) is as the table is, so only errors are looked for in it.

@@ -26,6 +26,11 @@ func Lint(dir string, o lint.Options) ([]lint.Finding, error) {
 	return lint.Dir(anyPath{}, filepath.ToSlash(filepath.Clean(dir)), o)
 }
 
+// Schema reads a schema of a file, with the types that other files of its folder define.
+func Schema(file string, src []byte) (*schemas.Schema, error) {
+	return schemas.ParseBeside(anyPath{}, filepath.ToSlash(file), src)
+}
+
 // CatalogFile reads the catalog.yaml of a folder of .avsc files.
 func CatalogFile(dir string) (catalogfile.File, error) {
 	return catalogfile.Read(anyPath{}, filepath.ToSlash(filepath.Clean(dir)))
@@ -43,6 +48,9 @@ func CatalogWith(dir string, files map[string][]byte) (*schemas.Catalog, error) 
 type anyPath struct{}
 
 func (anyPath) Open(name string) (fs.File, error) { return os.Open(name) }
+
+// Stat opens nothing, so that a pipe does not keep who asks what it is.
+func (anyPath) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 
 // Broker says how to reach the configured Pulsar.
 func Broker(cfg *config.Config) broker.Config {

@@ -2,11 +2,14 @@ package lint
 
 import (
 	"cmp"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/runnel-cdc/runnel/internal/catalogfile"
+	"github.com/runnel-cdc/runnel/internal/nearest"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -43,6 +46,44 @@ func fileHoldsSeveral(l *linter) {
 			l.atType(s, "Move it to "+s.Name+".avsc"+with+", and write "+quoted(s.FullName())+" where it was.", "is defined inside the file of %s", types[0].FullName())
 		}
 	}
+}
+
+// notRead finds the files that were probably meant to be read.
+func notRead(fsys fs.FS, dir string) []Finding {
+	var found []Finding
+	root := path.Clean(dir)
+	_ = fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil // load tells
+		}
+		if meant := meantFile(path.Base(name), path.Dir(name) == root); meant != "" {
+			found = append(found, Finding{
+				Rule: fileNotRead, Severity: Warning, Pos: schemas.Pos{File: name},
+				Message: path.Base(name) + " is not read", Fix: "Rename it to " + meant + "; or move it elsewhere, if it is not of the catalog.",
+			})
+		}
+		return nil
+	})
+	return found
+}
+
+// meantFile returns the name that a file was probably to have; "" when it has it, or is
+// something else. Another letter more or less would make .asc of .avsc, which is known.
+func meantFile(base string, atRoot bool) string {
+	ext := path.Ext(base)
+	stem := strings.TrimSuffix(base, ext)
+	inner := path.Ext(stem)
+	switch lower := strings.ToLower(ext); {
+	case strings.HasPrefix(base, "."), ext == ".avsc", atRoot && base == catalogfile.Name:
+		return ""
+	case len(ext) == len(".avsc") && nearest.Within(1, ext, []string{".avsc"}) != "":
+		return stem + ".avsc"
+	case (lower == ".json" || lower == ".txt") && strings.EqualFold(inner, ".avsc"):
+		return strings.TrimSuffix(stem, inner) + ".avsc"
+	case atRoot && (lower == ".yaml" || lower == ".yml") && nearest.Within(2, stem, []string{"catalog"}) != "":
+		return catalogfile.Name
+	}
+	return ""
 }
 
 // typeUnused names the type of a file that no event uses, not those inside it.

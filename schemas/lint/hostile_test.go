@@ -79,7 +79,7 @@ func TestDirErrors(t *testing.T) {
 		ignore string
 		code   *fault.Code
 	}{
-		{good, "nowhere", "", schemas.ErrCatalogUnreadable},
+		{good, "nowhere", "", schemas.ErrCatalogMissing},
 		{fstest.MapFS{"s/README.md": {}}, "s", "", schemas.ErrCatalogEmpty},
 		{good, "s", "ENUM_WITHOUT_DEFAULTS", ErrRuleUnknown},
 		{good, "s", "SCHEMA_SYNTAX", ErrRuleUnknown},

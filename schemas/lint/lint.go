@@ -63,6 +63,7 @@ func Dir(fsys fs.FS, dir string, o Options) ([]Finding, error) {
 	if catalog != nil {
 		found = append(found, look(catalog, whole)...)
 	}
+	found = append(found, notRead(fsys, dir)...)
 	entries, faults := ignoreFile(fsys, dir)
 	found = ignore(append(found, faults...), ignored, entries, whole)
 	return sorted(found), nil

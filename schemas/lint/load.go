@@ -6,7 +6,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -32,7 +31,7 @@ func load(fsys fs.FS, dir string) (*schemas.Catalog, []Finding, error) {
 			return catalog, found, nil
 		}
 		faults := flatten(err)
-		if e := fault.Find(faults[0]); e.Code == schemas.ErrCatalogEmpty || e.Code == schemas.ErrCatalogUnreadable && e.Where == dir {
+		if e := fault.Find(faults[0]); e.Code == schemas.ErrCatalogEmpty || e.Code == schemas.ErrCatalogMissing || e.Code == schemas.ErrCatalogUnreadable && e.Where == dir {
 			if pass > 0 {
 				return nil, found, nil
 			}
@@ -109,20 +108,9 @@ func fromFault(err error) Finding {
 	if e.Err != nil {
 		message += ": " + e.Err.Error()
 	}
-	return Finding{Rule: e.Code.ID, Severity: Error, Pos: position(e.Where), Message: message, Fix: e.WhatToDo()}
-}
-
-var place = regexp.MustCompile(`(?s)^(.*):(\d+):(\d+)$`)
-
-// position reads file:line:col, or a file alone.
-func position(where string) schemas.Pos {
-	m := place.FindStringSubmatch(where)
-	if m == nil {
-		return schemas.Pos{File: where}
-	}
-	line, _ := strconv.Atoi(m[2]) // digits
-	col, _ := strconv.Atoi(m[3])
-	return schemas.Pos{File: m[1], Line: line, Col: col}
+	var at schemas.Pos
+	at.File, at.Line, at.Col = e.Place()
+	return Finding{Rule: e.Code.ID, Severity: Error, Pos: at, Message: message, Fix: e.WhatToDo()}
 }
 
 // without is a file system in which some files are not listed.

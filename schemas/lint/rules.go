@@ -56,8 +56,11 @@ type rule struct {
 	needsAll bool
 }
 
-// ignoreUnused has no code: ignore finds it.
-const ignoreUnused = "IGNORE_UNUSED"
+// Rules without code in the registry: ignore and notRead find them.
+const (
+	ignoreUnused = "IGNORE_UNUSED"
+	fileNotRead  = "FILE_NOT_READ"
+)
 
 // registry holds all rules, by category.
 var registry = []rule{
@@ -181,6 +184,9 @@ var registry = []rule{
 		"Two aggregate types that differ in nothing but case, separators or a plural.",
 		"Each is a topic of its own, so events of one thing would be in two, in no order."},
 		whole: aggregatesAlike},
+	{Rule: Rule{fileNotRead, Folders, Warning,
+		"A file whose name is nearly that of a schema, or of catalog.yaml.",
+		"It is passed over without a word: its event is registered nowhere, its levels and waivers do not hold."}},
 	{Rule: Rule{ignoreUnused, Folders, Warning,
 		"An entry of catalog.yaml that ignores nothing.",
 		"It hides the next such finding, which nobody has judged."}},
