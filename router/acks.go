@@ -20,9 +20,9 @@ func (s *State) acquired(a Acquired) error {
 	if l.phase != laneAcquiring {
 		return ErrProtocol.New("lane %d was acquired without being asked for", a.Lane)
 	}
-	if a.Tail.Epoch > s.start.Epoch {
+	if a.Tail.Epoch > s.epoch {
 		return ErrEpochAhead.New("the partition's last message is of epoch %d, the database's history is epoch %d",
-			a.Tail.Epoch, s.start.Epoch).At("%s", s.name(l))
+			a.Tail.Epoch, s.epoch).At("%s", s.name(l))
 	}
 	l.phase = laneProbing
 	l.watermark, l.ordinal, l.acked = a.Tail.Position, a.Tail.Ordinal, a.Tail
@@ -141,8 +141,9 @@ func (s *State) match(l *lane, p position.Position) error {
 	return nil
 }
 
-// overdue finds a lane whose watermark the stream has passed without replaying
-// it: what the partition holds there is not in the log.
+// overdue compares the lanes whose watermark the stream has passed without replaying
+// it: what the partition holds there is not in the log, which is a hole, unless the
+// database has lost it and what came before was replayed in full.
 func (s *State) overdue(reached position.Position) error {
 	if s.unmatched == 0 {
 		return nil
@@ -150,7 +151,9 @@ func (s *State) overdue(reached position.Position) error {
 	for i := range s.lanes {
 		l := &s.lanes[i]
 		if l.phase >= laneProbing && !l.matched && l.watermark.Less(reached) {
-			return s.hole(l, reached)
+			if err := s.match(l, reached); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -28,6 +28,8 @@ type Config struct {
 	Topics []Topic
 	// Start is the lowest position this run may replay; its LSN is confirmed.
 	Start position.Position
+	// Epoch is the newest of the database's history. Default: Start's.
+	Epoch uint32
 	// CheckSize returns an error for a message larger than the broker accepts.
 	// Default: nothing is too large.
 	CheckSize func(m *Send, maxBytes int) error
@@ -54,6 +56,7 @@ type State struct {
 
 	window    *window
 	start     position.Position
+	epoch     uint32            // the newest
 	tx        position.Position // of the open transaction; its Index is the next event's
 	unmatched int               // lanes that hold replayed positions and have not matched yet
 
@@ -102,6 +105,7 @@ func New(cfg Config) *State {
 		targets:  make(map[string]map[string]*target),
 		window:   newWindow(cfg.Start.LSN),
 		start:    cfg.Start,
+		epoch:    max(cfg.Epoch, cfg.Start.Epoch),
 		tx:       position.Position{Epoch: cfg.Start.Epoch, LSN: cfg.Start.LSN},
 		maxBytes: cfg.MaxBytes, maxEvents: cfg.MaxEvents,
 	}

@@ -14,24 +14,25 @@ import (
 
 // script feeds a state of one topic with one partition.
 type script struct {
-	t   *testing.T
-	s   *State
-	lsn uint64
+	t     *testing.T
+	s     *State
+	lsn   uint64
+	epoch uint32
 }
 
 func newScript(t *testing.T) *script {
 	w := newWorld(1, 1)
 	w.confirmed = 100
-	return &script{t: t, s: w.run(), lsn: 100}
+	return &script{t: t, s: w.run(), lsn: 100, epoch: 1}
 }
 
 func (c *script) event(index int, payload string) Event {
-	return Event{Position: position.Position{Epoch: 1, LSN: c.lsn, Index: uint32(index)}, ID: [16]byte{15: byte(index)},
+	return Event{Position: position.Position{Epoch: c.epoch, LSN: c.lsn, Index: uint32(index)}, ID: [16]byte{15: byte(index)},
 		AggregateType: []byte("a0"), AggregateID: []byte("k"), Type: []byte("Happened"), Encoding: Avro, Payload: []byte(payload)}
 }
 
 func (c *script) begin() error {
-	return c.s.Step(&Input{Kind: Begin, Transaction: Transaction{Position: position.Position{Epoch: 1, LSN: c.lsn}}})
+	return c.s.Step(&Input{Kind: Begin, Transaction: Transaction{Position: position.Position{Epoch: c.epoch, LSN: c.lsn}}})
 }
 
 // tx feeds a transaction of the payloads.
@@ -172,6 +173,42 @@ func TestLaterHistoryHalts(t *testing.T) {
 	}
 }
 
+// After a failover that lost what a partition holds last, the partition goes on behind
+// that; what the database still has must be there in full.
+func TestLostTail(t *testing.T) {
+	for name, there := range map[string][]uint32{"in full": {0, 1}, "one is missing": {0}, "one is too many": {0, 1, 2}} {
+		t.Run(name, func(t *testing.T) {
+			c := newScript(t)
+			c.s.epoch = 2
+			var held position.Digest
+			for _, index := range there {
+				held.Add(position.Position{Epoch: 1, LSN: 100, Index: index})
+			}
+			c.must(c.tx("a", "b"))
+			err := c.s.Acquired(Acquired{MaxBytes: 1 << 20, ReadBack: held,
+				Tail: position.Stamp{Position: position.Position{Epoch: 1, LSN: 900}, Ordinal: 5}})
+			c.sends("")
+			c.confirmed(100)
+			c.epoch, c.lsn = 2, 500 // the fork
+			if err == nil {
+				err = c.tx("c")
+			}
+			if name != "in full" {
+				if !errors.Is(err, ErrHole) {
+					t.Fatalf("error %v, want ErrHole", err)
+				}
+				c.confirmed(100)
+				return
+			}
+			c.must(err)
+			c.sends("c#6")
+			c.confirmed(110)
+			c.must(c.s.Acked(0, 1))
+			c.confirmed(510)
+		})
+	}
+}
+
 // TestPoison: an event that can't be published stops the run at its position;
 // what came before it is confirmed, and the event itself is not.
 func TestPoison(t *testing.T) {
@@ -243,7 +280,7 @@ func TestFullAndSettled(t *testing.T) {
 	w := newWorld(1, 1)
 	w.confirmed = 100
 	routes, _ := NewRoutes(nil)
-	c := &script{t: t, lsn: 100, s: New(Config{Routes: routes, Topics: w.topics, Start: w.start(), MaxEvents: 2})}
+	c := &script{t: t, lsn: 100, epoch: 1, s: New(Config{Routes: routes, Topics: w.topics, Start: w.start(), MaxEvents: 2})}
 	c.must(c.tx("a", "b"))
 	if !c.s.Full() || c.s.Settled() {
 		t.Fatal("two events in flight: want full and not settled")
@@ -284,7 +321,7 @@ func TestPayloadsOfABatchDoNotOverlap(t *testing.T) {
 func TestPoisonLetsOthersFinish(t *testing.T) {
 	w := newWorld(2, 1)
 	w.confirmed = 100
-	c := &script{t: t, s: w.run(), lsn: 100}
+	c := &script{t: t, s: w.run(), lsn: 100, epoch: 1}
 	other := func(index int, payload string) Event {
 		e := c.event(index, payload)
 		e.AggregateType = []byte("a1")

@@ -46,7 +46,7 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 	failpoint.Hit("broker.settled")
 	var tail Tail
 	if err == nil {
-		tail, err = p.readTail(ctx, r.Partition, settled, r.Replayed)
+		tail, err = p.readTail(ctx, r.Partition, settled, r)
 	}
 	if lost := q.Err(); err == nil && lost != nil {
 		err = lost

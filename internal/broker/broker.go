@@ -50,6 +50,9 @@ type AcquireRequest struct {
 	// Replayed is the lowest position that this run will replay: the tail is
 	// read back down to it.
 	Replayed position.Position
+	// History is what the source database holds: messages that it does not hold are in
+	// the partition for good, and are not digested. The empty History holds all.
+	History position.History
 }
 
 // Tail is what a partition holds at the moment its producer became exclusive
@@ -58,7 +61,8 @@ type Tail struct {
 	Stamp position.Stamp // of the last message; zero when the partition is empty or trimmed
 	Last  MessageID      // of the last message, when Stamp is not zero
 	// ReadBack is the digest of all positions in the partition at or above
-	// AcquireRequest.Replayed, in order. Ordinals were dense over them.
+	// AcquireRequest.Replayed that AcquireRequest.History holds, in order. Ordinals were
+	// dense over all of them.
 	ReadBack position.Digest
 	// MaxMessageSize is the largest size in bytes (payload and metadata) that
 	// broker and topic policies accept.

@@ -4,10 +4,11 @@ import "github.com/runnel-cdc/runnel/internal/position"
 
 // ReadBack checks the messages of one partition in their order: each carries
 // a stamp, and from the last one below Replayed on, positions rise strictly
-// and ordinals are dense. It digests what is at or above Replayed. The zero
-// value needs Replayed only.
+// and ordinals are dense. It digests what is at or above Replayed and in History. The
+// zero value needs Replayed only.
 type ReadBack struct {
 	Replayed position.Position
+	History  position.History
 
 	any    bool
 	last   position.Stamp
@@ -37,7 +38,7 @@ func (b *ReadBack) Add(m *Incoming) error {
 		}
 	}
 	b.any, b.last, b.lastID = true, stamp, m.ID
-	if !stamp.Less(b.Replayed) {
+	if !stamp.Less(b.Replayed) && b.History.Holds(stamp.Position) {
 		b.digest.Add(stamp.Position)
 	}
 	return nil

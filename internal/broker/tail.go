@@ -10,16 +10,17 @@ import (
 const firstStep = 64
 
 // readTail reads the last message of a settled partition, and everything from
-// the first message at or above replayed. Nothing maps a position to an entry,
+// the first message at or above r.Replayed. Nothing maps a position to an entry,
 // so it steps back by doubling numbers of entries until it finds a message
-// below replayed, then reads forward.
-func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, replayed position.Position) (Tail, error) {
+// below it, then reads forward.
+func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, r AcquireRequest) (Tail, error) {
+	replayed := r.Replayed
 	at, any := s.tail()
 	if !any {
 		return Tail{}, nil
 	}
 	// Most often the tail's own entry is all that is needed.
-	back := ReadBack{Replayed: replayed}
+	back := ReadBack{Replayed: replayed, History: r.History}
 	first, err := p.readEntries(ctx, q, at, at, &back)
 	if err != nil {
 		return Tail{}, err
@@ -31,7 +32,7 @@ func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, repla
 	if err != nil {
 		return Tail{}, err
 	}
-	back = ReadBack{Replayed: replayed}
+	back = ReadBack{Replayed: replayed, History: r.History}
 	if _, err := p.readEntries(ctx, q, start, at, &back); err != nil {
 		return Tail{}, err
 	}

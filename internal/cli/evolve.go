@@ -14,6 +14,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -140,7 +141,7 @@ func target(cfg *config.Config) (evolution.Target, error) {
 		return evolution.Target{}, err
 	}
 	return evolution.Target{
-		Namespace: cfg.Topics.Namespace, Partitions: cfg.Topics.Partitions,
+		Namespace: cfg.Topics.Namespace, Partitions: cfg.Topics.Partitions, History: history.Topic(cfg.Name),
 		Policy:  broker.NamespacePolicy{Retention: broker.Retention{Time: max(0, cfg.Topics.Retention)}},
 		TopicOf: func(aggregateType, eventType string) string { return routes.Explain(aggregateType, eventType).Topic },
 	}, nil

@@ -59,6 +59,10 @@ func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
 	}
 	newest := t.newest()
 	switch {
+	case t.Name == s.Target.History && t.Exists:
+		return nil
+	case t.Name == s.Target.History:
+		return []Difference{{"topic " + t.Name, "the pipeline's history", "missing", fixApply}}
 	case !t.Exists && len(events) > 0:
 		return []Difference{{"topic " + t.Name, counted(len(events)), "missing", fixApply}}
 	case !t.Exists:

@@ -53,8 +53,8 @@ func topicOf(e *schemas.EventType) string { return e.AggregateType }
 
 var today = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// history is the versions of the event E, oldest first, as one topic registered them.
-func history(t testing.TB, versions ...string) History {
+// versionsOf is the versions of the event E, oldest first, as one topic registered them.
+func versionsOf(t testing.TB, versions ...string) History {
 	t.Helper()
 	h := make(History)
 	for i, fields := range versions {
@@ -119,7 +119,7 @@ func TestJudge(t *testing.T) {
 			want: []string{"backward FIELD_WITHOUT_DEFAULT $.note 1"}, blocks: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			findings := Judge(catalog(t, record("E", tc.now)), history(t, tc.was...), topicOf, Settings{Level: tc.level}, today)
+			findings := Judge(catalog(t, record("E", tc.now)), versionsOf(t, tc.was...), topicOf, Settings{Level: tc.level}, today)
 			if got := told(findings); !slices.Equal(got, tc.want) && len(got)+len(tc.want) > 0 {
 				t.Errorf("found %q\nwant  %q", got, tc.want)
 			}
@@ -141,7 +141,7 @@ func TestJudgeCatalog(t *testing.T) {
 }
 
 func TestLevelsAndWaivers(t *testing.T) {
-	h, now := history(t, id+","+note), catalog(t, record("E", id))
+	h, now := versionsOf(t, id+","+note), catalog(t, record("E", id))
 	waiver := Waiver{Event: "E", Rule: "FIELD_WITHOUT_DEFAULT", Path: "$.note", Expires: today.Add(time.Hour)}
 	for name, tc := range map[string]struct {
 		settings Settings

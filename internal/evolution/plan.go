@@ -181,6 +181,12 @@ func (p *Plan) policies(s *State, mode Mode) {
 
 // topic plans a topic, and its schema.
 func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdrawal, mode Mode) error {
+	if t.Name == s.Target.History {
+		if !t.Exists {
+			p.create(t, 1)
+		}
+		return nil
+	}
 	var events []*schemas.EventType
 	for _, e := range c.Events() {
 		if s.Target.topicOf(e) == t.Name {
@@ -207,8 +213,7 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdra
 	}
 	switch {
 	case !t.Exists:
-		p.Steps = append(p.Steps, Step{Kind: CreateTopic, Object: t.Full, From: "missing",
-			To: fmt.Sprintf("%d partitions", s.Target.Partitions), Partitions: s.Target.Partitions})
+		p.create(t, s.Target.Partitions)
 	case t.Partitions == 0:
 		return broker.ErrTopicMissing.New("the topic exists, but is not partitioned").At("%s", t.Full).
 			Fix("Delete the topic, or route the events to another one: Runnel's topics are partitioned from the start.")
@@ -224,6 +229,15 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdra
 		return nil
 	}
 	return p.register(t, events, retire)
+}
+
+// create plans that a topic is made.
+func (p *Plan) create(t *Topic, partitions int) {
+	to := fmt.Sprintf("%d partitions", partitions)
+	if partitions == 1 {
+		to = "1 partition"
+	}
+	p.Steps = append(p.Steps, Step{Kind: CreateTopic, Object: t.Full, From: "missing", To: to, Partitions: partitions})
 }
 
 // heldAlike reports whether some version of the topic's schema holds the event as it is.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -33,6 +34,9 @@ type Target struct {
 	Namespace  string // tenant/namespace
 	Policy     broker.NamespacePolicy
 	Partitions int // of topics that are made
+	// History is the local name of the pipeline's history topic, which has one partition
+	// and no schema.
+	History string
 	// TopicOf returns the local name of the topic of an event.
 	TopicOf func(aggregateType, eventType string) string
 }
@@ -137,6 +141,11 @@ func (s *State) topicNames(ctx context.Context, cluster Cluster, c *schemas.Cata
 		for _, full := range there {
 			names = append(names, full[strings.LastIndexByte(full, '/')+1:])
 		}
+	}
+	// Those of other pipelines are theirs to make.
+	names = slices.DeleteFunc(names, history.IsTopic)
+	if s.Target.History != "" {
+		names = append(names, s.Target.History)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil

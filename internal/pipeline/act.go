@@ -73,7 +73,7 @@ func (l *loop) acquire(ctx context.Context, ln *lane) {
 		}
 		producer, tail, err := l.client.Acquire(ctx, broker.AcquireRequest{
 			Partition: ln.partition, Producer: l.name,
-			Schema: l.topics[ln.topic].newest, Replayed: l.start,
+			Schema: l.topics[ln.topic].newest, Replayed: l.start, History: l.history,
 		}, func(holder string) { l.report.waiting(ln.partition.String(), holder) })
 		switch {
 		case ctx.Err() != nil:
@@ -96,7 +96,7 @@ func (l *loop) acquire(ctx context.Context, ln *lane) {
 // WAL. The end that was read when the run began may be too low: another daemon
 // may have published until the slot became ours.
 func (l *loop) inHistory(ctx context.Context, p broker.Partition, last position.Stamp) error {
-	if last.Epoch != l.start.Epoch || last.LSN <= l.walEnd.Load() {
+	if last.Epoch != max(l.history.Newest(), l.start.Epoch) || last.LSN <= l.walEnd.Load() {
 		return nil
 	}
 	end, err := l.readWALEnd(ctx)
@@ -115,14 +115,7 @@ func (l *loop) take(hard context.Context, a acquisition) error {
 	ln := a.lane
 	ln.producer = a.producer
 	l.report.acquired(ln.partition.String())
-	l.group.Go(func() error {
-		select {
-		case <-a.producer.Lost():
-			l.mail.fail(ErrLaneLost.Wrap(a.producer.Err(), "the right to publish is gone").At("%s", ln.partition))
-		case <-hard.Done():
-		}
-		return nil
-	})
+	l.watch(hard, a.producer, ln.partition)
 	tail, err := l.tailOf(ln.partition, a.tail.Stamp)
 	if err != nil {
 		return err
@@ -130,6 +123,18 @@ func (l *loop) take(hard context.Context, a acquisition) error {
 	l.topics[ln.topic].maxBytes = a.tail.MaxMessageSize
 	return l.state.Acquired(router.Acquired{
 		Lane: ln.id, Tail: tail, ReadBack: a.tail.ReadBack, MaxBytes: a.tail.MaxMessageSize,
+	})
+}
+
+// watch ends the run when a producer loses its partition.
+func (l *loop) watch(hard context.Context, producer broker.Producer, p broker.Partition) {
+	l.group.Go(func() error {
+		select {
+		case <-producer.Lost():
+			l.mail.fail(ErrLaneLost.Wrap(producer.Err(), "the right to publish is gone").At("%s", p))
+		case <-hard.Done():
+		}
+		return nil
 	})
 }
 

@@ -141,7 +141,7 @@ func (r *run) recounted() bool {
 
 // nothingUnconfirmed reads the tail of every partition that this pipeline knows.
 func (r *run) nothingUnconfirmed(ctx context.Context) error {
-	start := position.Position{Epoch: r.source.Epoch(), LSN: r.source.StartLSN()}
+	start := r.source.At(r.source.StartLSN())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(acquireAtOnce)
 	for _, p := range r.everyPartition() {
@@ -163,14 +163,14 @@ func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start posi
 		return err
 	}
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: start, Schema: schema,
+		Partition: p, Producer: r.producerName(), Replayed: start, History: eras(r.source.Eras()), Schema: schema,
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
 	r.report.acquired(p.String())
-	if !tail.Stamp.Less(start) {
+	if tail.ReadBack.Count > 0 {
 		return ErrRoutesChanged.New("its last event, at %s, is not confirmed", tail.Stamp.Position).At("%s", p)
 	}
 	return nil
@@ -229,7 +229,7 @@ func (r *run) auditStart(ctx context.Context) error {
 	// that this pipeline knows is looked at; near the saved progress first, then
 	// everywhere: a transaction may have been invisible to the saved snapshot
 	// long after its commit record was written.
-	near := position.Position{Epoch: r.source.Epoch(), LSN: r.saved.ConfirmedLSN}
+	near := r.source.At(r.saved.ConfirmedLSN)
 	for _, from := range []position.Position{near, {}} {
 		for _, p := range r.everyPartition() {
 			if err := r.strikePublished(ctx, p, from, missing); err != nil {

@@ -16,6 +16,12 @@ var (
 	ErrOutboxVersion = fault.Define("OUTBOX_VERSION", fault.Environment,
 		"The outbox was made by another version of Runnel.",
 		"Run `runnel init` with the newest binary in use, as the database's administrator; the daemon goes on by itself.")
+	ErrHistoryLost = fault.Define("HISTORY_LOST", fault.Runtime,
+		"The database has lost events that were published: a standby took over that lagged behind, or a backup was restored.",
+		"If another server has them, point the daemon at that one. Do not drop the slot: nothing is published until somebody decides that they are given up.")
+	ErrOtherDatabase = fault.Define("PIPELINE_OF_ANOTHER", fault.Environment,
+		"Another database publishes under this pipeline's name, or did: this one is a clone, was loaded from a dump, or is misconfigured.",
+		"Give this one a pipeline's name (name) and a namespace (topics.namespace) of its own; or check the address of the database.")
 	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
 		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
 		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")
@@ -37,4 +43,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrOtherDatabase, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}

@@ -55,6 +55,7 @@ type loop struct {
 	topics     []topic
 	lanes      []*lane
 	start      position.Position
+	history    position.History // of the database
 	name       string // the producers' name
 	stall      time.Duration
 	saved      map[broker.Partition]position.Stamp // last messages known to have been durable
@@ -75,7 +76,7 @@ type loop struct {
 	dirty   []*lane
 	unacked int                         // sent, not acknowledged, in all lanes
 	sending atomic.Int64                // when the send under way began, in ns since the Unix epoch; 0: none
-	onSlot  func(context.Context) error // run once, when the slot is known to be ours; may be nil
+	onSlot  func(ctx, hard context.Context) error // run once, when the slot is known to be ours; may be nil
 }
 
 // run feeds the state until an error, or until ctx ends. Then it waits for what
@@ -120,7 +121,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case b := <-in:
-			if err := l.first(ctx); err != nil {
+			if err := l.first(ctx, hard); err != nil {
 				return err
 			}
 			if err := l.step(hard, b); err != nil {
@@ -149,13 +150,13 @@ func (l *loop) feed(ctx, hard context.Context) error {
 }
 
 // first does, once, what needs the slot to be ours: the first batch proves it.
-func (l *loop) first(ctx context.Context) error {
+func (l *loop) first(ctx, hard context.Context) error {
 	if l.onSlot == nil {
 		return nil
 	}
 	check := l.onSlot
 	l.onSlot = nil
-	return check(ctx)
+	return check(ctx, hard)
 }
 
 // step feeds a batch. Messages are handed out in between, so that a large batch

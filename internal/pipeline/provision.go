@@ -9,6 +9,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -63,7 +64,7 @@ func (r *run) provision(ctx context.Context, catalog *schemas.Catalog) error {
 // is refused alike.
 func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) error {
 	target := evolution.Target{
-		Namespace: r.cfg.Namespace, Policy: r.policy(), Partitions: r.cfg.Partitions,
+		Namespace: r.cfg.Namespace, Policy: r.policy(), Partitions: r.cfg.Partitions, History: history.Topic(r.cfg.Name),
 		TopicOf: func(aggregateType, eventType string) string { return r.routes.Explain(aggregateType, eventType).Topic },
 	}
 	mode := evolution.Additions

@@ -44,6 +44,7 @@ type run struct {
 	topics   []topic
 	source   *capture.Source
 	progress *capture.Progress
+	fence    broker.Producer // of the history topic; nil until the slot is ours
 	saved    capture.Saved // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
 }
@@ -125,6 +126,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.saved, err = r.progress.Load(ctx); err != nil {
 		return err
 	}
+	if err := r.settleHistory(ctx); err != nil {
+		return err
+	}
 	return r.registerEventTypes(ctx, catalog)
 }
 
@@ -194,6 +198,9 @@ func (r *run) stream(ctx context.Context) error {
 	})
 
 	loopErr := l.run(soft)
+	if r.fence != nil {
+		r.fence.Close() // after the partitions: whoever has it may publish to them
+	}
 	cancel()
 	<-sourceDone
 	helpersErr := helpers.Wait()
@@ -212,8 +219,8 @@ func first(errs ...error) error {
 }
 
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
-	start := position.Position{Epoch: r.source.Epoch(), LSN: r.source.StartLSN()}
-	cfg := router.Config{Routes: r.routes, Start: start, MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
+	start := r.source.At(r.source.StartLSN())
+	cfg := router.Config{Routes: r.routes, Start: start, Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
 		return broker.CheckSize(&broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: m.Properties}, r.producerName(), limit)
 	}}
 	for _, t := range r.topics { // nothing else runs yet
@@ -221,10 +228,10 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 	}
 	l := &loop{
 		log: r.log, state: router.New(cfg), source: r.source, client: r.client, topics: r.topics,
-		start: start, name: r.producerName(), readWALEnd: r.walEnd, stall: r.cfg.Stall, report: r.report,
+		start: start, history: eras(r.source.Eras()), name: r.producerName(), readWALEnd: r.walEnd, stall: r.cfg.Stall, report: r.report,
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
-		onSlot: r.checkRoutes, tails: &r.tails, trims: r.cfg.Retention > 0,
+		tails: &r.tails, trims: r.cfg.Retention > 0,
 		saved: make(map[broker.Partition]position.Stamp, len(r.saved.Tails)),
 	}
 	for _, t := range r.saved.Tails {
@@ -235,6 +242,12 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		l.lanes = append(l.lanes, newLane(l.mail, id, t, broker.Partition{Topic: r.topics[t].full, Index: partition}))
 	}
 	l.acquired = make(chan acquisition, len(l.lanes))
+	l.onSlot = func(ctx, hard context.Context) error {
+		if err := r.takeHistory(ctx, hard, l); err != nil {
+			return err
+		}
+		return r.checkRoutes(ctx)
+	}
 	return l
 }
 

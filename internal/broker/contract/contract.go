@@ -106,6 +106,17 @@ func readBack(s *scene) {
 		}
 		p.Close()
 	}
+	// What the database has lost stays where it is, and is not digested.
+	r := s.request(stamp(20).Position)
+	r.History = position.History{{Epoch: 1}, {Epoch: 2, Begin: stamp(31).LSN}}
+	p, at, err := s.client.Acquire(s.ctx, r, nil)
+	if err != nil {
+		s.Fatalf("Acquire: %v", err)
+	}
+	p.Close()
+	if want := digest(20, 30); at.ReadBack != want || at.Stamp != stamp(40) {
+		s.Fatalf("with a history: tail %v, digest %+v, want %+v", at.Stamp, at.ReadBack, want)
+	}
 }
 
 func longReadBack(s *scene) {

@@ -1,0 +1,33 @@
+package position
+
+// Era is where an epoch begins in the history of a source database.
+type Era struct {
+	Epoch uint32
+	Begin uint64 // LSN at which it forked from the era before
+}
+
+// History are the eras that lead to what a database holds now, in order. What was
+// published under another epoch, or beyond a fork, the database has lost: by a failover
+// to a standby that lagged, or a restored backup. The empty History holds everything.
+type History []Era
+
+// Holds reports whether the history holds what was committed at p.
+func (h History) Holds(p Position) bool {
+	if len(h) == 0 {
+		return true
+	}
+	for i, e := range h {
+		if e.Epoch == p.Epoch {
+			return i+1 == len(h) || p.LSN < h[i+1].Begin
+		}
+	}
+	return false
+}
+
+// Newest returns the last epoch; 0 for the empty History.
+func (h History) Newest() uint32 {
+	if len(h) == 0 {
+		return 0
+	}
+	return h[len(h)-1].Epoch
+}
