@@ -1,125 +1,37 @@
 package capture
 
 import (
-	"context"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/runnel-cdc/runnel/internal/devstack"
 	"github.com/runnel-cdc/runnel/internal/devstack/stacktest"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 )
 
-// replicaSet is a primary with a standby that takes over its slots.
-type replicaSet struct {
-	primary, standby *devstack.Stack
-	*fixture                // on the primary
-	other            string // the daemon's URL on the standby
-}
-
-// newReplicaSet starts both. It needs slots for failover.
-func newReplicaSet(t *testing.T) *replicaSet {
+// serverMajor is the shared server's major version.
+func serverMajor(t *testing.T) int {
 	t.Helper()
-	primary, major := ownServer(t)
-	if major < 17 {
-		t.Skip("slots survive a failover from Postgres 17 on")
-	}
-	db := pgtest.NewOn(t, primary.PostgresURL)
-	db.Exec(t, "select pg_create_physical_replication_slot('standby')")
-	db.Exec(t, "alter system set synchronized_standby_slots = 'standby'")
-	db.Exec(t, "select pg_reload_conf()")
-	r := &replicaSet{primary: primary, fixture: newFixtureIn(t, db)}
-	dir := t.TempDir()
-	if err := primary.PrepareStandby(t.Context(), dir, "standby"); err != nil {
-		t.Fatal(err)
-	}
-	r.standby = stacktest.Up(t, devstack.Options{Postgres: true, Dir: dir})
-	r.other = onServer(t, r.config.URL, r.standby.PostgresURL)
-	return r
-}
-
-// onServer is a URL with the address of another.
-func onServer(t *testing.T, address, server string) string {
-	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = at.Host
-	return u.String()
-}
-
-// synced waits until the standby has the slot. It has it once the slot has moved on, so
-// the slot is to be in use.
-func (r *replicaSet) synced(t *testing.T) {
-	t.Helper()
-	on := pgtest.Conn(t, r.standby.PostgresURL)
-	pgtest.Eventually(t, patience, func() bool {
-		r.Exec(t, "select pg_log_standby_snapshot()")
-		return ask(t, on, `select exists (select from pg_replication_slots where slot_name = '`+r.config.Slot+`' and synced and not temporary)::text`) == "true"
-	}, "the standby has the slot: %s", func() string {
-		return ask(t, on, `select coalesce(jsonb_agg(s), '[]')::text from pg_replication_slots s`)
-	})
-}
-
-// failOver waits until the standby has what the primary has, and lets it take over. The
-// primary is started again at the end of the test, to be cleaned up.
-func (r *replicaSet) failOver(t *testing.T) {
-	t.Helper()
-	end := pgtest.Value[string](t, r.DB, "select pg_current_wal_insert_lsn()::text")
-	on := pgtest.Conn(t, r.standby.PostgresURL)
-	pgtest.Eventually(t, patience, func() bool {
-		return ask(t, on, `select (pg_last_wal_replay_lsn() >= '`+end+`')::text`) == "true"
-	}, "the standby has all of it")
-	r.loseThePrimary(t)
-}
-
-// loseThePrimary promotes the standby with what it has.
-func (r *replicaSet) loseThePrimary(t *testing.T) {
-	t.Helper()
-	if err := r.primary.KillPostgres(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.primary.StartPostgres(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := r.standby.PromotePostgres(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	// It would wait, with all that is streamed, for a standby of its own.
-	on := pgtest.Conn(t, r.standby.PostgresURL)
-	for _, sql := range []string{"alter system reset synchronized_standby_slots", "select pg_reload_conf()"} {
-		if _, err := on.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return pgtest.Value[int](t, pgtest.New(t), "select current_setting('server_version_num')::int") / 10000
 }
 
 // TestFailover: a promoted standby goes on where the primary was. What was committed
 // before the fork keeps its epoch, also where it is streamed again.
 func TestFailover(t *testing.T) {
-	r := newReplicaSet(t)
+	servers := stacktest.NewReplicas(t, serverMajor(t))
+	r := newFixtureIn(t, pgtest.NewOn(t, servers.Primary.PostgresURL))
 	s := r.open(t)
 	first := follow(t, s)
 	r.insert(t, 1, 100, "a")
 	before := first.await(100)
-	r.synced(t)
+	servers.AwaitSlot(r.config.Slot)
 	first.mustStop()
 	s.Close()
 	r.insert(t, 101, 150, "a")
-	r.failOver(t)
+	servers.AwaitAll()
+	servers.Promote()
 
-	r.config.URL = r.other
+	r.config.URL = servers.OnStandby(r.config.URL)
 	s = r.open(t)
 	eras := s.Unsettled()
 	if len(eras) != 1 || eras[0].Timeline != 2 || eras[0].Epoch != 0 || len(s.Eras()) != 2 {
@@ -137,7 +49,7 @@ func TestFailover(t *testing.T) {
 		t.Fatalf("epoch %d, not settled %+v", s.Epoch(), s.Unsettled())
 	}
 	next := follow(t, s)
-	conn := pgtest.Conn(t, onServer(t, r.URL(), r.standby.PostgresURL))
+	conn := pgtest.Conn(t, servers.OnStandby(r.URL()))
 	if _, err := conn.Exec(t.Context(), insertSQL, 151, 160, "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -199,12 +111,4 @@ func FuzzTimelineHistory(f *testing.F) {
 			t.Errorf("%v", all)
 		}
 	})
-}
-
-func ask(t *testing.T, on *pgx.Conn, sql string) (text string) {
-	t.Helper()
-	if err := on.QueryRow(t.Context(), sql).Scan(&text); err != nil {
-		t.Fatal(err)
-	}
-	return text
 }

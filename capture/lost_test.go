@@ -12,7 +12,7 @@ import (
 // ownServer starts a server of the test's own, of the shared one's major version.
 func ownServer(t *testing.T) (stack *devstack.Stack, major int) {
 	t.Helper()
-	major = pgtest.Value[int](t, pgtest.New(t), "select current_setting('server_version_num')::int") / 10000
+	major = serverMajor(t)
 	options := devstack.Options{Postgres: true, PGVersion: strconv.Itoa(major)}
 	if err := devstack.Installed(t.Context(), options); err != nil {
 		t.Skip(err) // the shared server is another machine's

@@ -82,6 +82,18 @@ func (db *DB) Slot(name string) string { return db.Prefix() + name }
 // URL returns the database's URL for the superuser.
 func (db *DB) URL() string { return db.url(db.server.User) }
 
+// At returns the database as it is on another server, such as a standby that took over.
+// What the test makes there is not removed.
+func (db *DB) At(serverURL string) *DB {
+	other := *db
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		panic("pgtest: " + err.Error())
+	}
+	other.server = u
+	return &other
+}
+
 // URLAs returns the database's URL for role. Without a password none is in it.
 func (db *DB) URLAs(role string, password ...string) string {
 	if len(password) > 0 {

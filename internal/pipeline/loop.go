@@ -56,7 +56,7 @@ type loop struct {
 	lanes      []*lane
 	start      position.Position
 	history    position.History // of the database
-	name       string // the producers' name
+	name       string           // the producers' name
 	stall      time.Duration
 	saved      map[broker.Partition]position.Stamp // last messages known to have been durable
 	trims      bool                                // the topics' retention is limited
@@ -74,8 +74,8 @@ type loop struct {
 
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
-	unacked int                         // sent, not acknowledged, in all lanes
-	sending atomic.Int64                // when the send under way began, in ns since the Unix epoch; 0: none
+	unacked int                                   // sent, not acknowledged, in all lanes
+	sending atomic.Int64                          // when the send under way began, in ns since the Unix epoch; 0: none
 	onSlot  func(ctx, hard context.Context) error // run once, when the slot is known to be ours; may be nil
 }
 

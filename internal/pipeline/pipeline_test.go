@@ -29,7 +29,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db := pgtest.New(t)
+	return newWorldOn(t, pgtest.New(t))
+}
+
+func newWorldOn(t *testing.T, db *pgtest.DB) *world {
+	t.Helper()
 	w := &world{t: t, db: db, url: db.URL()}
 	w.cfg = pipeline.Config{
 		Name: db.Name(), Postgres: func() (string, error) { return w.url, nil }, Slot: db.Slot("slot"),
@@ -101,10 +105,23 @@ func (w *world) write(first, n int) {
 func (w *world) topic(local string) map[string]int {
 	w.t.Helper()
 	ids := map[string]int{}
+	w.read(local, func(m *broker.Incoming, _ position.Stamp) { ids[m.Properties["id"]]++ })
+	return ids
+}
+
+// stamps are those of everything in a topic.
+func (w *world) stamps(local string) (all []position.Stamp) {
+	w.t.Helper()
+	w.read(local, func(_ *broker.Incoming, s position.Stamp) { all = append(all, s) })
+	return all
+}
+
+func (w *world) read(local string, take func(*broker.Incoming, position.Stamp)) {
+	w.t.Helper()
 	full := wire.TopicName(w.cfg.Namespace, local)
 	n, err := w.client.Partitions(w.t.Context(), full)
 	if err != nil {
-		return ids
+		return
 	}
 	for i := range n {
 		r, err := w.client.Read(w.t.Context(), broker.Partition{Topic: full, Index: i}, broker.Start{})
@@ -129,11 +146,10 @@ func (w *world) topic(local string) map[string]int {
 				w.t.Fatalf("partition %d: %s after %s (%v)", i, s, last, err)
 			}
 			last = s
-			ids[m.Properties["id"]]++
+			take(m, s)
 		}
 		r.Close()
 	}
-	return ids
 }
 
 // caughtUp waits until the slot has confirmed what is in the WAL now.

@@ -45,7 +45,7 @@ type run struct {
 	source   *capture.Source
 	progress *capture.Progress
 	fence    broker.Producer // of the history topic; nil until the slot is ours
-	saved    capture.Saved // progress when the run began
+	saved    capture.Saved   // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
 }
 
