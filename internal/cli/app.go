@@ -117,7 +117,7 @@ order per aggregate.`,
 // commands are all commands, in the order in which the help lists them.
 func (a *app) commands() []*spec {
 	return []*spec{
-		initSpec(), runSpec(), demoSpec(), devSpec(), doctorSpec(), statusSpec(), tailSpec(), dlqSpec(), rebuildSpec(), waitSpec(),
+		initSpec(), runSpec(), demoSpec(), devSpec(), doctorSpec(), statusSpec(), tailSpec(), slotSpec(), dlqSpec(), rebuildSpec(), waitSpec(),
 		routeSpec(), schemasSpec(), configSpec(), versionSpec(), completionSpec(),
 	}
 }

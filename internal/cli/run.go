@@ -23,11 +23,20 @@ type daemonOptions struct {
 
 // runDaemon runs the pipeline until ctx ends.
 func runDaemon(ctx context.Context, o daemonOptions) error {
+	pipeline.LimitMemory(o.config.Capture.InFlight)
+	p, err := pipeline.New(pipelineConfig(o))
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// pipelineConfig is the configuration as a pipeline takes it.
+func pipelineConfig(o daemonOptions) pipeline.Config {
 	cfg := o.config
-	pipeline.LimitMemory(cfg.Capture.InFlight)
 	pulsar := wire.Broker(cfg)
 	pulsar.Logger = o.logger
-	p, err := pipeline.New(pipeline.Config{
+	return pipeline.Config{
 		Name:            cfg.Name,
 		Postgres:        cfg.PostgresURL,
 		Slot:            cfg.Capture.Slot,
@@ -46,11 +55,7 @@ func runDaemon(ctx context.Context, o daemonOptions) error {
 		HTTP:            cfg.HTTPAddress(),
 		Version:         buildVersion().Version,
 		Logger:          o.logger,
-	})
-	if err != nil {
-		return err
 	}
-	return p.Run(ctx)
 }
 
 func runSpec() *spec {

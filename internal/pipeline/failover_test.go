@@ -1,14 +1,19 @@
 package pipeline_test
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/devstack"
 	"github.com/runnel-cdc/runnel/internal/devstack/stacktest"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
 // replicated is a world whose source database is replicated to a standby.
@@ -70,11 +75,12 @@ func TestFailover(t *testing.T) {
 }
 
 // TestFailoverThatLost: events that were published, and that the new primary does not
-// have, halt the daemon, which names them; the former primary goes on meanwhile.
+// have, halt the daemon, which names them. Given up, they stay where they are, and all else
+// goes on behind them; the former primary is refused.
 func TestFailoverThatLost(t *testing.T) {
 	t.Parallel()
 	r := newReplicated(t)
-	p, _ := r.start()
+	p, stop := r.start()
 	r.write(1, 300)
 	r.complete("order")
 	r.servers.AwaitSlot(r.cfg.Slot)
@@ -90,4 +96,75 @@ func TestFailoverThatLost(t *testing.T) {
 	if n := pgtest.Value[int](t, r.db, "select count(*)::int from runnel.epoch"); n != 1 {
 		t.Errorf("%d epochs are recorded", n)
 	}
+
+	// Somebody gives them up: those, and no others.
+	consumer, err := r.client.Subscribe(t.Context(), broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, "order")}, "billing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consumer.Close()
+	plan, err := pipeline.PlanRepair(t.Context(), r.cfg)
+	if err != nil || plan.Lost != 40 || len(plan.Events) != 40 || plan.Timeline != 2 || plan.Aggregates == 0 || !slices.Equal(plan.Readers, []string{"billing"}) {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	if _, err := pipeline.Repair(t.Context(), r.cfg, "0123"); !errors.Is(err, pipeline.ErrRepairStale) {
+		t.Error(err)
+	}
+	before := r.topic("order")
+	r.write(341, 100)
+	if _, err := pipeline.Repair(t.Context(), r.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, p, pipeline.Streaming, "")
+	r.write(441, 100)
+	r.caughtUp()
+	after := r.topic("order") // positions rise, ordinals are dense
+	have := pgtest.Values[string](t, r.db, "select id::text from runnel.outbox")
+	lost := 0
+	for id, n := range after {
+		if n != 1 {
+			t.Errorf("%s is there %d times", id, n)
+		}
+		if !slices.Contains(have, id) {
+			if lost++; before[id] != 1 || !slices.ContainsFunc(plan.Events, func(e pipeline.LostEvent) bool { return e.ID == id }) {
+				t.Errorf("%s is in the topic alone, and was not lost", id)
+			}
+		}
+	}
+	if lost != 40 || len(after) != len(have)+40 {
+		t.Errorf("%d events in the topic, %d of them lost, %d in the database", len(after), lost, len(have))
+	}
+	if plan, err := pipeline.PlanRepair(t.Context(), r.cfg); err != nil || plan.Hash != "" {
+		t.Errorf("again: %+v, %v", plan, err)
+	}
+	stop()
+
+	// The former primary comes back, with what was lost, and a daemon of its own.
+	r.servers.ReturnFormer()
+	former := r.cfg
+	former.Postgres = func() (string, error) { return r.url, nil }
+	r.cfg = former
+	p, _ = r.start()
+	if st := reaches(t, p, pipeline.Halted, "EPOCH_AHEAD"); !strings.Contains(st.Message, "epoch 2 was published under") {
+		t.Error(st.Message)
+	}
+}
+
+// TestPipelineOfAnotherServer: a database that was made elsewhere does not publish under
+// the name of a pipeline that another one has.
+func TestPipelineOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	first := newWorld(t)
+	first.init()
+	_, stop := first.start()
+	first.caughtUp()
+	pgtest.Eventually(t, 30*time.Second, func() bool {
+		return pgtest.Value[string](t, first.db, "select coalesce(max(routes_hash), '') from runnel.pipeline") != ""
+	}, "the first one is ready to publish")
+	stop()
+	other := newWorldOn(t, pgtest.NewOn(t, stacktest.Up(t, devstack.Options{Postgres: true}).PostgresURL))
+	other.cfg.Name, other.cfg.Namespace, other.cfg.Recheck = first.cfg.Name, first.cfg.Namespace, time.Second
+	other.init()
+	p, _ := other.start()
+	reaches(t, p, pipeline.Halted, "PIPELINE_OF_ANOTHER")
 }

@@ -18,7 +18,10 @@ var (
 		"Run `runnel init` with the newest binary in use, as the database's administrator; the daemon goes on by itself.")
 	ErrHistoryLost = fault.Define("HISTORY_LOST", fault.Runtime,
 		"The database has lost events that were published: a standby took over that lagged behind, or a backup was restored.",
-		"If another server has them, point the daemon at that one. Do not drop the slot: nothing is published until somebody decides that they are given up.")
+		"If another server has them, point the daemon at that one. Do not drop the slot: nothing is published until somebody gives them up: `runnel slot repair` lists them, and says how.")
+	ErrRepairStale = fault.Define("REPAIR_STALE", fault.Input,
+		"What is to be repaired is not what it was when the plan was made.",
+		"Run `runnel slot repair` again, look at the plan, and apply that one.")
 	ErrOtherDatabase = fault.Define("PIPELINE_OF_ANOTHER", fault.Environment,
 		"Another database publishes under this pipeline's name, or did: this one is a clone, was loaded from a dump, or is misconfigured.",
 		"Give this one a pipeline's name (name) and a namespace (topics.namespace) of its own; or check the address of the database.")
@@ -43,4 +46,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrOtherDatabase, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}

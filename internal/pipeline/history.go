@@ -1,9 +1,12 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -86,6 +89,20 @@ func (r *run) settleHistory(ctx context.Context) error {
 	}
 	r.log.Warn("the server's history has forked: looking for events that were published, and that it has lost",
 		"timeline", unsettled[len(unsettled)-1].Timeline, "fork", formatLSN(unsettled[0].Begin))
+	err := r.settle(ctx, func(lost Lost) error {
+		if lost.Count > 0 {
+			return lost.fault(unsettled[0])
+		}
+		return nil
+	})
+	if err == nil {
+		r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
+	}
+	return err
+}
+
+// settle records that the unsettled eras are settled, if what was lost is accepted.
+func (r *run) settle(ctx context.Context, accept func(Lost) error) error {
 	producer, last, _, err := r.acquireHistory(ctx)
 	if err != nil {
 		return err
@@ -102,15 +119,11 @@ func (r *run) settleHistory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if lost.Count > 0 {
-		return lost.fault(unsettled[0])
-	}
-	failpoint.Hit("pipeline.settle") // nothing is lost, and that is not recorded
-	if err := r.source.Settle(ctx, max(greatest, newest)); err != nil {
+	if err := accept(lost); err != nil {
 		return err
 	}
-	r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
-	return nil
+	failpoint.Hit("pipeline.settle") // accepted, and not recorded
+	return r.source.Settle(ctx, max(greatest, newest))
 }
 
 // othersNewest returns the greatest epoch that other pipelines of the database have
@@ -172,7 +185,26 @@ type LostEvent struct {
 // Lost are the events that were published, and that the database has lost.
 type Lost struct {
 	Count  int
-	Events []LostEvent // maxLost at most
+	Events []LostEvent // maxLost at most, by topic, partition and position
+	digest [sha256.Size]byte
+}
+
+// add adds an event. The digest is of all of them, in whatever order they come.
+func (l *Lost) add(e LostEvent) {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s", e.Topic, e.Partition, e.Position, e.ID))
+	for i := range sum {
+		l.digest[i] ^= sum[i]
+	}
+	if l.Count++; len(l.Events) < maxLost {
+		l.Events = append(l.Events, e)
+	}
+}
+
+// sort puts the events in order.
+func (l *Lost) sort() {
+	slices.SortFunc(l.Events, func(a, b LostEvent) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), a.Partition-b.Partition, a.Position.Compare(b.Position.Position))
+	})
 }
 
 // lostEvents looks for what the partitions hold beyond the fork. Each is acquired for it,
@@ -198,13 +230,13 @@ func (r *run) lostEvents(ctx context.Context) (lost Lost, newest uint32, err err
 			return r.readLost(ctx, p, from, h, func(e LostEvent) {
 				mu.Lock()
 				defer mu.Unlock()
-				if lost.Count++; len(lost.Events) < maxLost {
-					lost.Events = append(lost.Events, e)
-				}
+				lost.add(e)
 			})
 		})
 	}
-	return lost, newest, group.Wait()
+	err = group.Wait()
+	lost.sort()
+	return lost, newest, err
 }
 
 // forkedAt is the first position that the database would have lost.

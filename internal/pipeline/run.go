@@ -80,11 +80,22 @@ func (r *run) close() {
 
 // prepare connects, creates what may be created, and checks everything that can
 // be checked before the slot is taken.
-func (r *run) prepare(ctx context.Context) (err error) {
+func (r *run) prepare(ctx context.Context) error {
 	catalog, err := wire.Catalog(r.cfg.Schemas)
+	if err == nil {
+		err = r.open(ctx, catalog)
+	}
+	if err == nil {
+		err = r.settleHistory(ctx)
+	}
 	if err != nil {
 		return err
 	}
+	return r.registerEventTypes(ctx, catalog)
+}
+
+// open is prepare but for what is written to say that all is well.
+func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	if len(catalog.Events()) == 0 {
 		return ErrNoEvents.New("%s holds no record with the property \"aggregate\"", r.cfg.Schemas)
 	}
@@ -123,13 +134,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.progress, err = capture.NewProgress(ctx, source); err != nil {
 		return err
 	}
-	if r.saved, err = r.progress.Load(ctx); err != nil {
-		return err
-	}
-	if err := r.settleHistory(ctx); err != nil {
-		return err
-	}
-	return r.registerEventTypes(ctx, catalog)
+	r.saved, err = r.progress.Load(ctx)
+	return err
 }
 
 // registerEventTypes lets writers know what may be published: with AutoApply alone, as

@@ -3,6 +3,7 @@ package stacktest
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -95,13 +96,20 @@ func (r *Replicas) Promote() {
 	if err := r.Primary.KillPostgres(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() {
-		if err := r.Primary.StartPostgres(context.Background()); err != nil {
-			r.t.Error(err)
-		}
-	})
+	r.t.Cleanup(r.ReturnFormer)
 	if err := r.Standby.PromotePostgres(r.t.Context()); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// ReturnFormer starts the former primary again, if it is down: as a primary still.
+func (r *Replicas) ReturnFormer() {
+	r.t.Helper()
+	if slices.ContainsFunc(r.Primary.Servers(), func(s devstack.Server) bool { return s.Running }) {
+		return
+	}
+	if err := r.Primary.StartPostgres(context.Background()); err != nil {
+		r.t.Error(err)
 	}
 }
 
