@@ -41,6 +41,8 @@ type Config struct {
 	// is asked before a slot that was never recorded is dropped and made anew.
 	// Default: only the source database's own records are asked.
 	Published func(context.Context) (bool, error)
+	// Existing makes Open refuse where it would make the slot: it only looks.
+	Existing bool
 	// Logger. Default: none.
 	Logger *slog.Logger
 }

@@ -61,7 +61,7 @@ var (
 		"The pipeline was recorded with another slot than the configured one.",
 		"Configure the recorded slot, or give the pipeline another name.")
 	ErrEpochChanged = fault.Define("EPOCH_CHANGED", fault.Environment,
-		"The server's history is not the one the pipeline was recorded with: a failover, a restore, or another server.",
+		"The server's history does not go on from the one that the pipeline was recorded with: a dump, an older backup, an upgrade, or another server.",
 		"Check that the address is that of the right server. Positions of two histories cannot be compared, so nothing is published until this is settled.")
 	ErrOutboxShape = fault.Define("OUTBOX_SHAPE", fault.Environment,
 		"The columns of runnel.outbox or runnel.control are not those this version knows.",

@@ -110,6 +110,10 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 	if err := s.refuseIfPublished(ctx); err != nil {
 		return err
 	}
+	if s.cfg.Existing {
+		return ErrSlotMissing.New("pipeline %s has not begun to stream from database %s", s.cfg.Pipeline, s.database).
+			Fix("Run the daemon: it makes the slot.")
+	}
 	if _, err := s.readLineage(ctx); err != nil {
 		return err // before a slot is made that could not be used
 	}

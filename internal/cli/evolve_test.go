@@ -67,7 +67,7 @@ func TestEvolve(t *testing.T) {
 	l.refuses(2, []string{"order: Placed", "order: Paid", "runnel.event_type: Paid"}, "schemas", "drift")
 	var p planResult
 	l.result(&p, "schemas", "plan")
-	l.refuses(0, []string{"To carry it out: runnel schemas apply schemas --name shop --plan " + p.Hash}, "schemas", "plan", "schemas", "--name", "shop")
+	l.refuses(0, []string{"To carry it out: runnel schemas apply schemas --name " + db.Name() + " --plan " + p.Hash}, "schemas", "plan", "schemas", "--name", db.Name())
 	l.refuses(2, []string{"SCHEMA_PLAN_STALE"}, "schemas", "apply", "--plan", "0123")
 	if mine, err := evolution.Lock(t.Context(), db.Conn(t), time.Second); err != nil || !mine {
 		t.Fatal(mine, err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/wire"
@@ -97,11 +98,17 @@ func topicsOf(s *Session) (names []string, events map[string][]*schemas.EventTyp
 	return names, events, nil
 }
 
+// historyTopic is the full name of the pipeline's history topic.
+func historyTopic(s *Session) string {
+	return wire.TopicName(s.cfg.Topics.Namespace, history.Topic(s.cfg.Name))
+}
+
 func checkTopics(ctx context.Context, s *Session) (string, error) {
 	names, _, err := topicsOf(s)
 	if err != nil {
 		return "", err
 	}
+	names = append(names, historyTopic(s))
 	var published map[string]int // with how many partitions; not known without the database
 	if s.pg != nil {
 		published, _ = outbox.PublishedPartitions(ctx, s.pg, "") // what keeps it from being read, other checks say

@@ -150,6 +150,7 @@ func checkBrokerGrants(ctx context.Context, s *Session) (string, error) {
 		if topics, _, err = topicsOf(s); err != nil {
 			return "", err
 		}
+		topics = append(topics, historyTopic(s))
 	}
 	g := grants{namespace: namespace, may: map[broker.Duty]broker.Answer{}}
 	g.id, g.known = s.pulsar.Identity()

@@ -2,9 +2,9 @@ package pipeline_test
 
 import (
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +20,6 @@ import (
 type replicated struct {
 	*world
 	servers *stacktest.Replicas
-	mu      sync.Mutex
-	address string // where the daemon connects to
 }
 
 func newReplicated(t *testing.T) *replicated {
@@ -30,21 +28,26 @@ func newReplicated(t *testing.T) *replicated {
 	r := &replicated{world: newWorldOn(t, pgtest.NewOn(t, servers.Primary.PostgresURL)), servers: servers}
 	r.cfg.Recheck = time.Second
 	r.init()
-	r.address = r.url
-	r.cfg.Postgres = func() (string, error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.address, nil
+	// Of both servers, the one that takes writes.
+	u, err := url.Parse(r.url)
+	if err != nil {
+		t.Fatal(err)
 	}
+	other, err := url.Parse(servers.Standby.PostgresURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host += "," + other.Host
+	q := u.Query()
+	q.Set("target_session_attrs", "read-write")
+	u.RawQuery = q.Encode()
+	r.cfg.Postgres = func() (string, error) { return u.String(), nil }
 	return r
 }
 
-// failedOver lets the daemon, and the test, use the standby.
-func (r *replicated) failedOver() {
+// failOver lets the standby take over. The daemon finds it.
+func (r *replicated) failOver() {
 	r.servers.Promote()
-	r.mu.Lock()
-	r.address = r.servers.OnStandby(r.address)
-	r.mu.Unlock()
 	r.db = r.db.At(r.servers.OnStandby(r.db.URL()))
 }
 
@@ -59,7 +62,7 @@ func TestFailover(t *testing.T) {
 	r.servers.AwaitSlot(r.cfg.Slot)
 	r.write(301, 3000)
 	r.servers.AwaitAll()
-	r.failedOver()
+	r.failOver()
 	r.write(3301, 300)
 	r.complete("order")
 	if st := p.Status(); st.State != pipeline.Streaming {
@@ -88,7 +91,7 @@ func TestFailoverThatLost(t *testing.T) {
 	r.servers.Cut()
 	r.write(301, 40)
 	r.complete("order")
-	r.failedOver()
+	r.failOver()
 	st := reaches(t, p, pipeline.Halted, "HISTORY_LOST")
 	if !strings.Contains(st.Message, "40 events of ") || !strings.Contains(st.Message, "timeline 2 forked at ") {
 		t.Error(st.Message)

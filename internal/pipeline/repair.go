@@ -68,7 +68,7 @@ func repair(ctx context.Context, cfg Config, accept func(RepairPlan) error) (Rep
 	if err != nil {
 		return plan, err
 	}
-	r.cfg.AutoApply = false
+	r.cfg.AutoApply, r.looks = false, true
 	if err := r.open(ctx, catalog); err != nil {
 		return plan, err
 	}

@@ -44,6 +44,7 @@ type run struct {
 	topics   []topic
 	source   *capture.Source
 	progress *capture.Progress
+	looks    bool            // only, and makes no slot
 	fence    broker.Producer // of the history topic; nil until the slot is ours
 	saved    capture.Saved   // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
@@ -123,7 +124,7 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	}
 	source := capture.Config{
 		URL: address, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
-		Published: r.anythingPublished, Logger: r.log,
+		Published: r.anythingPublished, Existing: r.looks, Logger: r.log,
 	}
 	if r.source, err = capture.Open(ctx, source); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/nearest"
 )
 
@@ -55,7 +56,7 @@ func get(ctx context.Context, rest REST, path string, into any) error {
 	return nil
 }
 
-// Topics returns the full names of a namespace's partitioned topics, sorted.
+// Topics returns the full names of a namespace's partitioned topics that hold events, sorted.
 func Topics(ctx context.Context, rest REST, namespace string) ([]string, error) {
 	var names []string
 	err := get(ctx, rest, "/persistent/"+namespace+"/partitioned", &names)
@@ -63,8 +64,9 @@ func Topics(ctx context.Context, rest REST, namespace string) ([]string, error) 
 		return nil, broker.ErrTopicMissing.New("the namespace %s does not exist", namespace).
 			Fix("Correct topics.namespace (`runnel config show` prints it), or publish first: `runnel run --auto-apply` creates what is missing.")
 	}
-	topics := slices.DeleteFunc(names, func(n string) bool { // the broker's own, e.g. for policies
-		return strings.HasPrefix(n[strings.LastIndexByte(n, '/')+1:], "__")
+	topics := slices.DeleteFunc(names, func(n string) bool { // the broker's own, e.g. for policies, and pipelines' histories
+		local := n[strings.LastIndexByte(n, '/')+1:]
+		return strings.HasPrefix(local, "__") || history.IsTopic(local)
 	})
 	slices.Sort(topics)
 	return topics, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -126,7 +127,7 @@ func (r *runner) strangeTopics(ctx context.Context) (strange []string, err error
 		}
 	}
 	for _, name := range names {
-		if _, local, _ := strings.Cut(name, namespace+"/"); !known[name] && !strings.HasPrefix(local, "__") {
+		if _, local, _ := strings.Cut(name, namespace+"/"); !known[name] && !strings.HasPrefix(local, "__") && !history.IsTopic(local) {
 			strange = append(strange, name)
 		}
 	}
