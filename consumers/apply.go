@@ -20,6 +20,9 @@ type entry struct {
 	id      broker.MessageID
 	stamp   position.Stamp
 	handler *handler // nil: no handler takes the type
+	// The history of the database that it is from, and whether that has lost it.
+	history position.History
+	lost    bool
 }
 
 // fate is what became of an entry in a committed transaction.
@@ -32,6 +35,7 @@ const (
 	wasDiscarded      // its handler gave it up
 	wasParked         // it failed and was put aside
 	wasBehind         // put aside behind an earlier event of its key
+	wasLost           // the source database has lost it: see lost.go
 )
 
 // decision is what becomes of an entry without its handler, after it failed.
@@ -52,14 +56,16 @@ type decision struct {
 func (w *worker) transact(ctx context.Context, entries []entry, d *decision) ([]fate, error) {
 	var fates []fate
 	var last position.Stamp
+	var lost []lostRow
 	err := w.locked(ctx, func(tx pgx.Tx, held partitionRow) (moved bool, err error) {
-		fates, last, err = w.fill(ctx, tx, held, entries, d)
+		fates, last, lost, err = w.fill(ctx, tx, held, entries, d)
 		return last != held.Stamp, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	w.noted(w.newUnhandled(entries, fates))
+	w.notedLost(lost)
 	for _, f := range fates {
 		if f == wasParked || f == wasBehind {
 			w.knowParked(w.parked + 1)
@@ -107,12 +113,13 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx, held partitionRo
 }
 
 // fill does the work of transact within its transaction.
-func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries []entry, d *decision) ([]fate, position.Stamp, error) {
+func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries []entry, d *decision) ([]fate, position.Stamp, []lostRow, error) {
 	stored, parked := held.Stamp, held.parked
 	blocked, err := w.blockedKeys(ctx, tx, entries, parked)
 	if err != nil {
-		return nil, stored, outageOf(ctx, err)
+		return nil, stored, nil, outageOf(ctx, err)
 	}
+	var lost []lostRow
 	fates := make([]fate, 0, len(entries))
 	var aside []parkedEvent
 	last, lastID := stored, broker.MessageID{}
@@ -123,7 +130,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 		v := w.gate(last, e.stamp)
 		if v == gap || v == torn {
 			if i == 0 {
-				return nil, stored, w.broken(v, stored, e)
+				return nil, stored, nil, w.broken(v, stored, e)
 			}
 			break // what came before it is right: keep that first
 		}
@@ -131,7 +138,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 		// complete up to there.
 		if v == pass && held.state == building && w.limit.Less(e.Position) {
 			if i == 0 {
-				return nil, stored, &trouble{class: ahead, err: errAhead}
+				return nil, stored, nil, &trouble{class: ahead, err: errAhead}
 			}
 			break
 		}
@@ -140,7 +147,7 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 		if f == wasParked || f == wasBehind {
 			if parked+int64(len(aside)) >= int64(w.p.cfg.ParkLimit) {
 				if i == 0 {
-					return nil, stored, &trouble{class: full, err: ErrParkedFull.New("%d events are parked, the limit is %d", parked, w.p.cfg.ParkLimit).At("%s", w.partition)}
+					return nil, stored, nil, &trouble{class: full, err: ErrParkedFull.New("%d events are parked, the limit is %d", parked, w.p.cfg.ParkLimit).At("%s", w.partition)}
 				}
 				break
 			}
@@ -157,31 +164,32 @@ func (w *worker) fill(ctx context.Context, tx pgx.Tx, held partitionRow, entries
 			fresh = append(fresh, e.Message)
 		default:
 			if err := w.call(guard, func() error { return e.handler.call(ctx, guard, e.Message) }); err != nil {
-				return nil, stored, blame(w.handlerTrouble(ctx, err, guard), i)
+				return nil, stored, nil, blame(w.handlerTrouble(ctx, err, guard), i)
 			}
 		}
 		fates = append(fates, f)
 		if v == pass {
+			lost = append(lost, w.lostRows(e, last)...)
 			last, lastID = e.stamp, e.id
 		}
 	}
 	if len(fresh) > 0 {
 		if err := w.call(guard, func() error { return w.p.batch(ctx, guard, fresh) }); err != nil {
-			return nil, stored, w.handlerTrouble(ctx, err, guard)
+			return nil, stored, nil, w.handlerTrouble(ctx, err, guard)
 		}
 	}
 	if last == stored {
-		return fates, last, nil
+		return fates, last, lost, nil
 	}
 	if len(aside) > 0 {
 		if err := w.p.park(ctx, tx, w.partition, aside); err != nil {
-			return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
+			return nil, stored, nil, w.trouble(ctx, err, tx.Conn().IsClosed())
 		}
 	}
-	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside), w.p.passedIDs(entries, fates), w.newUnhandled(entries, fates)); err != nil {
-		return nil, stored, w.trouble(ctx, err, tx.Conn().IsClosed())
+	if err := w.p.move(ctx, tx, w.partition, last, lastID, len(aside), w.p.passedIDs(entries, fates), w.newUnhandled(entries, fates), lost); err != nil {
+		return nil, stored, nil, w.trouble(ctx, err, tx.Conn().IsClosed())
 	}
-	return fates, last, nil
+	return fates, last, lost, nil
 }
 
 // fateOf says what becomes of an entry; wasApplied means that its handler decides.
@@ -189,6 +197,8 @@ func (w *worker) fateOf(e *entry, v verdict, blocked map[string]bool, d *decisio
 	switch {
 	case v == skip:
 		return wasSkipped
+	case e.lost:
+		return wasLost
 	case w.p.batch == nil && e.handler == nil:
 		return wasUnknown
 	case blocked[e.AggregateID]:

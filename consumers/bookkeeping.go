@@ -115,6 +115,7 @@ var bookkeepingSteps = []struct{ table, ddl string }{
 	{"runnel_projections.abandoned", abandonedDDL},
 	{"runnel_projections.accepted", acceptedDDL},
 	{"runnel_projections.unhandled", unhandledDDL},
+	{"runnel_projections.lost", lostDDL},
 }
 
 // setup makes, once, what the projection needs in its database: the table of

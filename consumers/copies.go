@@ -17,24 +17,28 @@ type Copy struct {
 	SwappedAt time.Time // when it took the place of another; zero: it did not
 	Passed    uint64    // events that its positions cover, in all partitions
 	Parked    int64     // of these, those that are put aside
+	Diverged  bool      // it holds events that the source database has lost since: rebuild it
 	Retrying  int64     // of these, those that are tried again by themselves, if an instance runs: a swap waits for the live copy's
 }
 
 // Copies returns the versions of a projection that its database holds, by number.
 // It works from any process. Where no projection ever ran there are none.
 func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) {
-	rows, err := db.Query(ctx, "select to_regclass('runnel_projections.rebuild') is not null")
-	if err != nil {
-		return nil, fmt.Errorf("reading a projection's copies: %w", err)
-	}
-	if made, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool]); err != nil || !made {
+	made, err := hasTable(ctx, db, "runnel_projections.rebuild")
+	if err != nil || !made {
 		return nil, err
 	}
-	rows, err = db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, r.swapped_at,
+	diverged := "false"
+	if made, err = hasTable(ctx, db, "runnel_projections.lost"); err != nil { // of an older release
+		return nil, err
+	} else if made {
+		diverged = "exists (select from runnel_projections.lost l where l.projection = p.name and l.version = p.version and l.applied)"
+	}
+	rows, err := db.Query(ctx, `select p.version, p.state, p.schema, p.created_at, r.swapped_at,
 			coalesce(sum(o.ordinal), 0)::bigint, coalesce(sum(o.parked), 0)::bigint,
 			(select count(*) from runnel_projections.parked k join runnel_projections.position w using (projection, version, topic, partition)
 				where projection = p.name and version = p.version and k.state = 'retrying'
-				and greatest(k.next_try, w.updated_at) > now() - make_interval(secs => $2))
+				and greatest(k.next_try, w.updated_at) > now() - make_interval(secs => $2)), `+diverged+`
 		from runnel_projections.projection p
 		left join runnel_projections.rebuild r on r.projection = p.name and r.version = p.version
 		left join runnel_projections.position o on o.projection = p.name and o.version = p.version
@@ -46,13 +50,21 @@ func Copies(ctx context.Context, db Querier, projection string) ([]Copy, error) 
 		var c Copy
 		var swapped *time.Time
 		var passed int64
-		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &swapped, &passed, &c.Parked, &c.Retrying)
+		err := row.Scan(&c.Version, &c.State, &c.Schema, &c.CreatedAt, &swapped, &passed, &c.Parked, &c.Retrying, &c.Diverged)
 		if swapped != nil {
 			c.SwappedAt = *swapped
 		}
 		c.Passed = uint64(passed)
 		return c, err
 	})
+}
+
+func hasTable(ctx context.Context, db Querier, name string) (bool, error) {
+	rows, err := db.Query(ctx, "select to_regclass($1) is not null", name)
+	if err != nil {
+		return false, fmt.Errorf("reading a projection's copies: %w", err)
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 }
 
 // DropOldCopy removes the copy that was live until another was built, with its

@@ -37,6 +37,9 @@ var (
 	ErrHandlerLate = fault.Define("PROJECTION_HANDLER_LATE", fault.Input,
 		"A handler was added for events of which the copy has passed some already, without it.",
 		"Raise Config.Version, which builds a copy that has them all; or name the type in Config.AllowUnhandled.")
+	ErrDiverged = fault.Define("PROJECTION_DIVERGED", fault.Runtime,
+		"The copy has applied events that the source database has lost since, by a failover to a standby that lagged or a restored backup.",
+		"Start the next version: it is built without them. `runnel slot repair` named the events and their aggregates when they were given up.")
 	ErrGap = fault.Define("PROJECTION_GAP", fault.Runtime,
 		"Events are missing in the topic between the projection's position and the next message.",
 		"The copy is right up to its position. Start the next version, which is built from what the topics hold (Config.AllowMissing).")
@@ -87,6 +90,6 @@ var (
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrConfig, ErrRegistration, ErrRunning, ErrVersion, ErrOldCopy, ErrSchemaTaken, ErrTables, ErrMigrate,
-	ErrDatabaseRights, ErrTopic, ErrHandlerLate, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
+	ErrDatabaseRights, ErrTopic, ErrHandlerLate, ErrDiverged, ErrGap, ErrForeignMessage, ErrUndecodable, ErrParkedFull, ErrSchemaUnavailable, ErrReplay,
 	ErrHandlerPanic, ErrHandlerTx, ErrTokenMalformed, ErrTokenForeign, ErrParked, ErrNoWaiting, ErrTokenExpired,
 	ErrTokenHistory, ErrNotApplied}

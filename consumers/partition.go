@@ -32,6 +32,13 @@ type worker struct {
 	// is known to be complete.
 	limit, completeTo position.Position
 
+	// The history of the database that historyFrom, a producer, publishes from, as far as
+	// the epoch historyTo; and the epochs of which it is noted that events were lost.
+	history     position.History
+	historyFrom string
+	historyTo   uint32
+	lostNoted   map[uint32]bool
+
 	accepted position.Stamp // of an event behind a gap that is not one's to mind
 	pruneAt  time.Time      // when to delete the ids of events passed long ago; zero: never
 	sweepAt  time.Time      // when to look for subscriptions that earlier copies left
@@ -126,6 +133,10 @@ func (w *worker) applyBatch(ctx context.Context, batch []*broker.Incoming, link 
 			foreign = w.foreign.remedy(foreign, batch[len(entries):])
 			break // after what came before it
 		}
+		if e.history, err = w.historyOf(ctx, in, e.stamp.Epoch); err != nil {
+			return 0, err
+		}
+		e.lost = !e.history.Holds(e.Position)
 		if err := w.complete(ctx, &e); err != nil {
 			return 0, err
 		}

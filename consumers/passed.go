@@ -43,7 +43,7 @@ func (p *Projection) passedIDs(entries []entry, fates []fate) (ids []string) {
 	}
 	oldest := p.now().Add(-p.cfg.WaitWindow)
 	for i, f := range fates {
-		if m := &entries[i].Message; f != wasSkipped && f != wasUnknown && m.PublishedAt.After(oldest) {
+		if m := &entries[i].Message; f != wasSkipped && f != wasUnknown && f != wasLost && m.PublishedAt.After(oldest) {
 			ids = append(ids, m.ID.String())
 		}
 	}

@@ -78,12 +78,13 @@ func (p *Projection) insert(ctx context.Context, tx pgx.Tx, of broker.Partition)
 }
 
 // move stores the position of the last event that the transaction covers, with
-// the ids that it passed and the types it had no handler for, and counts the events
-// that it parked.
-func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID, parked int, passed, unhandled []string) error {
+// the ids that it passed, the types it had no handler for and what was lost, and counts
+// the events that it parked.
+func (p *Projection) move(ctx context.Context, tx pgx.Tx, of broker.Partition, to position.Stamp, id broker.MessageID, parked int, passed, unhandled []string, lost []lostRow) error {
 	var batch pgx.Batch
 	p.queuePassed(&batch, of, passed)
 	p.queueUnhandled(&batch, of.Topic, unhandled)
+	p.queueLost(&batch, of, lost)
 	batch.Queue(moveSQL, p.cfg.Name, p.cfg.Version, of.Topic, of.Index, to.Position.String(), int64(to.Ordinal), id.String(), parked).
 		Exec(func(tag pgconn.CommandTag) error {
 			if tag.RowsAffected() != 1 {

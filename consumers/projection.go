@@ -34,6 +34,8 @@ type Projection struct {
 	state   copyState                             // when Run began
 	foreign map[messagePlace]bool                 // of Config.Foreign
 
+	histories histories // of the pipelines that publish to the topics
+
 	mu       sync.Mutex
 	started  bool // handlers are fixed
 	running  bool

@@ -113,6 +113,13 @@ func (w *worker) replay(ctx context.Context, r ReplayRange, dryRun bool, done *R
 			if !r.selects(&e.Message) {
 				continue
 			}
+			h, err := w.historyOf(ctx, in, e.stamp.Epoch)
+			if err != nil {
+				return err
+			}
+			if !h.Holds(e.Position) {
+				continue
+			}
 			if err := w.complete(ctx, &e); err != nil {
 				return err
 			}

@@ -158,6 +158,9 @@ func (p *Projection) create(ctx context.Context, tx pgx.Tx, state copyState) err
 	if err := p.adopt(ctx, tx); err != nil {
 		return err
 	}
+	if err := p.forgetLost(ctx, tx); err != nil {
+		return err
+	}
 	if err := p.forgetUnhandled(ctx, tx); err != nil {
 		return err
 	}

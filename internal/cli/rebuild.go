@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -34,6 +35,7 @@ type copyResult struct {
 	Passed    uint64     `json:"events_passed"`
 	Parked    int64      `json:"events_parked"`
 	Retrying  int64      `json:"events_retrying"` // of the parked ones, tried again by themselves
+	Diverged  bool       `json:"diverged"`        // it holds events that the source database has lost
 }
 
 type rebuildStatusResult struct {
@@ -47,7 +49,7 @@ func newRebuildStatus(all []consumers.Copy, now time.Time) rebuildStatusResult {
 	r := rebuildStatusResult{Copies: []copyResult{}}
 	var of uint64
 	for _, c := range all {
-		one := copyResult{c.Version, c.State, c.Schema, c.CreatedAt, nil, c.Passed, c.Parked, c.Retrying}
+		one := copyResult{c.Version, c.State, c.Schema, c.CreatedAt, nil, c.Passed, c.Parked, c.Retrying, c.Diverged}
 		if !c.SwappedAt.IsZero() {
 			one.SwappedAt = &c.SwappedAt
 		}
@@ -79,6 +81,9 @@ func (r rebuildStatusResult) text(p *printer) {
 	})
 	var retrying int64 // by the live one
 	for _, c := range r.Copies {
+		if c.Diverged && c.State != "old" {
+			p.line("%s", p.paint(yellow, fmt.Sprintf("version %d holds events that the source database has lost (PROJECTION_DIVERGED): the next version is built without them", c.Version)))
+		}
 		switch {
 		case c.State == "live":
 			retrying = c.Retrying
