@@ -10,6 +10,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
@@ -214,7 +215,11 @@ func TestPulsarChecks(t *testing.T) {
 	if _, err := client.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
 		t.Fatal(err)
 	}
-	expect("topics", Pass, "", "order (2 partitions)")
+	expect("topics", Fail, "TOPIC_MISSING", "runnel-history-")
+	if _, err := client.EnsureTopic(t.Context(), wire.TopicName(cfg.Topics.Namespace, history.Topic(cfg.Name)), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	expect("topics", Pass, "", "order (2 partitions), runnel-history-")
 	path := "/admin/v2/persistent/" + namespace + "/order/deduplicationEnabled"
 	pulsartest.Admin(t, "POST", path, false)
 	pgtest.Eventually(t, 20*time.Second, func() bool { // the broker reads policies from a topic
