@@ -1,7 +1,10 @@
 package consumers_test
 
 import (
+	"bytes"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/runnel-cdc/runnel/consumers"
@@ -48,6 +51,8 @@ func TestLostEvents(t *testing.T) {
 	w := &world{db: pgtest.New(t), scripted: newScripted(nil)}
 	cfg := w.config(t)
 	cfg.Broker, cfg.Namespace = consumers.BrokerConfig{}, s.namespace
+	var log bytes.Buffer // slog's handlers write one record at a time
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	live := start(t, cfg, handleFold)
 	all, kept := make(truth), make(truth)
 	publish := func(partition int, n int64, key string, into ...truth) {
@@ -89,6 +94,9 @@ func TestLostEvents(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	live.stop(t)
+	if n := strings.Count(log.String(), consumers.ErrDiverged.ID); n != 1 {
+		t.Errorf("told %d times:\n%s", n, &log)
+	}
 
 	rebuilt := start(t, next(cfg), handleFold)
 	w.isLive(t, 2)

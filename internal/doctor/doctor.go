@@ -87,7 +87,7 @@ func (r Report) Count(s Status) int {
 // Checks are all checks, in the order in which they run: a check comes after
 // those that it needs.
 func Checks() []Check {
-	return slices.Concat(postgresChecks, daemonChecks, slotChecks, catalogChecks, watchedChecks, pulsarChecks, securityChecks)
+	return slices.Concat(postgresChecks, daemonChecks, slotChecks, failoverChecks, catalogChecks, watchedChecks, pulsarChecks, securityChecks)
 }
 
 // Run runs the named checks (none: all) with what they need, one after the

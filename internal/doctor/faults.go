@@ -23,6 +23,12 @@ var (
 	ErrSlotIdle = fault.Define("SLOT_IDLE", fault.Environment,
 		"Nobody streams from the slot, so the server keeps all WAL from here on.",
 		"Start the daemon with `runnel run`.")
+	ErrStandbyAwaited = fault.Define("STANDBY_AWAITED", fault.Environment,
+		"Nothing is streamed until a standby has it that is not there.",
+		"Start that standby. If it is gone, as a superuser:\n  ALTER SYSTEM RESET synchronized_standby_slots;\n  SELECT pg_reload_conf();")
+	ErrSlotNotForFailover = fault.Define("SLOT_NOT_FOR_FAILOVER", fault.Environment,
+		"A standby does not take the slot over: after a failover it would be missing.",
+		"Stop the daemon, and alter the slot by the replication command ALTER_REPLICATION_SLOT.")
 	ErrDaemonUnready = fault.Define("DAEMON_NOT_STREAMING", fault.Environment,
 		"The daemon runs, but does not stream.",
 		"Run the doctor again in a while; the daemon's log says what it waits for.")
@@ -48,7 +54,7 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotAtRisk, ErrWALRetained, ErrSlotIdle,
+	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotAtRisk, ErrWALRetained, ErrSlotIdle, ErrStandbyAwaited, ErrSlotNotForFailover,
 	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
 	ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }
