@@ -26,6 +26,9 @@ type cluster interface {
 	broker.Admin
 }
 
+// pipeline is the name of the one that sources publish for.
+const pipeline = "test"
+
 // source publishes as the daemon does.
 type source struct {
 	client    cluster
@@ -63,7 +66,7 @@ func newSource(t *testing.T, client cluster, namespace string, partitions int) *
 	s.register(t, placedV1)
 	for i := range partitions {
 		p, _, err := s.client.Acquire(t.Context(), broker.AcquireRequest{
-			Partition: broker.Partition{Topic: s.topic, Index: i}, Producer: fmt.Sprintf("runnel-test-%d", i), Schema: s.schema(),
+			Partition: broker.Partition{Topic: s.topic, Index: i}, Producer: "runnel-" + pipeline, Schema: s.schema(),
 		}, nil)
 		if err != nil {
 			t.Fatal(err)
