@@ -29,7 +29,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db := pgtest.New(t)
+	return newWorldIn(t, pgtest.New(t))
+}
+
+func newWorldIn(t *testing.T, db *pgtest.DB) *world {
+	t.Helper()
 	w := &world{t: t, db: db, url: db.URL()}
 	w.cfg = pipeline.Config{
 		Name: db.Name(), Postgres: func() (string, error) { return w.url, nil }, Slot: db.Slot("slot"),
