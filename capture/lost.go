@@ -26,7 +26,8 @@ var losses = map[string]struct{ why, prevent string }{
 	},
 }
 
-// conflicting stands for the two causes that Postgres 16 does not tell apart.
+// conflicting stands for the two causes that Postgres 16 does not tell apart. Its
+// column of that name is true for removed WAL too, which alone takes restart_lsn.
 const conflicting = "conflicting"
 
 // CheckUsable says why the server can't serve the slot any more: ErrSlotLost,

@@ -51,7 +51,7 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	var confirmed, restart, current string
 	err := conn.QueryRow(ctx, `select coalesce(plugin::text, ''), coalesce(database::text, ''), slot_type = 'logical',
 			active, coalesce(active_pid, 0), coalesce(wal_status, ''),
-			coalesce(to_jsonb(s)->>'invalidation_reason', case when (to_jsonb(s)->>'conflicting')::boolean then 'conflicting' else '' end),
+			coalesce(to_jsonb(s)->>'invalidation_reason', case when (to_jsonb(s)->>'conflicting')::boolean and restart_lsn is not null then 'conflicting' else '' end),
 			coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(restart_lsn, '0/0')::text,
 			pg_current_wal_lsn()::text
 		from pg_replication_slots s where slot_name = $1`, name).
