@@ -19,6 +19,7 @@
 // arrives whole, after its commit, row by row, and memory stays bounded.
 //
 // Start with Source, then run.go (the loop), wire.go (framing), pace.go (when
-// to read), decode.go (pgoutput), slot.go (the slot's life), snapshot.go and
-// bootstrap.go (rows from before it), publication.go, audit.go, progress.go.
+// to read), decode.go (pgoutput), slot.go (the slot's life) and lost.go (its
+// death), snapshot.go and bootstrap.go (rows from before it), publication.go,
+// audit.go, progress.go.
 package capture

@@ -22,7 +22,7 @@ type Slot struct {
 	Active         bool
 	ActivePID      int32  // 0 when not active
 	WALStatus      string // reserved, extended, unreserved or lost
-	Invalidation   string // why it is lost: wal_removed, idle_timeout, ...; "" where the server does not say (before 17)
+	Invalidation   string // why it is lost: wal_removed, idle_timeout, ... (17), or just conflicting (16); else ""
 	ConfirmedFlush uint64 // every transaction whose commit LSN is below is confirmed
 	RestartLSN     uint64 // the server keeps WAL from here
 	CurrentLSN     uint64 // the end of the server's WAL
@@ -50,7 +50,8 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	s := Slot{Name: name}
 	var confirmed, restart, current string
 	err := conn.QueryRow(ctx, `select coalesce(plugin::text, ''), coalesce(database::text, ''), slot_type = 'logical',
-			active, coalesce(active_pid, 0), coalesce(wal_status, ''), coalesce(to_jsonb(s)->>'invalidation_reason', ''),
+			active, coalesce(active_pid, 0), coalesce(wal_status, ''),
+			coalesce(to_jsonb(s)->>'invalidation_reason', case when (to_jsonb(s)->>'conflicting')::boolean and restart_lsn is not null then 'conflicting' else '' end),
 			coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(restart_lsn, '0/0')::text,
 			pg_current_wal_lsn()::text
 		from pg_replication_slots s where slot_name = $1`, name).
@@ -109,21 +110,6 @@ func (s Slot) CheckOwner(database string) error {
 		return ErrSlotForeign.New("slot %s is of database %s", s.Name, s.Database)
 	}
 	return nil
-}
-
-// CheckUsable says why the server can't serve the slot any more: ErrSlotLost,
-// with the server's reason where it gives one, else nil.
-func (s Slot) CheckUsable() error {
-	if s.WALStatus != "lost" {
-		return nil
-	}
-	switch s.Invalidation {
-	case "":
-		return ErrSlotLost.New("slot %s was invalidated (wal_status is lost)", s.Name)
-	case "idle_timeout":
-		return ErrSlotLost.New("slot %s was invalidated: nobody read it for idle_replication_slot_timeout (which is best 0)", s.Name)
-	}
-	return ErrSlotLost.New("slot %s was invalidated (%s)", s.Name, s.Invalidation)
 }
 
 func parseLSN(text string) (uint64, error) {

@@ -160,7 +160,8 @@ func TestTheWholeWay(t *testing.T) {
 
 	var status statusResult
 	l.result(&status, "status")
-	if !status.Slot.Active || !status.Slot.Recorded || len(status.Partitions) != 4 || status.Progress == nil {
+	if !status.Slot.Active || !status.Slot.Recorded || len(status.Partitions) != 4 || status.Progress == nil ||
+		status.Warnings == nil || len(status.Warnings) > 0 || status.Slot.LimitBytes == nil || *status.Slot.SafeBytes <= 0 {
 		t.Errorf("status: %+v", status)
 	}
 	if text := l.must("status"); !strings.Contains(text, "streamed by process") || !strings.Contains(text, "\nwaiting    nothing\n") {

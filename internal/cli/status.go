@@ -9,10 +9,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/doctor"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
@@ -24,6 +25,8 @@ type statusResult struct {
 	Slot       slotStatus        `json:"slot"`
 	Progress   *progressStatus   `json:"progress"` // null before the first confirmation
 	Partitions []partitionStatus `json:"partitions"`
+	// Warnings are what is about to go wrong with the WAL, as the database tells.
+	Warnings []pipeline.Warning `json:"warnings"`
 }
 
 type slotStatus struct {
@@ -33,8 +36,12 @@ type slotStatus struct {
 	Active        bool   `json:"active"`
 	ActivePID     int32  `json:"active_pid"`
 	WALStatus     string `json:"wal_status"`
+	Invalidation  string `json:"invalidation_reason"` // "": it is not lost
 	LagBytes      uint64 `json:"lag_bytes"`
 	RetainedBytes uint64 `json:"retained_bytes"`
+	SafeBytes     *int64 `json:"safe_bytes"`       // may be written before the slot can be lost; null: no limit
+	LimitBytes    *int64 `json:"limit_bytes"`      // of what is kept for a slot; null: none
+	Inactive      int64  `json:"inactive_seconds"` // 0 before Postgres 17
 }
 
 type progressStatus struct {
@@ -71,10 +78,17 @@ func (r statusResult) text(p *printer) {
 		add("slot", "%s is MISSING", s.Name)
 	default:
 		state := "nobody streams from it"
-		if s.Active {
+		switch {
+		case s.Active:
 			state = fmt.Sprintf("streamed by process %d", s.ActivePID)
+		case s.Inactive > 0:
+			state += " for " + doctor.FormatAge(time.Now().Add(-time.Duration(s.Inactive)*time.Second))
 		}
-		add("slot", "%s, %s, WAL %s", s.Name, state, s.WALStatus)
+		status := s.WALStatus
+		if text := walwatch.StatusText(s.WALStatus); text != "" {
+			status += " (" + text + ")"
+		}
+		add("slot", "%s, %s, WAL %s", s.Name, state, status)
 		add("lag", "%s of WAL, %s kept on the server", doctor.FormatBytes(int64(s.LagBytes)), doctor.FormatBytes(int64(s.RetainedBytes)))
 	}
 	switch {
@@ -97,6 +111,13 @@ func (r statusResult) text(p *printer) {
 		p.line("")
 		p.line("%s %s", p.paint(red, d.Code), clean(d.Message))
 		p.remedy("", d.Remedy)
+	}
+	for _, w := range r.Warnings {
+		if d == nil || d.Code != w.Code { // or it is told already
+			p.line("")
+			p.line("%s %s", p.paint(yellow, w.Code), clean(w.Message))
+			p.remedy("", w.Remedy)
+		}
 	}
 	if len(r.Partitions) == 0 {
 		return
@@ -124,8 +145,9 @@ func statusSpec() *spec {
 		short: "Show the pipeline at a glance",
 		long: `Shows the slot with its lag, what is confirmed, every partition with its last
 position, and, when the daemon answers at its http address, its state and last
-error. It exits with 0 whatever the state is; 3 when the database cannot be
-asked.
+error. Then come warnings: what is about to go wrong with the WAL that the server
+keeps, what holds it back, and what to do. It exits with 0 whatever the state is;
+3 when the database cannot be asked.
 
 ` + positionHelp,
 		example: `  runnel status
@@ -152,14 +174,20 @@ asked.
 }
 
 func (r *statusResult) readDatabase(ctx context.Context, conn *pgx.Conn, cfg *config.Config) error {
-	slot, err := capture.ReadSlot(ctx, conn, cfg.Capture.Slot)
+	st, err := walwatch.Read(ctx, conn, cfg.Capture.Slot)
 	if err != nil {
 		return err
 	}
+	slot := st.Slot
 	r.Slot = slotStatus{
 		Name: slot.Name, Exists: slot.Exists, Active: slot.Active, ActivePID: slot.ActivePID, WALStatus: slot.WALStatus,
-		LagBytes: slot.LagBytes(), RetainedBytes: slot.RetainedBytes(),
+		Invalidation: slot.Invalidation, LagBytes: slot.LagBytes(), RetainedBytes: slot.RetainedBytes(),
+		SafeBytes: st.Safe, Inactive: int64(st.Inactive.Seconds()),
 	}
+	if st.Limit >= 0 {
+		r.Slot.LimitBytes = &st.Limit
+	}
+	r.Warnings = pipeline.Warnings(st.Warnings(nil))
 	err = conn.QueryRow(ctx, `select exists (select from runnel.pipeline where name = $1)`, cfg.Name).Scan(&r.Slot.Recorded)
 	if err != nil {
 		return wire.QueryFault(err, "read the pipeline's record")

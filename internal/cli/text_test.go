@@ -45,6 +45,33 @@ func TestStatusOfHalt(t *testing.T) {
 	}
 }
 
+// What is about to go wrong is told with its remedy, once: not what the daemon
+// halted for anyway.
+func TestStatusOfWarnings(t *testing.T) {
+	r := statusResult{
+		Pipeline: "shop",
+		Slot:     slotStatus{Name: "s", Exists: true, WALStatus: "unreserved", LagBytes: 1 << 20, RetainedBytes: 3 << 20, Inactive: 90},
+		Warnings: []pipeline.Warning{
+			{Code: "SLOT_AT_RISK", Message: "slot s keeps much", Remedy: "Raise the limit:\n  ALTER SYSTEM;"},
+			{Code: "SLOT_LOST", Message: "slot s is lost", Remedy: "Repair."},
+		},
+		Daemon: doctor.Daemon{URL: "http://x", Status: &pipeline.Status{State: pipeline.Halted, Code: "SLOT_LOST", Message: "gone", Remedy: "Repair."}},
+	}
+	text := textOf(r.text)
+	for _, want := range []string{
+		"slot      s, nobody streams from it for 90s, WAL unreserved (beyond max_slot_wal_keep_size: the next checkpoint may remove it)\n",
+		"lag       1MiB of WAL, 3MiB kept on the server\n",
+		"\nSLOT_AT_RISK slot s keeps much\n→ Raise the limit:\n    ALTER SYSTEM;\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Count(text, "SLOT_LOST") != 1 {
+		t.Errorf("told twice:\n%s", text)
+	}
+}
+
 func TestStampOf(t *testing.T) {
 	const stored = "00000001-0000000001bcc828-00000005"
 	if got, err := stampOf(stored, 20); err != nil || got != stored+"-0000000000000014" {

@@ -52,6 +52,19 @@ func FormatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
+// RoundSize writes n bytes for people, to a tenth of the largest binary unit.
+func RoundSize(n int64) string {
+	for _, u := range []struct {
+		name  string
+		bytes int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.bytes && n%u.bytes != 0 {
+			return fmt.Sprintf("%.1f%s", float64(n)/float64(u.bytes), u.name)
+		}
+	}
+	return FormatSize(n)
+}
+
 const day = 24 * time.Hour
 
 var errDuration = errors.New("want a duration such as 60s, 1h30m, 7d or 2w")

@@ -14,12 +14,6 @@ var (
 	ErrSendersShort = fault.Define("PG_WALSENDERS_SHORT", fault.Environment,
 		"Few replication connections or slots of the server are free.",
 		"As a superuser, then restart the server:\n  ALTER SYSTEM SET max_wal_senders = 20;\n  ALTER SYSTEM SET max_replication_slots = 20;")
-	ErrSlotAtRisk = fault.Define("SLOT_AT_RISK", fault.Environment,
-		"The WAL that the slot needs is about to be removed.",
-		"Get the pipeline running, or raise the limit as a superuser:\n  ALTER SYSTEM SET max_slot_wal_keep_size = '64GB';\n  SELECT pg_reload_conf();")
-	ErrWALRetained = fault.Define("WAL_RETAINED", fault.Environment,
-		"The slot keeps much WAL on the server's disk.",
-		"Get the pipeline running (`runnel status` says what it waits for), and watch the disk.")
 	ErrSlotIdle = fault.Define("SLOT_IDLE", fault.Environment,
 		"Nobody streams from the slot, so the server keeps all WAL from here on.",
 		"Start the daemon with `runnel run`.")
@@ -54,7 +48,7 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotAtRisk, ErrWALRetained, ErrSlotIdle, ErrStandbyAwaited, ErrSlotNotForFailover,
+	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotIdle, ErrStandbyAwaited, ErrSlotNotForFailover,
 	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
 	ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }

@@ -8,20 +8,7 @@ import (
 )
 
 // FormatBytes writes a number of bytes for people, rounded.
-func FormatBytes(n int64) string {
-	for _, u := range []struct {
-		name  string
-		bytes int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if n >= u.bytes {
-			if n%u.bytes == 0 {
-				return config.FormatSize(n / u.bytes * u.bytes)
-			}
-			return fmt.Sprintf("%.1f%s", float64(n)/float64(u.bytes), u.name)
-		}
-	}
-	return config.FormatSize(n)
-}
+func FormatBytes(n int64) string { return config.RoundSize(n) }
 
 // FormatAge writes how long ago t was, for people, to the second.
 func FormatAge(t time.Time) string {

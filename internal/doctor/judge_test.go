@@ -27,13 +27,9 @@ func TestJudgements(t *testing.T) {
 		"one walsender free":  {judge(judgeSenders(9, 10, 1, 10, false)), ErrSendersShort, true},
 		"full, ours is there": {judge(judgeSenders(8, 10, 10, 10, true)), nil, false},
 		"slot lost":           {judge(judgeSlot(with(func(s *capture.Slot) { s.WALStatus = "lost" }), "s", "p", "d", nil)), capture.ErrSlotLost, false},
-		"slot unreserved":     {judge(judgeSlot(with(func(s *capture.Slot) { s.WALStatus = "unreserved" }), "s", "p", "d", nil)), ErrSlotAtRisk, true},
 		"other database":      {judge(judgeSlot(slot, "s", "p", "e", nil)), capture.ErrSlotForeign, false},
 		"slot fine":           {judge(judgeSlot(slot, "s", "p", "d", nil)), nil, false},
-		"half of the limit":   {judge(judgeRetention(600<<20, 1000)), ErrSlotAtRisk, true},
-		"below the limit":     {judge(judgeRetention(400<<20, 1000)), nil, false},
-		"much, no limit":      {judge(judgeRetention(manyBytes+1, -1)), ErrWALRetained, true},
-		"little, no limit":    {judge(judgeRetention(1, -1)), nil, false},
+		"nothing to warn of":  {warn(nil), nil, false},
 	} {
 		var w warning
 		if tc.code == nil && tc.err != nil || tc.code != nil && !errors.Is(tc.err, tc.code) || errors.As(tc.err, &w) != tc.warn {

@@ -4,16 +4,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/devstack/stacktest"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -86,8 +91,8 @@ func TestPostgresChecks(t *testing.T) {
 	expect(cfg, "outbox", Fail, "PG_NO_OUTBOX", "runnel init")
 	initialise(t, db, dir)
 	report, err := Run(t.Context(), cfg, "postgres", "postgres-version", "wal-level", "replication-right", "walsenders",
-		"outbox", "grants", "publication", "default-partition", "slot", "wal-retention", "catalog", "event-types")
-	if err != nil || report.Count(Pass) != 13 {
+		"outbox", "grants", "publication", "default-partition", "slot", "wal-retention", "wal-limits", "catalog", "event-types")
+	if err != nil || report.Count(Pass) != 14 {
 		t.Fatalf("%v: %+v", err, report)
 	}
 
@@ -249,4 +254,66 @@ func TestPulsarChecks(t *testing.T) {
 	expect("pulsar", Fail, "PULSAR_UNREACHABLE", "")
 	cfg.Pulsar.URL = ""
 	expect("pulsar", Fail, "CONFIG_MISSING", "--pulsar")
+}
+
+// What takes a server of its own: its limits, and a slot that is lost by them.
+func TestWALChecks(t *testing.T) {
+	major := pgtest.Value[int](t, pgtest.New(t), "select current_setting('server_version_num')::int") / 10000
+	options := devstack.Options{Postgres: true, PGVersion: strconv.Itoa(major)}
+	if err := devstack.Installed(t.Context(), options); err != nil {
+		t.Skip(err) // the shared server is another machine's
+	}
+	db := pgtest.NewOn(t, stacktest.Up(t, options).PostgresURL)
+	dir := folder(t, placed)
+	initialise(t, db, dir)
+	cfg := configure(t, db.URL(), "", dir)
+	cfg.Capture.Slot, cfg.HTTP = db.Slot("s"), config.HTTPOff
+	expect := func(name string, status Status, code, text string) {
+		t.Helper()
+		report, err := Run(t.Context(), cfg, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := find(t, report, name); r.Status != status || r.Code != code || !strings.Contains(r.Message+r.Remedy, text) {
+			t.Errorf("%+v; want %s %s with %q", r, status, code, text)
+		}
+	}
+	set := func(name, value string) {
+		t.Helper()
+		db.Exec(t, "alter system set "+name+" = '"+value+"'")
+		db.Exec(t, "select pg_reload_conf()")
+		pgtest.Eventually(t, 20*time.Second, func() bool {
+			return pgtest.Value[bool](t, db, "select current_setting($1) = $2", name, value)
+		}, "%s is %s", name, value)
+	}
+	expect("wal-limits", Pass, "", "at most 32GiB")
+	expect("wal-retention", Pass, "", "not there yet")
+	set("max_slot_wal_keep_size", "-1")
+	expect("wal-limits", Warn, "WAL_UNLIMITED", "the disk fills")
+	set("max_slot_wal_keep_size", "64MB")
+	if major >= 18 {
+		set("idle_replication_slot_timeout", "1h")
+		expect("wal-limits", Warn, "SLOT_IDLE_TIMEOUT", "SET idle_replication_slot_timeout = 0;")
+	}
+	db.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", cfg.Capture.Slot)
+	expect("wal-retention", Pass, "", "of WAL kept")
+	for range 3 {
+		db.Exec(t, "select pg_logical_emit_message(true, 'test', repeat('x', 16 << 20))")
+	}
+	expect("wal-retention", Warn, "SLOT_AT_RISK", "can be lost when")
+	set("max_slot_wal_keep_size", "1MB")
+	expect("wal-retention", Warn, "SLOT_AT_RISK", "unreserved")
+	db.Exec(t, "checkpoint")
+	expect("slot", Fail, "SLOT_LOST", "wal_removed")
+	expect("slot", Fail, "SLOT_LOST", "SET max_slot_wal_keep_size")
+	expect("wal-retention", Skip, "", "needs slot")
+}
+
+// Several warnings of a check are told together, with all remedies.
+func TestWarningsOfACheck(t *testing.T) {
+	err := warn([]*fault.Error{walwatch.ErrSlotAtRisk.New("one").Fix("Do this."), walwatch.ErrHeldByTransaction.New("two").Fix("Do that.")})
+	e := fault.Find(err)
+	if e == nil || e.Code != walwatch.ErrSlotAtRisk || e.Message != "one; two" || e.WhatToDo() != "Do this.\nDo that." {
+		t.Errorf("%v", err)
+	}
 }

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 )
 
 var slotChecks = []Check{
 	{Name: "slot", About: "the replication slot is the recorded one, and usable", Needs: []string{"outbox"}, Run: checkSlot},
-	{Name: "wal-retention", About: "the server keeps the WAL that the slot needs, and its disk can bear it", Needs: []string{"slot"}, Run: checkRetention},
+	{Name: "wal-retention", About: "the server keeps the WAL that the slot needs, its disk can bear it, and nothing holds it back", Needs: []string{"slot"}, Run: checkRetention},
+	{Name: "wal-limits", About: "the server bounds what a slot keeps, and gives none up for being idle", Needs: []string{"postgres"}, Run: checkLimits},
 }
 
 func checkSlot(ctx context.Context, s *Session) (string, error) {
@@ -55,10 +59,7 @@ func judgeSlot(slot capture.Slot, recorded, name, database string, daemon *pipel
 	if err := slot.CheckUsable(); err != nil {
 		return "", err
 	}
-	switch {
-	case slot.WALStatus == "unreserved":
-		return "", warning{ErrSlotAtRisk.New("slot %s needs WAL beyond max_slot_wal_keep_size (wal_status is unreserved)", slot.Name)}
-	case !slot.Active:
+	if !slot.Active {
 		e := ErrSlotIdle.New("slot %s is %s behind, and nobody streams from it", slot.Name, FormatBytes(int64(slot.LagBytes())))
 		if daemon != nil {
 			e.Message += ", for the daemon is " + daemon.State
@@ -69,33 +70,38 @@ func judgeSlot(slot capture.Slot, recorded, name, database string, daemon *pipel
 	return fmt.Sprintf("slot %s is %s behind", slot.Name, FormatBytes(int64(slot.LagBytes()))), nil
 }
 
-// manyBytes is what an unlimited slot may keep before the doctor warns.
-const manyBytes = 10 << 30
-
 func checkRetention(ctx context.Context, s *Session) (string, error) {
-	slot, err := capture.ReadSlot(ctx, s.pg, s.cfg.Capture.Slot)
+	st, err := walwatch.Read(ctx, s.pg, s.cfg.Capture.Slot)
 	if err != nil {
-		return "", queryFault(err, "read the slot")
+		return "", queryFault(err, "look at the WAL that is kept")
 	}
-	var limitMB int64
-	if err := s.pg.QueryRow(ctx, `select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'`).Scan(&limitMB); err != nil {
-		return "", queryFault(err, "read max_slot_wal_keep_size")
+	if !st.Slot.Exists {
+		return "no WAL is kept: the slot is not there yet", nil
 	}
-	return judgeRetention(int64(slot.RetainedBytes()), limitMB)
+	saw := st.Kept()
+	if text := walwatch.StatusText(st.Slot.WALStatus); text != "" {
+		saw += "; wal_status is " + st.Slot.WALStatus + ": " + text
+	}
+	return saw, warn(st.Warnings(nil))
 }
 
-// judgeRetention takes bytes and max_slot_wal_keep_size, in MB; -1: no limit.
-func judgeRetention(retained, limitMB int64) (string, error) {
-	if limitMB < 0 {
-		saw := FormatBytes(retained) + " of WAL kept, without limit (max_slot_wal_keep_size = -1)"
-		if retained > manyBytes {
-			return "", warning{ErrWALRetained.New("%s", saw)}
-		}
-		return saw, nil
+func checkLimits(ctx context.Context, s *Session) (string, error) {
+	st, err := walwatch.Read(ctx, s.pg, s.cfg.Capture.Slot)
+	if err != nil {
+		return "", queryFault(err, "read the server's limits")
 	}
-	saw := fmt.Sprintf("%s of WAL kept of at most %s (max_slot_wal_keep_size)", FormatBytes(retained), FormatBytes(limitMB<<20))
-	if retained > limitMB<<20/2 {
-		return "", warning{ErrSlotAtRisk.New("%s", saw)}
+	return "a slot keeps at most " + FormatBytes(st.Limit) + " of WAL, and none is given up for being idle", warn(st.Hazards())
+}
+
+// warn makes one warning of several faults, under the code of the first.
+func warn(all []*fault.Error) error {
+	if len(all) == 0 {
+		return nil
 	}
-	return saw, nil
+	var messages, remedies []string
+	for _, e := range all {
+		messages = append(messages, e.Message)
+		remedies = append(remedies, e.WhatToDo())
+	}
+	return warning{all[0].Code.New("%s", strings.Join(messages, "; ")).Fix("%s", strings.Join(remedies, "\n"))}
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/gitcatalog"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -52,7 +53,7 @@ func Areas() []Area {
 		{"Writing events (package outbox)", outbox.Faults},
 		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults, evolution.Faults, gitcatalog.Faults, catalogfile.Faults, lint.Faults)},
 		{"Generated code", gen.Faults},
-		{"Reading Postgres (capture)", capture.Faults},
+		{"Reading Postgres (capture)", slices.Concat(capture.Faults, walwatch.Faults)},
 		{"Routing and publishing (the pipeline)", slices.Concat(router.Faults, pipeline.Faults)},
 		{"Pulsar", broker.Faults},
 		{"Local copies (package consumers)", consumers.Faults},

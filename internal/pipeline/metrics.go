@@ -17,7 +17,8 @@ type metrics struct {
 	haltedCode     *prometheus.GaugeVec
 	state          *prometheus.GaugeVec
 	published      *prometheus.CounterVec
-	lag            prometheus.Gauge
+	warning        *prometheus.GaugeVec
+	retention      *walMetrics
 	inFlightEvents prometheus.Gauge
 	inFlightBytes  prometheus.Gauge
 }
@@ -36,8 +37,8 @@ func newMetrics(version string, oldest func() float64) *metrics {
 			Help: "1 for the state that the pipeline is in."}, []string{"state"}),
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "runnel_published_events_total",
 			Help: "Events acknowledged by the broker, by topic."}, []string{"topic"}),
-		lag: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_wal_lag_bytes",
-			Help: "Bytes of WAL written and not confirmed."}),
+		warning: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "runnel_warning",
+			Help: "1 while something is about to go wrong, by code."}, []string{"code"}),
 		inFlightEvents: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_events",
 			Help: "Events queued or sent and not acknowledged."}),
 		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_bytes",
@@ -48,9 +49,10 @@ func newMetrics(version string, oldest func() float64) *metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
 		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.lag, age,
+	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.warning, age,
 		m.inFlightEvents, m.inFlightBytes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.retention = newWALMetrics(m.registry)
 	return m
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 )
 
 // How often the servers are asked, and how many answers in a row may fail
@@ -61,7 +61,8 @@ func (r *run) pollLimits(ctx context.Context, l *loop) error {
 	})
 }
 
-// pollLag measures how much WAL is not confirmed.
+// pollLag measures how much WAL is not confirmed, how much is kept, and how long
+// that can go well.
 func (r *run) pollLag(ctx context.Context) error {
 	var db *pgx.Conn
 	hangUp := func() {
@@ -78,12 +79,12 @@ func (r *run) pollLag(ctx context.Context) error {
 				return err
 			}
 		}
-		slot, err := capture.ReadSlot(ctx, db, r.cfg.Slot)
+		st, err := walwatch.Read(ctx, db, r.cfg.Slot)
 		if err != nil {
 			hangUp()
 			return err
 		}
-		r.report.lag(int64(slot.LagBytes()))
+		r.report.retention(st, r.log)
 		return nil
 	})
 }

@@ -33,6 +33,8 @@ type Status struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
+	// Warnings are what is about to go wrong, whatever the state.
+	Warnings []Warning `json:"warnings,omitempty"`
 	// Confirmed is the LSN up to which everything is durable in its topic.
 	Confirmed      string        `json:"confirmed_lsn,omitempty"`
 	LagBytes       int64         `json:"lag_bytes"`
@@ -67,6 +69,8 @@ type reporter struct {
 	oldest   int64             // commit time of the oldest unpublished transaction, microseconds since 1970; 0: none
 	held     map[string]string // partitions that are waited for, with their holders
 	resuming time.Time         // when a run began to stream after a halt that it has not proved over; zero: none
+
+	warned map[*fault.Code]bool // of retention alone
 }
 
 // provenAfter is how long a run after a halt must last for the halt to be over,
@@ -202,13 +206,6 @@ func (r *reporter) ended() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.resuming = time.Time{}
-}
-
-func (r *reporter) lag(bytes int64) {
-	r.metrics.lag.Set(float64(bytes))
-	r.mu.Lock()
-	r.st.LagBytes = bytes
-	r.mu.Unlock()
 }
 
 // waiting tells who holds a partition that is waited for.
