@@ -145,7 +145,11 @@ func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func(
 	step := func() error {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 		defer cancel()
-		return p.step(limited, confirmed, tails)
+		err := p.step(limited, confirmed, tails)
+		if err != nil && limited.Err() != nil {
+			return ErrUnreachable.Wrap(err, "no answer within %s", stepLimit).At("%s", p.cfg.address())
+		}
+		return err
 	}
 	for {
 		select {

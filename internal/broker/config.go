@@ -25,6 +25,12 @@ type Config struct {
 	// Properties are shown there with every consumer: see SubscriptionConsumer.
 	Properties map[string]string
 
+	// FirstHost leads all of the connection to the first host of URL that answers now: for
+	// whoever dials anew when the connection is lost. Default: the client library takes
+	// the hosts in turn, and behind Pulsar proxies that is for each producer and reader,
+	// so that one dead host of two fails half of them.
+	FirstHost bool
+
 	OperationTimeout time.Duration // of one request to the broker; default 15 s
 	KeepAlive        time.Duration // a silent connection is dropped after twice this; default 5 s
 	BatchDelay       time.Duration // a message waits at most so long for others to join its batch; default 1 ms
@@ -57,6 +63,13 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 type endpoint struct {
 	host string // host:port
 	tls  bool
+}
+
+func (e endpoint) url() string {
+	if e.tls {
+		return "pulsar+ssl://" + e.host
+	}
+	return "pulsar://" + e.host
 }
 
 // endpoints reads Config.URL.

@@ -64,7 +64,7 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	if err != nil {
 		return nil, err
 	}
-	hello, err := firstGreeting(ctx, cfg, endpoints, tlsConfig, token)
+	hello, answered, err := firstGreeting(ctx, cfg, endpoints, tlsConfig, token)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +95,9 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 		MemoryLimitBytes:        -1,                       // a producer's own bounds respect its caller's context
 		Description:             cfg.Name,
 	}
+	if cfg.FirstHost {
+		options.URL = answered.url()
+	}
 	if cfg.TokenFile != "" {
 		options.Authentication = pulsar.NewAuthenticationTokenFromSupplier(file.token)
 	}
@@ -104,22 +107,27 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	return p, nil
 }
 
-// firstGreeting asks the endpoints in turn.
-func firstGreeting(ctx context.Context, cfg Config, endpoints []endpoint, config *tls.Config, token string) (greeting, error) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.OperationTimeout)
-	defer cancel()
+// firstGreeting asks the endpoints in turn. A silent one does not take the time of
+// those behind it.
+func firstGreeting(ctx context.Context, cfg Config, endpoints []endpoint, config *tls.Config, token string) (greeting, endpoint, error) {
 	var failures []error
 	for _, e := range endpoints {
-		hello, err := greet(ctx, e, config, token)
+		hello, err := greetWithin(ctx, cfg.OperationTimeout, e, config, token)
 		if err == nil {
-			return hello, nil
+			return hello, e, nil
 		}
 		failures = append(failures, greetingFault(e, token, err))
 	}
 	if len(failures) == 1 {
-		return greeting{}, failures[0]
+		return greeting{}, endpoint{}, failures[0]
 	}
-	return greeting{}, errors.Join(failures...)
+	return greeting{}, endpoint{}, errors.Join(failures...)
+}
+
+func greetWithin(ctx context.Context, limit time.Duration, e endpoint, config *tls.Config, token string) (greeting, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return greet(ctx, e, config, token)
 }
 
 // greetingFault names what went wrong in words that a person can act on.

@@ -53,7 +53,7 @@ type run struct {
 // run prepares, streams until the first error or until ctx ends, and cleans up.
 func (r *run) run(ctx context.Context) error {
 	defer r.close()
-	if err := r.prepare(ctx); err != nil {
+	if err := r.whileAnswered(ctx, r.prepare); err != nil {
 		if ctx.Err() != nil {
 			return nil // nothing was begun
 		}
@@ -107,6 +107,7 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	settings := r.cfg.Broker
 	// The router bounds the bytes in flight, over all partitions.
 	settings.MaxPending, settings.MaxPendingBytes = maxPending, math.MaxInt64
+	settings.FirstHost = true
 	if r.client, err = broker.Dial(ctx, settings); err != nil {
 		return err
 	}
@@ -286,7 +287,14 @@ func (r *run) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := pgx.Connect(ctx, address)
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectLimit // or a server that accepts and never answers were waited for without end
+	}
+	db, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
 	}

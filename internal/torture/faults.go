@@ -22,7 +22,8 @@ const (
 type fault struct {
 	name     string
 	expect   string
-	first    bool // only during the initial snapshot
+	first    bool   // only during the initial snapshot
+	group    string // drawn only when the group, or the kind, is asked for; empty: always
 	carryOut func(*runner, context.Context, *FaultRecord) error
 }
 
@@ -62,7 +63,7 @@ func kindsOfFaults() []fault {
 		{name: "copy.poison", expect: resumes, carryOut: (*runner).poisonCopy},
 		{name: "copy.rebuild", expect: resumes, carryOut: (*runner).rebuildCopy},
 	}
-	return all
+	return append(all, netFaults()...)
 }
 
 // killAt kills the daemon at a failpoint. Points that are passed at the start of

@@ -14,10 +14,11 @@ import (
 // Options describe a run. Binary and Dir are required.
 type Options struct {
 	Seed uint64
-	// Faults is a number of faults to draw, or a list of them: kind,kind*3.
-	// Empty: as many as Duration allows.
+	// Faults is a number of faults to draw, or a list of them: kind,kind*3, where a
+	// group, such as net, stands for any of its kinds. Empty, or a group alone: as many
+	// as Duration allows.
 	Faults string
-	// Duration is how long faults are drawn when Faults is empty. Default: 3 minutes.
+	// Duration is how long faults are drawn when Faults does not say how many. Default: 3 minutes.
 	Duration time.Duration
 	// Dir is the folder of the history and the logs. It is made.
 	Dir string
@@ -74,19 +75,33 @@ const maxFaults = 10_000
 func plan(random *rand.Rand, spec string) (all []fault, endless bool, err error) {
 	count, err := strconv.Atoi(spec)
 	switch {
-	case spec == "":
-		all, endless = bag(random, len(kindsOfFaults())), true
+	case spec == "", len(group(spec)) > 0:
+		all, endless = bag(random, pool(spec), len(pool(spec))), true
 	case err == nil && count >= 1 && count <= maxFaults:
-		all = bag(random, count)
+		all = bag(random, pool(""), count)
 	case err == nil:
 		return nil, false, fmt.Errorf("%d faults: from 1 to %d", count, maxFaults)
 	default:
-		if all, err = listed(spec); err != nil {
+		if all, err = listed(random, spec); err != nil {
 			return nil, false, err
 		}
 	}
 	slices.SortStableFunc(all, func(a, b fault) int { return first(b) - first(a) })
 	return all, endless, nil
+}
+
+// group returns the kinds of a group; none if nothing is called that.
+func group(name string) []fault {
+	return slices.DeleteFunc(kindsOfFaults(), func(f fault) bool { return f.group == "" || f.group != name })
+}
+
+// pool returns what is drawn from: a group when it is asked for by name. Otherwise
+// groups stay out, so that the faults of a seed are what they were before there were any.
+func pool(spec string) []fault {
+	if all := group(spec); len(all) > 0 {
+		return all
+	}
+	return slices.DeleteFunc(kindsOfFaults(), func(f fault) bool { return f.group != "" })
 }
 
 func first(f fault) int {
@@ -97,16 +112,16 @@ func first(f fault) int {
 }
 
 // bag draws from a shuffled bag that is filled again when it is empty.
-func bag(random *rand.Rand, count int) (all []fault) {
+func bag(random *rand.Rand, from []fault, count int) (all []fault) {
 	for len(all) < count {
-		kinds := slices.DeleteFunc(kindsOfFaults(), func(f fault) bool { return f.first && len(all) > 0 })
+		kinds := slices.DeleteFunc(slices.Clone(from), func(f fault) bool { return f.first && len(all) > 0 })
 		random.Shuffle(len(kinds), func(a, b int) { kinds[a], kinds[b] = kinds[b], kinds[a] })
 		all = append(all, kinds...)
 	}
 	return all[:count]
 }
 
-func listed(spec string) (all []fault, err error) {
+func listed(random *rand.Rand, spec string) (all []fault, err error) {
 	for word := range strings.SplitSeq(spec, ",") {
 		name, times, many := strings.Cut(word, "*")
 		count := 1
@@ -114,6 +129,10 @@ func listed(spec string) (all []fault, err error) {
 			if count, err = strconv.Atoi(times); err != nil || count < 1 || count > maxFaults {
 				return nil, fmt.Errorf("%q is not kind*number", word)
 			}
+		}
+		if kinds := group(name); len(kinds) > 0 {
+			all = append(all, bag(random, kinds, count)...)
+			continue
 		}
 		i := slices.IndexFunc(kindsOfFaults(), func(f fault) bool { return f.name == name })
 		if i < 0 {

@@ -40,6 +40,7 @@ type runner struct {
 	spawned []*process // all that ever were
 	made    bool       // namespace, topics and schemas, by the first daemon
 	version int        // of the projection
+	net     *network   // between the daemon and the servers; nil: nothing is
 	history History
 }
 
@@ -69,6 +70,12 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		}
 		err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx)))
 	}()
+	if slices.ContainsFunc(faults, func(f fault) bool { return f.group == groupNet }) {
+		if r.net, err = newNetwork(r.stack); err != nil {
+			return nil, err
+		}
+		defer r.net.close()
+	}
 	if err := r.torture(ctx, faults, endless); err != nil {
 		return nil, err
 	}
@@ -145,7 +152,7 @@ func (r *runner) torture(ctx context.Context, faults []fault, endless bool) (err
 			if !endless {
 				break
 			}
-			faults = append(faults, bag(r.rand, len(kindsOfFaults()))...)
+			faults = append(faults, bag(r.rand, pool(r.o.Faults), len(pool(r.o.Faults)))...)
 			faults = slices.DeleteFunc(faults, func(f fault) bool { return f.first })
 		}
 		if endless && time.Now().After(over) {
@@ -236,6 +243,9 @@ func (r *runner) checkCopy(ctx context.Context) {
 
 // rescue brings daemon and projection back after a fault that ended otherwise than expected.
 func (r *runner) rescue(ctx context.Context) {
+	if r.net != nil {
+		r.net.heal()
+	}
 	if r.daemon != nil {
 		r.daemon.Kill()
 	}
@@ -327,8 +337,12 @@ func (r *runner) passing(ctx context.Context, n int) error {
 }
 
 func (r *runner) daemonSettings() settings {
-	return settings{Postgres: r.asRole, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL,
+	s := settings{Postgres: r.asRole, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL,
 		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.made}
+	if r.net != nil {
+		r.net.lead(&s)
+	}
+	return s
 }
 
 // startDaemon starts a daemon in the place of one that is gone.
