@@ -18,13 +18,16 @@ const (
 	answerInterval = 2 * time.Second
 )
 
-// whileAnswered calls do, and ends it when the source database does not answer any
-// more. Statements of do may rightly take hours (the slot waits for open transactions,
-// the outbox for locks), so that none can have a limit: what shows that the network or
-// the server has gone silent is that it answers nobody. A run that streams needs no
-// such look: the source and progress ask all the time.
+// whileAnswered calls do, and ends its context when the source database does not answer
+// any more; otherwise that ends with ctx, so that what do leaves behind may use it.
+// Statements of do may rightly take hours (the slot waits for open transactions, the
+// outbox for locks), so that none can have a limit: what shows that the network or the
+// server has gone silent is that it answers nobody. A run that streams needs no such
+// look: the source and progress ask all the time.
 func (r *run) whileAnswered(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	context.AfterFunc(ctx, func() { cancel(nil) }) // not before, at the latest with its parent
+	watching, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -32,18 +35,18 @@ func (r *run) whileAnswered(ctx context.Context, do func(context.Context) error)
 		defer tick.Stop()
 		for {
 			select {
-			case <-ctx.Done():
+			case <-watching.Done():
 				return
 			case <-tick.C:
 			}
-			if err := r.answers(ctx); err != nil {
+			if err := r.answers(watching); err != nil && watching.Err() == nil {
 				cancel(err)
 				return
 			}
 		}
 	}()
 	err := do(ctx)
-	cancel(nil)
+	stop()
 	<-done
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, capture.ErrUnreachable) {
 		return cause

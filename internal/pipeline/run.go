@@ -53,6 +53,8 @@ type run struct {
 // run prepares, streams until the first error or until ctx ends, and cleans up.
 func (r *run) run(ctx context.Context) error {
 	defer r.close()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	if err := r.whileAnswered(ctx, r.prepare); err != nil {
 		if ctx.Err() != nil {
 			return nil // nothing was begun
