@@ -19,10 +19,10 @@ const (
 )
 
 // whileAnswered calls do, and ends it when the source database does not answer any
-// more. Statements of do may rightly take hours (the slot waits for open transactions,
-// the outbox for locks), so that none can have a limit: what shows that the network or
-// the server has gone silent is that it answers nobody. A run that streams needs no
-// such look: the source and progress ask all the time.
+// more: the error is then capture.ErrUnreachable, whatever do returned. Statements of do
+// may rightly take hours (the slot waits for open transactions, the outbox for locks), so
+// that none can have a limit: what shows that the network or the server has gone silent
+// is that it answers nobody. Once progress is kept, that asks all the time.
 func (r *run) whileAnswered(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -45,7 +45,7 @@ func (r *run) whileAnswered(ctx context.Context, do func(context.Context) error)
 	err := do(ctx)
 	cancel(nil)
 	<-done
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, capture.ErrUnreachable) {
+	if cause := context.Cause(ctx); errors.Is(cause, capture.ErrUnreachable) {
 		return cause
 	}
 	return err
@@ -65,6 +65,9 @@ func (r *run) answers(ctx context.Context) error {
 	var refused *pgconn.PgError
 	if err == nil || errors.As(err, &refused) || !pgconn.Timeout(err) && !errors.Is(err, context.DeadlineExceeded) {
 		return nil
+	}
+	if errors.Is(err, capture.ErrUnreachable) {
+		return err
 	}
 	return capture.ErrUnreachable.Wrap(pgfault.Root(err), "it does not answer any more")
 }
