@@ -62,7 +62,7 @@ blank = $(subst ,, )
 
 TORTURE = bin/torture run $(if $(DURATION),-duration $(DURATION)) $(if $(PG),-pg $(PG))
 
-torture: setup bin/torture ## kill everything, and judge what is left (SEED=1, FAULTS=12 or FAULTS=pause*3,two, DURATION=3m, RUN=dir)
+torture: setup bin/torture ## kill everything, and judge what is left (SEED=1, FAULTS=12 or FAULTS=pause*3,two or FAULTS=net, DURATION=3m, RUN=dir)
 	@exec $(TORTURE) $(if $(SEED),-seed $(SEED)) $(if $(FAULTS),-faults '$(FAULTS)') $(if $(RUN),-dir '$(RUN)')
 
 torture-short: setup bin/torture ## the same with three seeds, 60 faults each

@@ -38,6 +38,10 @@ type Options struct {
 	// is removed. Otherwise they stay until Down.
 	Ephemeral bool
 
+	// DiskMargin, if not 0, lets Pulsar's bookie take the disk for full when so many
+	// bytes more than at the start are in use: see Stack.FillPulsarDisk.
+	DiskMargin int64
+
 	// Secure, if not nil, makes the servers speak TLS alone and ask who is there.
 	// Ephemeral stacks only.
 	Secure *Secure

@@ -54,7 +54,11 @@ func (s *Stack) writePulsarFiles(dir string, p *pulsarState) error {
 	if err != nil {
 		return err
 	}
-	settings := deploy.PulsarStandalone + "\n" + secure +
+	standalone, err := s.withDisk(deploy.PulsarStandalone)
+	if err != nil {
+		return err
+	}
+	settings := standalone + "\n" + secure +
 		"\n# This stack's own: of two equal keys the last one wins.\n" + s.secure.pulsarPorts(p)
 	const module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
 	login := fmt.Sprintf("Server {\n  %s\n  user_runnel=\"%s\";\n};\nClient {\n  %s\n  username=\"runnel\"\n  password=\"%s\";\n};\n",

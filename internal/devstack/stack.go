@@ -28,6 +28,7 @@ type Stack struct {
 	ephemeral bool
 	timeout   time.Duration
 	secure    *Secure // nil: without TLS
+	margin    int64   // see Options.DiskMargin
 	guard     *guard  // nil once the servers are to outlive this process
 
 	mu       sync.Mutex // guards state
@@ -44,7 +45,7 @@ func Up(ctx context.Context, o Options) (*Stack, error) {
 		return nil, err
 	}
 	s := &Stack{PostgresURL: o.PostgresURL, PulsarURL: o.PulsarURL, PulsarAdminURL: o.PulsarAdminURL,
-		ephemeral: o.Ephemeral, timeout: o.Timeout, secure: o.Secure, tell: o.Progress}
+		ephemeral: o.Ephemeral, timeout: o.Timeout, secure: o.Secure, margin: o.DiskMargin, tell: o.Progress}
 	if s.timeout == 0 {
 		s.timeout = 2 * time.Minute
 	}

@@ -19,10 +19,11 @@ const (
 	pulsarLog    = "pulsar.log"
 	postgresDir  = "postgres"
 	pulsarDir    = "pulsar"
-	authority    = "ca.pem" // of a secured stack
+	authority    = "ca.pem"  // of a secured stack
+	ballast      = "ballast" // fills the disk
 )
 
-var ourNames = []string{stateFile, lockFile, passwordFile, postgresLog, pulsarLog, postgresDir, pulsarDir, authority}
+var ourNames = []string{stateFile, lockFile, passwordFile, postgresLog, pulsarLog, postgresDir, pulsarDir, authority, ballast}
 
 // state is what another process needs to find the servers. It holds no secret.
 type state struct {

@@ -19,11 +19,11 @@ const (
 )
 
 // whileAnswered calls do, and ends its context when the source database does not answer
-// any more; otherwise that ends with ctx, so that what do leaves behind may use it.
-// Statements of do may rightly take hours (the slot waits for open transactions, the
-// outbox for locks), so that none can have a limit: what shows that the network or the
-// server has gone silent is that it answers nobody. A run that streams needs no such
-// look: the source and progress ask all the time.
+// any more: the error is then capture.ErrUnreachable, whatever do returned. Otherwise that
+// context ends with ctx, so that what do leaves behind may use it. Statements of do may
+// rightly take hours (the slot waits for open transactions, the outbox for locks), so that
+// none can have a limit: what shows that the network or the server has gone silent is that
+// it answers nobody. Once progress is kept, that asks all the time.
 func (r *run) whileAnswered(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	context.AfterFunc(ctx, func() { cancel(nil) }) // not before, at the latest with its parent
@@ -48,7 +48,7 @@ func (r *run) whileAnswered(ctx context.Context, do func(context.Context) error)
 	err := do(ctx)
 	stop()
 	<-done
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, capture.ErrUnreachable) {
+	if cause := context.Cause(ctx); errors.Is(cause, capture.ErrUnreachable) {
 		return cause
 	}
 	return err
@@ -68,6 +68,9 @@ func (r *run) answers(ctx context.Context) error {
 	var refused *pgconn.PgError
 	if err == nil || errors.As(err, &refused) || !pgconn.Timeout(err) && !errors.Is(err, context.DeadlineExceeded) {
 		return nil
+	}
+	if errors.Is(err, capture.ErrUnreachable) {
+		return err
 	}
 	return capture.ErrUnreachable.Wrap(pgfault.Root(err), "it does not answer any more")
 }

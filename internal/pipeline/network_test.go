@@ -193,6 +193,24 @@ var startScenes = []scene{
 		}
 		n.resumed(p)
 	}},
+	{"postgres silent before the start is audited", func(n *network, _ *pipeline.Pipeline) {
+		_, stop := n.start()
+		n.more(100)
+		n.caughtUp()
+		stop()
+		n.more(20_000)
+		// Nothing is taken from the stream while the broker is silent, nor is that noticed.
+		n.cfg.Stall, n.cfg.Broker.OperationTimeout, n.cfg.Broker.KeepAlive = time.Minute, time.Minute, time.Minute
+		streamed := strings.Count(n.log.String(), "msg=streaming")
+		p, _ := n.start()
+		pgtest.Eventually(n.t, 30*time.Second, func() bool { return strings.Count(n.log.String(), "msg=streaming") > streamed }, "the next run")
+		n.setPulsar(netfault.HalfOpen)
+		n.postgres.Set(netfault.HalfOpen)
+		n.noticed(p, 45*time.Second, "PG_UNREACHABLE")
+		n.setPulsar(netfault.Healthy)
+		n.postgres.Set(netfault.Healthy)
+		n.resumed(p)
+	}},
 	{"other hosts of a list", func(n *network, _ *pipeline.Pipeline) {
 		database, second := listen(n.t, ""), listen(n.t, n.broker)
 		n.url = strings.Replace(n.url, n.postgres.Addr(), n.postgres.Addr()+","+database.Addr(), 1) + "&target_session_attrs=read-write&connect_timeout=1"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/pgfault"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -265,7 +266,7 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 // source database. The order matters: a row that is missing would be taken for
 // confirmed by the next audit once progress were saved over it.
 func (r *run) auditAndSave(ctx context.Context) error {
-	if err := r.auditStart(ctx); err != nil || ctx.Err() != nil {
+	if err := r.whileAnswered(ctx, r.auditStart); err != nil || ctx.Err() != nil {
 		return err
 	}
 	return r.progress.Run(ctx, r.source.Confirmed, func() []capture.PartitionTail {
@@ -297,6 +298,9 @@ func (r *run) connect(ctx context.Context) (*pgx.Conn, error) {
 		config.ConnectTimeout = connectLimit // or a server that accepts and never answers were waited for without end
 	}
 	db, err := pgx.ConnectConfig(ctx, config)
+	if err != nil && ctx.Err() == nil && pgconn.Timeout(err) {
+		return nil, capture.ErrUnreachable.Wrap(pgfault.Root(err), "it does not answer")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to the source database: %w", redact(err))
 	}

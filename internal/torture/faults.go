@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -63,7 +64,7 @@ func kindsOfFaults() []fault {
 		{name: "copy.poison", expect: resumes, carryOut: (*runner).poisonCopy},
 		{name: "copy.rebuild", expect: resumes, carryOut: (*runner).rebuildCopy},
 	}
-	return append(all, netFaults()...)
+	return slices.Concat(all, netFaults(), diskFaults())
 }
 
 // killAt kills the daemon at a failpoint. Points that are passed at the start of

@@ -40,8 +40,9 @@ func netFaults() (all []fault) {
 }
 
 // noticedWithin bounds how long a daemon may take to say that a server has gone silent.
-// Of Postgres progress knows after 6 s, of Pulsar the client after two keepalives of 2 s;
-// what was sent is waited for, for 10 s, before the run has ended and says so.
+// Of Postgres progress knows after 6 s and a run that begins after 12 s, of Pulsar the
+// client after two keepalives of 2 s; what was sent is waited for, for 10 s, before the
+// run has ended and says so. The rest is for a machine that is shared.
 const noticedWithin = 30 * time.Second
 
 // network is a bad network. Each server has two addresses, of which one is reached.

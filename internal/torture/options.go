@@ -95,6 +95,10 @@ func group(name string) []fault {
 	return slices.DeleteFunc(kindsOfFaults(), func(f fault) bool { return f.group == "" || f.group != name })
 }
 
+func hasGroup(all []fault, name string) bool {
+	return slices.ContainsFunc(all, func(f fault) bool { return f.group == name })
+}
+
 // pool returns what is drawn from: a group when it is asked for by name. Otherwise
 // groups stay out, so that the faults of a seed are what they were before there were any.
 func pool(spec string) []fault {

@@ -60,8 +60,12 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		return nil, err
 	}
 	r.history.Run = RunRecord{Seed: o.Seed, Began: now(), Partitions: partitions, Planned: len(faults), Topics: topicOf()}
-	if r.stack, err = devstack.Up(ctx, devstack.Options{Postgres: true, Pulsar: true, PGVersion: o.PGVersion, Ephemeral: true,
-		Progress: func(text string) { r.say("%s", text) }}); err != nil {
+	servers := devstack.Options{Postgres: true, Pulsar: true, PGVersion: o.PGVersion, Ephemeral: true,
+		Progress: func(text string) { r.say("%s", text) }}
+	if hasGroup(faults, groupDisk) {
+		servers.DiskMargin = diskMargin
+	}
+	if r.stack, err = devstack.Up(ctx, servers); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -70,7 +74,7 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		}
 		err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx)))
 	}()
-	if slices.ContainsFunc(faults, func(f fault) bool { return f.group == groupNet }) {
+	if hasGroup(faults, groupNet) {
 		if r.net, err = newNetwork(r.stack); err != nil {
 			return nil, err
 		}

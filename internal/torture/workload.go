@@ -105,14 +105,17 @@ func (w *writer) run(ctx context.Context) {
 }
 
 // expected reports whether an error is part of the run: a server that is down or
-// shuts down (57), a connection that broke or was given up, a deadlock.
+// shuts down (57), a connection that broke or was given up, a deadlock, a full disk.
 func (w *writer) expected(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return strings.HasPrefix(pg.Code, "57") || strings.HasPrefix(pg.Code, "40")
+		return strings.HasPrefix(pg.Code, "57") || strings.HasPrefix(pg.Code, "40") || strings.Contains(pg.Message, fileTooLarge)
 	}
 	return w.db == nil || w.db.IsClosed()
 }
+
+// fileTooLarge is what a write says beyond the limit that stands for a full disk.
+const fileTooLarge = "File too large"
 
 // refuse notes a write that failed though nothing was in its way.
 func (w *workload) refuse(text string) {
