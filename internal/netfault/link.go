@@ -148,7 +148,7 @@ func (w Way) next(n int) (piece int, pause time.Duration) {
 	piece = n
 	if w.Slice > 0 {
 		piece = min(n, 1+rand.IntN(w.Slice))
-		if w.Pause > 0 && rand.IntN(16) == 0 { // or a kilobyte would take a second
+		if w.Pause > 0 && rand.IntN(32) == 0 { // or a kilobyte would take a second
 			pause = rand.N(w.Pause)
 		}
 	}

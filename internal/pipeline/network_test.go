@@ -151,9 +151,9 @@ var startScenes = []scene{
 	{"sliced", func(n *network, _ *pipeline.Pipeline) {
 		n.postgres.Set(netfault.Sliced)
 		n.setPulsar(netfault.Sliced)
-		n.more(300)
+		n.more(150)
 		p, _ := n.start()
-		n.more(300)
+		n.more(150)
 		n.resumed(p)
 	}},
 	{"silent at the start", func(n *network, _ *pipeline.Pipeline) {
@@ -175,7 +175,7 @@ var startScenes = []scene{
 		stop()
 		open, err := n.db.Conn(n.t).Begin(n.t.Context())
 		if err == nil {
-			_, err = open.Exec(n.t.Context(), "lock table runnel.pipeline in access exclusive mode")
+			_, err = open.Exec(n.t.Context(), "lock table runnel.event_type in exclusive mode") // it takes no xid, for which others' slots would wait
 		}
 		if err != nil {
 			n.t.Fatal(err)
@@ -221,6 +221,7 @@ var startScenes = []scene{
 		// connections ends, it holds the slot.
 		n.pulsar.Set(netfault.HalfOpen)
 		n.resumed(p)
+		n.pulsar.Close() // refused is sooner than unanswered
 		database.Lead(n.server)
 		n.postgres.Set(netfault.HalfOpen)
 		n.more(1000)
