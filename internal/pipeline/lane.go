@@ -31,10 +31,13 @@ type mailbox struct {
 	dirty []*lane // lanes with acknowledgements to take
 	err   error   // the first error of any callback
 
-	wake chan struct{} // capacity 1
+	wake   chan struct{} // capacity 1
+	failed chan struct{} // closed with the first error
 }
 
-func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+func newMailbox() *mailbox {
+	return &mailbox{wake: make(chan struct{}, 1), failed: make(chan struct{})}
+}
 
 // acked counts an acknowledgement of a lane.
 func (m *mailbox) acked(l *lane) {
@@ -52,9 +55,17 @@ func (m *mailbox) fail(err error) {
 	m.mu.Lock()
 	if m.err == nil {
 		m.err = err
+		close(m.failed)
 	}
 	m.mu.Unlock()
 	m.ring()
+}
+
+// failure returns the first error.
+func (m *mailbox) failure() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
 }
 
 func (m *mailbox) ring() {

@@ -149,14 +149,28 @@ func (l *loop) feed(ctx, hard context.Context) error {
 	}
 }
 
-// first does, once, what needs the slot to be ours: the first batch proves it.
+// first does, once, what needs the slot to be ours: the first batch proves it. An error
+// that is posted meanwhile ends it: it may wait for a broker that does not answer.
 func (l *loop) first(ctx, hard context.Context) error {
 	if l.onSlot == nil {
 		return nil
 	}
 	check := l.onSlot
 	l.onSlot = nil
-	return check(ctx, hard)
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-l.mail.failed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := check(ctx, hard)
+	cancel()
+	<-ended
+	return cmp.Or(l.mail.failure(), err)
 }
 
 // step feeds a batch. Messages are handed out in between, so that a large batch
