@@ -238,6 +238,10 @@ func (r *run) auditStart(ctx context.Context) error {
 		}
 	}
 	for _, m := range missing {
+		// Recorded, or the next run would publish more of what comes behind them.
+		if err := r.source.RecordGap(ctx); err != nil {
+			return err
+		}
 		return gap(m, len(missing))
 	}
 	return nil
@@ -274,6 +278,6 @@ func (r *run) strikePublished(ctx context.Context, p broker.Partition, from posi
 func formatID(id [16]byte) string { return uuid.UUID(id).String() }
 
 func gap(example capture.Missing, n int) error {
-	return ErrGap.New("%d committed events are in the outbox, but neither in the slot's stream nor in their topics; one of them is %s of type %s and aggregate %s %s",
+	return capture.ErrGap.New("%d committed events are in the outbox, but neither in the slot's stream nor in their topics; one of them is %s of type %s and aggregate %s %s",
 		n, formatID(example.ID), example.EventType, example.AggregateType, example.AggregateID)
 }

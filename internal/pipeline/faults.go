@@ -28,9 +28,6 @@ var (
 	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
 		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
 		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")
-	ErrGap = fault.Define("SLOT_GAP", fault.Runtime,
-		"Committed outbox rows were neither streamed by the slot nor are they in their topics: the slot was re-created or moved.",
-		"Do not delete outbox rows. The slot must be repaired before anything more is published.")
 	ErrHistory = fault.Define("TOPIC_AHEAD_OF_WAL", fault.Runtime,
 		"A partition holds an event beyond the end of the server's WAL: the database was restored or replaced.",
 		"Check that the daemon is connected to the right database; do not delete the slot.")
@@ -46,4 +43,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}

@@ -89,41 +89,41 @@ func (r *run) settleHistory(ctx context.Context) error {
 	}
 	r.log.Warn("the server's history has forked: looking for events that were published, and that it has lost",
 		"timeline", unsettled[len(unsettled)-1].Timeline, "fork", formatLSN(unsettled[0].Begin))
-	err := r.settle(ctx, func(lost Lost) error {
-		if lost.Count > 0 {
-			return lost.fault(unsettled[0])
-		}
-		return nil
-	})
-	if err == nil {
-		r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
-	}
-	return err
-}
-
-// settle records that the unsettled eras are settled, if what was lost is accepted.
-func (r *run) settle(ctx context.Context, accept func(Lost) error) error {
 	producer, last, _, err := r.acquireHistory(ctx)
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
-	greatest, err := r.othersNewest(ctx)
+	lost, greatest, err := r.compareHistory(ctx, last)
 	if err != nil {
 		return err
+	}
+	if lost.Count > 0 {
+		return lost.fault(unsettled[0])
+	}
+	failpoint.Hit("pipeline.settle") // nothing was lost, and that is not recorded
+	if err := r.source.Settle(ctx, greatest); err != nil {
+		return err
+	}
+	r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
+	return nil
+}
+
+// compareHistory returns what was published and lost, and the greatest epoch that anything
+// was published under. last is the last record of the history topic, which must be held.
+func (r *run) compareHistory(ctx context.Context, last *history.Record) (lost Lost, greatest uint32, err error) {
+	others, err := r.othersNewest(ctx)
+	if err != nil {
+		return Lost{}, 0, err
+	}
+	lost, greatest, err = r.lostEvents(ctx)
+	if err != nil {
+		return Lost{}, 0, err
 	}
 	if last != nil {
 		greatest = max(greatest, last.Newest().Epoch)
 	}
-	lost, newest, err := r.lostEvents(ctx)
-	if err != nil {
-		return err
-	}
-	if err := accept(lost); err != nil {
-		return err
-	}
-	failpoint.Hit("pipeline.settle") // accepted, and not recorded
-	return r.source.Settle(ctx, max(greatest, newest))
+	return lost, max(greatest, others), nil
 }
 
 // othersNewest returns the greatest epoch that other pipelines of the database have

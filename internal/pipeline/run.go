@@ -45,7 +45,7 @@ type run struct {
 	topics   []topic
 	source   *capture.Source
 	progress *capture.Progress
-	looks    bool            // only, and makes no slot
+	repairs  bool            // and does not stream
 	fence    broker.Producer // of the history topic; nil until the slot is ours
 	saved    capture.Saved   // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
@@ -128,7 +128,7 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	}
 	source := capture.Config{
 		URL: address, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
-		Published: r.anythingPublished, Existing: r.looks, Logger: r.log,
+		Published: r.anythingPublished, Repair: r.repairs, Logger: r.log,
 	}
 	if r.source, err = capture.Open(ctx, source); err != nil {
 		return err
