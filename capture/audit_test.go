@@ -150,7 +150,7 @@ func TestProgress(t *testing.T) {
 	}()
 	f.insert(t, 3, 5, "a")
 	rows := r.await(3)
-	want := PartitionTail{"persistent://public/runnel/order", 2, position.Stamp{Position: rows[2].at, Ordinal: 5}}
+	want := PartitionTail{Topic: "persistent://public/runnel/order", Partition: 2, Last: position.Stamp{Position: rows[2].at, Ordinal: 5}}
 	tails <- []PartitionTail{want}
 	pgtest.Eventually(t, patience, func() bool {
 		return pgtest.Value[bool](t, f.DB, `select exists (select from runnel.progress g where pipeline = 'p'
@@ -199,7 +199,7 @@ func TestProgressIdle(t *testing.T) {
 	}
 	t.Cleanup(p.Close)
 	all := func() uint64 { return 1 << 62 }
-	tails := []PartitionTail{{"t", 0, position.Stamp{Position: position.Position{Epoch: 1, LSN: 1}, Ordinal: 1}}}
+	tails := []PartitionTail{{Topic: "t", Last: position.Stamp{Position: position.Position{Epoch: 1, LSN: 1}, Ordinal: 1}}}
 	xmin := func() string { return pgtest.Value[string](t, f.DB, "select xmin::text from runnel.progress") }
 	for range 2 { // sample, then save
 		if err := p.step(t.Context(), all, func() []PartitionTail { return tails }); err != nil {

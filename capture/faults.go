@@ -65,7 +65,7 @@ var (
 		"Nothing was published meanwhile. Begin it again: `runnel slot repair`.")
 	ErrSlotForeign = fault.Define("SLOT_FOREIGN", fault.Environment,
 		"A slot of that name exists, but not as Runnel makes it.",
-		"Drop the other slot if nobody needs it:\n  SELECT pg_drop_replication_slot('the_slot');\nOr give the pipeline another slot name (postgres.slot), and run `runnel slot repair` if it had begun to publish.")
+		"Drop the other slot if nobody needs it:\n  SELECT pg_drop_replication_slot('the_slot');\nOr give the pipeline another slot name (capture.slot), and run `runnel slot repair` if it had begun to publish.")
 	ErrSlotMissing = fault.Define("SLOT_MISSING", fault.Environment,
 		"The pipeline's slot was recorded, but is not on the server. Making a new one would skip events in silence.",
 		"Find out what dropped it (a failover, a restore, a person). "+repairIt)

@@ -27,6 +27,9 @@ type PartitionTail struct {
 	Topic     string
 	Partition int
 	Last      position.Stamp
+	// Resumed is the ordinal behind which the partition goes on, as a person has said,
+	// though it has lost messages up to it; 0: none.
+	Resumed uint64
 }
 
 // Saved is the progress that the source database holds.
@@ -131,20 +134,20 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 			return Saved{}, err
 		}
 	}
-	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal
+	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0)
 		from runnel.progress_partition where pipeline = $1 order by topic, partition`, p.cfg.Pipeline)
 	if err != nil {
 		return Saved{}, queryFault(err, "read the pipeline's progress")
 	}
 	var t PartitionTail
 	var at string
-	var ordinal int64
-	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal}, func() error {
+	var ordinal, resumed int64
+	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal, &resumed}, func() error {
 		where, err := position.Parse(at)
 		if err != nil {
 			return fmt.Errorf("the saved position of %s, partition %d: %w", t.Topic, t.Partition, err)
 		}
-		t.Last = position.Stamp{Position: where, Ordinal: uint64(ordinal)}
+		t.Last, t.Resumed = position.Stamp{Position: where, Ordinal: uint64(ordinal)}, uint64(resumed)
 		s.Tails = append(s.Tails, t)
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -163,7 +164,7 @@ func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start posi
 		return err
 	}
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: start, History: eras(r.source.Eras()), Schema: schema,
+		Partition: p, Producer: r.producerName(), Replayed: start, History: eras(r.source.Eras()), Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return err
@@ -175,6 +176,33 @@ func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start posi
 	}
 	return nil
 }
+
+// resumed is the ordinal behind which a partition goes on, though it has lost messages.
+func (r *run) resumed(p broker.Partition) uint64 {
+	for _, t := range r.saved.Tails {
+		if t.Topic == p.Topic && t.Partition == p.Index {
+			return t.Resumed
+		}
+	}
+	return 0
+}
+
+// stamp reads a message's stamp; the zero one of a foreign message that is passed over.
+func (r *run) stamp(m *broker.Incoming) (position.Stamp, error) {
+	stamp, err := m.Stamp()
+	if err == nil && m.Producer != r.producerName() {
+		err = errors.New("published by another than " + r.producerName())
+	}
+	switch {
+	case err == nil:
+		return stamp, nil
+	case r.foreign.Lists(m):
+		return position.Stamp{}, nil
+	}
+	return position.Stamp{}, broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
+}
+
+func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 func (r *run) producerName() string { return "runnel-" + r.cfg.Name }
 

@@ -40,7 +40,7 @@ func (r *run) historyTopic() broker.Partition {
 // record; nil when there is none.
 func (r *run) acquireHistory(ctx context.Context) (broker.Producer, *history.Record, broker.Tail, error) {
 	p := r.historyTopic()
-	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName()},
+	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName(), Foreign: r.foreign},
 		func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return nil, nil, broker.Tail{}, notApplied(err, p.Topic)
@@ -256,7 +256,7 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 	}
 	everything := position.Position{Epoch: ^uint32(0)} // is below: nothing is read back
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: everything, Schema: schema,
+		Partition: p, Producer: r.producerName(), Replayed: everything, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return position.Stamp{}, nil // what was deleted holds nothing
@@ -285,11 +285,11 @@ func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Po
 		if err != nil {
 			return err
 		}
-		stamp, err := m.Stamp()
+		stamp, err := r.stamp(m)
 		if err != nil {
-			return broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+			return err
 		}
-		if !stamp.Less(from) && !h.Holds(stamp.Position) {
+		if stamp.Ordinal > 0 && !stamp.Less(from) && !h.Holds(stamp.Position) {
 			found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
+	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -22,10 +24,26 @@ const (
 
 // Pipeline runs one outbox's way to Pulsar.
 type Pipeline struct {
-	cfg    Config
-	routes *router.Routes
-	log    *slog.Logger
-	report *reporter
+	cfg     Config
+	routes  *router.Routes
+	foreign broker.Foreign
+	log     *slog.Logger
+	report  *reporter
+}
+
+// foreignMessages reads the list of Config.Foreign.
+func foreignMessages(list string) (broker.Foreign, error) {
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	foreign, err := broker.ParseForeign(names)
+	if err != nil {
+		return nil, broker.ErrConfig.New("topics.foreign holds %v", err)
+	}
+	return foreign, nil
 }
 
 // New checks cfg and connects to nothing.
@@ -35,7 +53,11 @@ func New(cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pipeline{cfg: cfg, routes: routes, log: cfg.Logger, report: newReporter(cfg)}, nil
+	foreign, err := foreignMessages(cfg.Foreign)
+	if err != nil {
+		return nil, err
+	}
+	return &Pipeline{cfg: cfg, routes: routes, foreign: foreign, log: cfg.Logger, report: newReporter(cfg)}, nil
 }
 
 // Status returns how the pipeline is. It is safe for concurrent use.
@@ -122,7 +144,7 @@ func (p *Pipeline) pause(ctx context.Context, wait time.Duration) {
 }
 
 func (p *Pipeline) newRun() *run {
-	return &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report}
+	return &run{cfg: p.cfg, routes: p.routes, foreign: p.foreign, log: p.log, report: p.report}
 }
 
 // runOnce makes one run, and tells whether anything was published in it.

@@ -154,15 +154,15 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 		if err != nil {
 			return err
 		}
-		stamp, err := m.Stamp()
+		stamp, err := r.stamp(m)
 		if err != nil {
-			return broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+			return err
 		}
 		id, err := uuid.Parse(m.Properties[router.PropertyID])
-		if err != nil {
-			return broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+		if stamp.Ordinal > 0 && err != nil {
+			return broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
 		}
-		if h.Holds(stamp.Position) {
+		if stamp.Ordinal > 0 && h.Holds(stamp.Position) {
 			if err := found(id); err != nil {
 				return err
 			}

@@ -16,7 +16,6 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/pgfault"
-	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
@@ -33,12 +32,13 @@ const maxPending = 8192
 
 // run is one attempt.
 type run struct {
-	cfg    Config
-	routes *router.Routes
-	log    *slog.Logger
-	report *reporter
-	holder string // who streamed from the slot when this run provisioned; "": nobody
-	newer  string // how the outbox is newer than this daemon; "": it is not
+	cfg     Config
+	routes  *router.Routes
+	log     *slog.Logger
+	report  *reporter
+	foreign broker.Foreign
+	holder  string // who streamed from the slot when this run provisioned; "": nobody
+	newer   string // how the outbox is newer than this daemon; "": it is not
 
 	client   *broker.Pulsar
 	registry *schemas.Registry
@@ -243,10 +243,10 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
 		tails: &r.tails, trims: r.cfg.Retention > 0,
-		saved: make(map[broker.Partition]position.Stamp, len(r.saved.Tails)),
+		saved: make(map[broker.Partition]capture.PartitionTail, len(r.saved.Tails)), foreign: r.foreign, pipeline: r.cfg.Name,
 	}
 	for _, t := range r.saved.Tails {
-		l.saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t.Last
+		l.saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t
 	}
 	for id := range router.Lane(l.state.Lanes()) {
 		t, partition := l.state.Partition(id)

@@ -15,6 +15,9 @@ alter table runnel.progress
     add column sampled_at  timestamptz;
 comment on column runnel.progress.sampled_lsn is 'read before the snapshot was taken: what began after the snapshot committed at or above this';
 
+alter table runnel.progress_partition add column resumed_ordinal bigint;
+comment on column runnel.progress_partition.resumed_ordinal is 'set by a person: the partition has lost messages up to this ordinal for good, and goes on behind it';
+
 create table runnel.repair_row (
     pipeline    text        not null,
     seq         bigint      not null,
