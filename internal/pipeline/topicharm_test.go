@@ -8,11 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/pulsar-client-go/pulsar"
-	pulsarlog "github.com/apache/pulsar-client-go/pulsar/log"
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -81,7 +78,7 @@ func TestForeignMessage(t *testing.T) {
 		p, stop := w.start()
 		st := reaches(t, p, pipeline.Halted, "FOREIGN_MESSAGE")
 		name, _, found := strings.Cut(st.Message, ": ")
-		if !found || !strings.Contains(st.Message, `"intruder"`) || !strings.Contains(st.Remedy, "topics.foreign") || slices.Contains(names, name) {
+		if !found || !strings.Contains(st.Message, "sent by producer") || !strings.Contains(st.Remedy, "topics.foreign") || slices.Contains(names, name) {
 			t.Fatalf("%s: %s", st.Message, st.Remedy)
 		}
 		names = append(names, name)
@@ -103,41 +100,20 @@ func TestForeignMessage(t *testing.T) {
 	}
 }
 
-// verbatim is a schema as the registry has it, byte for byte.
-type verbatim struct{ name, json string }
-
-func (verbatim) Encode(any) ([]byte, error) { return nil, errors.New("not asked for") }
-func (verbatim) Decode([]byte, any) error   { return errors.New("not asked for") }
-func (verbatim) Validate([]byte) error      { return nil }
-func (v verbatim) GetSchemaInfo() *pulsar.SchemaInfo {
-	return &pulsar.SchemaInfo{Name: v.name, Schema: v.json, Type: pulsar.AVRO}
-}
-
 // intrude publishes a message of another producer to every partition of a topic.
 func (w *world) intrude(local string) {
 	w.t.Helper()
-	client, err := pulsar.NewClient(pulsar.ClientOptions{URL: w.cfg.Broker.URL, Logger: pulsarlog.DefaultNopLogger(), MetricsRegisterer: prometheus.NewRegistry()})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer client.Close()
 	full := wire.TopicName(w.cfg.Namespace, local)
 	n, err := w.client.Partitions(w.t.Context(), full)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.cfg.Partitions = n
+	enforced := "/admin/v2/namespaces/" + w.cfg.Namespace + "/schemaValidationEnforced"
+	pulsartest.Admin(w.t, http.MethodPost, enforced, false)
+	defer pulsartest.Admin(w.t, http.MethodPost, enforced, true)
 	for i := range n {
-		part := broker.Partition{Topic: full, Index: i}
-		schema := w.newest(local)
-		p, err := client.CreateProducer(pulsar.ProducerOptions{Topic: part.String(), Name: "intruder", SendTimeout: -1, Schema: verbatim{schema.Name, schema.JSON}})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if _, err := p.Send(w.t.Context(), &pulsar.ProducerMessage{Key: "k", Payload: []byte{0}}); err != nil {
-			w.t.Fatal(err)
-		}
-		p.Close()
+		brokertest.SendRaw(w.t, broker.Partition{Topic: full, Index: i}.String(), brokertest.Raw{Payload: []byte{0}})
 	}
 }
 
