@@ -1,6 +1,8 @@
 package router
 
 import (
+	"errors"
+
 	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/position"
 )
@@ -13,10 +15,10 @@ type DeadLetters struct {
 	Park bool
 	// Limit is how many events may be parked. One more ends the reading.
 	Limit int
-	// NewTopic is asked before an event is parked because its topic is not among
-	// Config.Topics. It returns an error, which ends the run, if there may be such a topic
-	// by now. Default: there is none.
-	NewTopic func(local string) error
+	// Unknown is asked before an event is parked because it is of no type that its topic
+	// has, or has no topic. It returns an error, which ends the run, if that may be out of
+	// date. Default: it never is.
+	Unknown func(aggregateType, eventType, topic string) error
 }
 
 // parking decides the fate of every event in the order of the stream: published, or
@@ -97,12 +99,12 @@ func (s *State) Recover(a Acquired, log *deadletter.Log, held map[position.Posit
 	return s.Acquired(a)
 }
 
-// Parked says what is parked; zero while that is not known.
-func (s *State) Parked() deadletter.Summary {
+// Parked says what is parked, once that is known.
+func (s *State) Parked() (summary deadletter.Summary, known bool) {
 	if s.parking == nil || s.parking.log == nil {
-		return deadletter.Summary{}
+		return deadletter.Summary{}, s.parking == nil
 	}
-	return s.parking.log.Summary()
+	return s.parking.log.Summary(), true
 }
 
 // DeadLetterLane returns the lane of the dead-letter topic, if there is one.
@@ -295,8 +297,9 @@ func (s *State) publishOrPark(u *undecided) (done bool, err error) {
 		}
 		u.err = err
 	}
-	if u.lane == noLane && p.cfg.NewTopic != nil && len(u.event.AggregateID) > 0 {
-		if err := p.cfg.NewTopic(s.routes.Explain(string(u.event.AggregateType), string(u.event.Type)).Topic); err != nil {
+	if p.cfg.Unknown != nil && errors.Is(u.err, ErrUnknownEvent) {
+		aggregate, eventType := string(u.event.AggregateType), string(u.event.Type)
+		if err := p.cfg.Unknown(aggregate, eventType, s.routes.Explain(aggregate, eventType).Topic); err != nil {
 			return false, err
 		}
 	}

@@ -1,0 +1,243 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
+	"github.com/runnel-cdc/runnel/internal/deadletter/letterbox"
+	"github.com/runnel-cdc/runnel/internal/history"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/wire"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// ParkedEvents returns what the pipeline of that name has parked in a namespace, in the
+// order of positions. It needs the broker alone.
+func ParkedEvents(ctx context.Context, client *broker.Pulsar, namespace, pipeline string) ([]*deadletter.Letter, error) {
+	p := broker.Partition{Topic: wire.TopicName(namespace, deadletter.Topic(pipeline))}
+	h, err := letterbox.History(ctx, client, broker.Partition{Topic: wire.TopicName(namespace, history.Topic(pipeline))})
+	if isTopicMissing(err) {
+		return nil, nil // it never ran
+	}
+	if err != nil {
+		return nil, err
+	}
+	var unread error
+	all := make(map[position.Position]*deadletter.Letter)
+	c, err := letterbox.Read(ctx, client, p, position.Position{Epoch: ^uint32(0)}, h, func(at position.Position, m *broker.Incoming) {
+		if m.Properties[router.PropertyType] != deadletter.EventParked {
+			return
+		}
+		letter, err := deadletter.ParseLetter(at, m.Payload, m.Properties)
+		if err != nil && unread == nil {
+			unread = broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+		}
+		all[at] = letter
+	})
+	if isTopicMissing(err) {
+		return nil, nil
+	}
+	if err = errors.Join(err, unread); err != nil {
+		return nil, err
+	}
+	var parked []*deadletter.Letter
+	for _, e := range c.Log.All() {
+		parked = append(parked, all[e.Position])
+	}
+	return parked, nil
+}
+
+// Release says which parked events are released, and how.
+type Release struct {
+	Namespace, Pipeline, Slot string
+	Client                    *broker.Pulsar
+	DB                        *pgx.Conn // as a role that may execute runnel.release_parked
+	// Discard removes the events that match. Otherwise everything that is parked of their
+	// aggregates is written to the outbox again, in order.
+	Discard bool
+	Match   func(*deadletter.Letter) bool
+	// Wait is how long it is waited for the daemon. Default: 60 s.
+	Wait time.Duration
+}
+
+// Released is what came of a Release.
+type Released struct {
+	Events     int // released, by the control records that were written
+	Aggregates int
+	Again      []*deadletter.Letter // were retried, could not be published, and are parked again
+	Left       int                  // events of these aggregates that are parked still, those of Again included
+}
+
+// The bounds of a release: of one control record with its rows, and of the rounds in which
+// what is parked meanwhile, behind what is retried, is retried too.
+const (
+	releaseEvents = 500
+	releaseBytes  = 8 << 20
+	releaseRounds = 20
+)
+
+// Run writes the control records, and waits until the daemon has taken them. Events of an
+// aggregate that come while its parked ones are retried wait behind these; so there are
+// rounds, until nothing of it is parked, or something is parked again.
+func (r Release) Run(ctx context.Context) (Released, error) {
+	if have, latest, err := outbox.Versions(ctx, r.DB); err != nil {
+		return Released{}, wire.QueryFault(err, "look for the outbox")
+	} else if err := CheckOutboxVersion(have, latest); err != nil {
+		return Released{}, err
+	}
+	out := Released{}
+	keys := make(map[deadletter.Key]bool)
+	tried := make(map[position.Position]bool) // what was released
+	ids := make(map[[16]byte]bool)
+	for round := 0; ; round++ {
+		parked, err := ParkedEvents(ctx, r.Client, r.Namespace, r.Pipeline)
+		if err != nil {
+			return out, err
+		}
+		if round == 0 {
+			for _, l := range parked {
+				if r.Match(l) {
+					keys[l.Key] = true
+				}
+			}
+			out.Aggregates = len(keys)
+		}
+		out.Left, out.Again = 0, nil
+		failed := make(map[deadletter.Key]bool)
+		var todo []*deadletter.Letter
+		for _, l := range parked {
+			if !keys[l.Key] {
+				continue
+			}
+			out.Left++
+			if ids[l.ID] && !tried[l.Position] {
+				failed[l.Key], out.Again = true, append(out.Again, l)
+			}
+			if !tried[l.Position] && (!r.Discard || round == 0 && r.Match(l)) {
+				todo = append(todo, l)
+			}
+		}
+		todo = slices.DeleteFunc(todo, func(l *deadletter.Letter) bool { return failed[l.Key] })
+		if len(todo) == 0 || round == releaseRounds {
+			return out, nil
+		}
+		slices.SortFunc(todo, func(a, b *deadletter.Letter) int { return a.Rank.Compare(b.Rank) })
+		for _, part := range parts(todo) {
+			if err := r.write(ctx, part); err != nil {
+				return out, err
+			}
+			for _, l := range part {
+				tried[l.Position], ids[l.ID] = true, true
+			}
+			out.Events += len(part)
+		}
+		if err := r.await(ctx); err != nil {
+			return out, err
+		}
+	}
+}
+
+// parts divides letters into those of one control record each: of one aggregate, in order.
+func parts(all []*deadletter.Letter) [][]*deadletter.Letter {
+	var out [][]*deadletter.Letter
+	open := make(map[deadletter.Key]int) // index of the aggregate's last part
+	size := make(map[deadletter.Key]int)
+	for _, l := range all {
+		i, ok := open[l.Key]
+		if !ok || len(out[i]) == releaseEvents || size[l.Key]+len(l.Payload) > releaseBytes {
+			i, size[l.Key] = len(out), 0
+			out = append(out, nil)
+			open[l.Key] = i
+		}
+		out[i] = append(out[i], l)
+		size[l.Key] += len(l.Payload)
+	}
+	return out
+}
+
+// write commits a control record and, for a retry, the rows of its events.
+func (r Release) write(ctx context.Context, part []*deadletter.Letter) error {
+	var entries []deadletter.Entry
+	var ids [][16]byte
+	var types, headers []string
+	var encodings []int16
+	var fingerprints, payloads [][]byte
+	var occurred []time.Time
+	for _, l := range part {
+		entries = append(entries, l.Entry)
+		if r.Discard {
+			continue
+		}
+		ids, types, encodings = append(ids, l.ID), append(types, l.EventType), append(encodings, int16(l.Encoding))
+		fingerprint := []byte{}
+		if router.Encoding(l.Encoding) == router.Avro {
+			fingerprint = l.Fingerprint[:]
+		}
+		fingerprints, payloads, headers = append(fingerprints, fingerprint), append(payloads, l.Payload), append(headers, string(l.Headers))
+		occurred = append(occurred, time.UnixMicro(l.OccurredAt))
+	}
+	record, err := json.Marshal(deadletter.NewRecord(part[0].Key, r.Discard, entries))
+	if err != nil {
+		return err
+	}
+	err = pgx.BeginFunc(ctx, r.DB, func(tx pgx.Tx) error {
+		// await goes by what is flushed.
+		if _, err := tx.Exec(ctx, "set local synchronous_commit = on"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "select runnel.release_parked($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+			r.Pipeline, record, ids, types, encodings, fingerprints, payloads, headers, occurred)
+		return err
+	})
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" {
+		return ErrReleaseRight.Wrap(err, "as user %s", r.DB.Config().User)
+	}
+	return wire.QueryFault(err, fmt.Sprintf("release parked events of aggregate %s %s", part[0].Key.AggregateType, part[0].Key.AggregateID))
+}
+
+// await waits until the daemon has confirmed what was written: then the releases, and what
+// became of their rows, are in their topics.
+func (r Release) await(ctx context.Context) error {
+	var end uint64
+	if err := r.DB.QueryRow(ctx, "select (pg_current_wal_flush_lsn() - '0/0')::bigint").Scan(&end); err != nil {
+		return wire.QueryFault(err, "read the WAL position")
+	}
+	wait := r.Wait
+	def(&wait, time.Minute)
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		slot, err := capture.ReadSlot(ctx, r.DB, r.Slot)
+		if err != nil {
+			return err
+		}
+		if slot.ConfirmedFlush >= end {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			why := "it has not come to them: look at `runnel status`"
+			if !slot.Active {
+				why = "none is streaming from slot " + r.Slot
+			}
+			return ErrReleasePending.New("waited %s for the daemon; %s", wait, why)
+		}
+	}
+}
