@@ -67,8 +67,11 @@ type Release struct {
 	// aggregates is written to the outbox again, in order.
 	Discard bool
 	Match   func(*deadletter.Letter) bool
-	// Wait is how long it is waited for the daemon. Default: 60 s.
+	// Wait is how long it is waited for the daemon, each time. Default: 60 s.
 	Wait time.Duration
+	// Exclusive keeps all writers from the outbox until the daemon has come to where they
+	// are and everything is written: an aggregate that never rests is caught up with.
+	Exclusive bool
 }
 
 // Released is what came of a Release.
@@ -88,64 +91,114 @@ const (
 )
 
 // Run writes the control records, and waits until the daemon has taken them. Events of an
-// aggregate that come while its parked ones are retried wait behind these; so there are
-// rounds, until nothing of it is parked, or something is parked again.
+// aggregate that come between the look at what is parked and the control record wait on,
+// behind those that are retried; so there are rounds, until nothing of it is parked, or
+// something is parked again.
 func (r Release) Run(ctx context.Context) (Released, error) {
+	def(&r.Wait, time.Minute)
 	if have, latest, err := outbox.Versions(ctx, r.DB); err != nil {
 		return Released{}, wire.QueryFault(err, "look for the outbox")
 	} else if err := CheckOutboxVersion(have, latest); err != nil {
 		return Released{}, err
 	}
-	out := Released{}
-	keys := make(map[deadletter.Key]bool)
-	tried := make(map[position.Position]bool) // what was released
-	ids := make(map[[16]byte]bool)
+	s := releasing{Release: r, tried: make(map[position.Position]bool), ids: make(map[[16]byte]bool)}
 	for round := 0; ; round++ {
-		parked, err := ParkedEvents(ctx, r.Client, r.Namespace, r.Pipeline)
+		todo, err := s.look(ctx)
+		if err != nil || len(todo) == 0 || round == releaseRounds {
+			return s.out, err
+		}
+		if r.Exclusive {
+			err = pgx.BeginFunc(ctx, r.DB, func(tx pgx.Tx) error { return s.writeAlone(ctx, tx) })
+		} else {
+			err = s.writeParts(todo, func(part []*deadletter.Letter) error {
+				return pgx.BeginFunc(ctx, r.DB, func(tx pgx.Tx) error { return r.write(ctx, tx, part) })
+			})
+		}
+		if err == nil {
+			err = r.await(ctx, "pg_current_wal_flush_lsn()")
+		}
 		if err != nil {
-			return out, err
-		}
-		if round == 0 {
-			for _, l := range parked {
-				if r.Match(l) {
-					keys[l.Key] = true
-				}
-			}
-			out.Aggregates = len(keys)
-		}
-		out.Left, out.Again = 0, nil
-		failed := make(map[deadletter.Key]bool)
-		var todo []*deadletter.Letter
-		for _, l := range parked {
-			if !keys[l.Key] {
-				continue
-			}
-			out.Left++
-			if ids[l.ID] && !tried[l.Position] {
-				failed[l.Key], out.Again = true, append(out.Again, l)
-			}
-			if !tried[l.Position] && (!r.Discard || round == 0 && r.Match(l)) {
-				todo = append(todo, l)
-			}
-		}
-		todo = slices.DeleteFunc(todo, func(l *deadletter.Letter) bool { return failed[l.Key] })
-		if len(todo) == 0 || round == releaseRounds {
-			return out, nil
-		}
-		slices.SortFunc(todo, func(a, b *deadletter.Letter) int { return a.Rank.Compare(b.Rank) })
-		for _, part := range parts(todo) {
-			if err := r.write(ctx, part); err != nil {
-				return out, err
-			}
-			for _, l := range part {
-				tried[l.Position], ids[l.ID] = true, true
-			}
-			out.Events += len(part)
-		}
-		if err := r.await(ctx); err != nil {
-			return out, err
+			return s.out, r.fault(err)
 		}
 	}
+}
+
+// releasing is a Release under way.
+type releasing struct {
+	Release
+	keys  map[deadletter.Key]bool    // whose events are released; nil before the first look
+	tried map[position.Position]bool // what was released
+	ids   map[[16]byte]bool
+	out   Released
+}
+
+// look reads what is parked, and returns what is to be released now.
+func (s *releasing) look(ctx context.Context) ([]*deadletter.Letter, error) {
+	parked, err := ParkedEvents(ctx, s.Client, s.Namespace, s.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	first := s.keys == nil
+	if first {
+		s.keys = make(map[deadletter.Key]bool)
+		for _, l := range parked {
+			if s.Match(l) {
+				s.keys[l.Key] = true
+			}
+		}
+		s.out.Aggregates = len(s.keys)
+	}
+	s.out.Left, s.out.Again = 0, nil
+	failed := make(map[deadletter.Key]bool)
+	var todo []*deadletter.Letter
+	for _, l := range parked {
+		if !s.keys[l.Key] {
+			continue
+		}
+		s.out.Left++
+		if s.tried[l.Position] {
+			continue
+		}
+		if s.ids[l.ID] {
+			failed[l.Key], s.out.Again = true, append(s.out.Again, l)
+		}
+		if !s.Discard || s.Match(l) && len(s.tried) == 0 {
+			todo = append(todo, l)
+		}
+	}
+	todo = slices.DeleteFunc(todo, func(l *deadletter.Letter) bool { return failed[l.Key] })
+	slices.SortFunc(todo, func(a, b *deadletter.Letter) int { return a.Rank.Compare(b.Rank) })
+	return todo, nil
+}
+
+// writeAlone writes everything in one transaction that keeps all writers out: once the
+// daemon has come to where it began, nothing is missing.
+func (s *releasing) writeAlone(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, "select runnel.hold_writers()"); err != nil {
+		return err
+	}
+	if err := s.await(ctx, "pg_current_wal_insert_lsn()"); err != nil {
+		return err
+	}
+	todo, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	return s.writeParts(todo, func(part []*deadletter.Letter) error { return s.write(ctx, tx, part) })
+}
+
+// writeParts writes letters, those of one control record at a time.
+func (s *releasing) writeParts(todo []*deadletter.Letter, write func([]*deadletter.Letter) error) error {
+	for _, part := range parts(todo) {
+		if err := write(part); err != nil {
+			return err
+		}
+		for _, l := range part {
+			s.tried[l.Position], s.ids[l.ID] = true, true
+		}
+		s.out.Events += len(part)
+	}
+	return nil
 }
 
 // parts divides letters into those of one control record each: of one aggregate, in order.
@@ -166,8 +219,8 @@ func parts(all []*deadletter.Letter) [][]*deadletter.Letter {
 	return out
 }
 
-// write commits a control record and, for a retry, the rows of its events.
-func (r Release) write(ctx context.Context, part []*deadletter.Letter) error {
+// write writes a control record and, for a retry, the rows of its events.
+func (r Release) write(ctx context.Context, tx pgx.Tx, part []*deadletter.Letter) error {
 	var entries []deadletter.Entry
 	var ids [][16]byte
 	var types, headers []string
@@ -191,31 +244,39 @@ func (r Release) write(ctx context.Context, part []*deadletter.Letter) error {
 	if err != nil {
 		return err
 	}
-	err = pgx.BeginFunc(ctx, r.DB, func(tx pgx.Tx) error {
-		// await goes by what is flushed.
-		if _, err := tx.Exec(ctx, "set local synchronous_commit = on"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, "select runnel.release_parked($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-			r.Pipeline, record, ids, types, encodings, fingerprints, payloads, headers, occurred)
+	// await goes by what is flushed.
+	if _, err := tx.Exec(ctx, "set local synchronous_commit = on"); err != nil {
 		return err
-	})
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42501" {
-		return ErrReleaseRight.Wrap(err, "as user %s", r.DB.Config().User)
 	}
-	return wire.QueryFault(err, fmt.Sprintf("release parked events of aggregate %s %s", part[0].Key.AggregateType, part[0].Key.AggregateID))
+	_, err = tx.Exec(ctx, "select runnel.release_parked($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		r.Pipeline, record, ids, types, encodings, fingerprints, payloads, headers, occurred)
+	return err
 }
 
-// await waits until the daemon has confirmed what was written: then the releases, and what
-// became of their rows, are in their topics.
-func (r Release) await(ctx context.Context) error {
+// fault says what an error of the database's means here.
+func (r Release) fault(err error) error {
+	pg := (*pgconn.PgError)(nil)
+	switch {
+	case !errors.As(err, &pg):
+	case pg.Code == "42501":
+		return ErrReleaseRight.Wrap(err, "as user %s", r.DB.Config().User)
+	case pg.Code == "55P03":
+		return ErrReleasePending.Wrap(err, "the writers of the outbox did not make way").
+			Fix("Nothing was released. Look for long transactions that write to the outbox, and try again.")
+	}
+	return wire.QueryFault(err, "release parked events")
+}
+
+// await waits until the daemon has confirmed what is written now: then the releases, and
+// what became of their rows, are in their topics. An insert position may lie behind a
+// page's header, after which nothing comes.
+func (r Release) await(ctx context.Context, at string) error {
 	var end uint64
-	if err := r.DB.QueryRow(ctx, "select (pg_current_wal_flush_lsn() - '0/0')::bigint").Scan(&end); err != nil {
+	if err := r.DB.QueryRow(ctx, fmt.Sprintf(`with now as (select (%s - '0/0')::bigint as lsn, (select setting::bigint from pg_settings where name = 'wal_segment_size') as segment)
+		select lsn - case when lsn %% 8192 = case when lsn %% segment < 8192 then 40 else 24 end then lsn %% 8192 else 0 end from now`, at)).Scan(&end); err != nil {
 		return wire.QueryFault(err, "read the WAL position")
 	}
-	wait := r.Wait
-	def(&wait, time.Minute)
-	limited, cancel := context.WithTimeout(ctx, wait)
+	limited, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -237,7 +298,7 @@ func (r Release) await(ctx context.Context) error {
 			if !slot.Active {
 				why = "none is streaming from slot " + r.Slot
 			}
-			return ErrReleasePending.New("waited %s for the daemon; %s", wait, why)
+			return ErrReleasePending.New("waited %s for the daemon; %s", r.Wait, why)
 		}
 	}
 }

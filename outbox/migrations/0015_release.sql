@@ -23,4 +23,15 @@ $$;
 comment on function runnel.release_parked(text, jsonb, uuid[], text[], smallint[], bytea[], bytea[], text[], timestamptz[]) is
     'What `runnel dlq retry` and `discard` call. The owner''s; who is granted it may publish, and discard, what the pipeline parked.';
 
+-- Keeps every other transaction from writing to the outbox until the caller's ends.
+create function runnel.hold_writers() returns void
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
+as $$
+begin
+    lock table runnel.outbox in exclusive mode;
+end
+$$;
+comment on function runnel.hold_writers() is 'What `runnel dlq retry --exclusive` calls; for whom runnel.release_parked is.';
+
 revoke all on all functions in schema runnel from public;
