@@ -2,7 +2,6 @@ package router
 
 import (
 	"encoding/json"
-	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -46,14 +45,16 @@ func (s *State) park(u *undecided, rank position.Position) (done bool, err error
 	return true, s.hand(p.lane, &u.waiting, out)
 }
 
-// reason takes an error apart: the innermost code says what is wrong with the event.
+// reason takes an error apart; where it happened the letter tells.
 func reason(err error) (code, text string) {
-	text = err.Error()
-	if f := fault.Find(err); f != nil {
-		code = f.Code.ID
-		text = strings.TrimPrefix(text, code+" ")
+	f := fault.Find(err)
+	switch {
+	case f == nil:
+		return "", err.Error()
+	case f.Err == nil:
+		return f.Code.ID, f.Message
 	}
-	return code, text
+	return f.Code.ID, f.Message + ": " + f.Err.Error()
 }
 
 // keep copies a payload into the lane's memory: invariant 6 of lane.

@@ -24,7 +24,7 @@ import (
 
 // ParkedEvents returns what the pipeline of that name has parked in a namespace, in the
 // order of positions. It needs the broker alone.
-func ParkedEvents(ctx context.Context, client *broker.Pulsar, namespace, pipeline string) ([]*deadletter.Letter, error) {
+func ParkedEvents(ctx context.Context, client letterbox.Topic, namespace, pipeline string) ([]*deadletter.Letter, error) {
 	p := broker.Partition{Topic: wire.TopicName(namespace, deadletter.Topic(pipeline))}
 	h, err := letterbox.History(ctx, client, broker.Partition{Topic: wire.TopicName(namespace, history.Topic(pipeline))})
 	if isTopicMissing(err) {
@@ -61,7 +61,7 @@ func ParkedEvents(ctx context.Context, client *broker.Pulsar, namespace, pipelin
 // Release says which parked events are released, and how.
 type Release struct {
 	Namespace, Pipeline, Slot string
-	Client                    *broker.Pulsar
+	Client                    letterbox.Topic
 	DB                        *pgx.Conn // as a role that may execute runnel.release_parked
 	// Discard removes the events that match. Otherwise everything that is parked of their
 	// aggregates is written to the outbox again, in order.
