@@ -25,7 +25,7 @@ var (
 		"Raise the topic's or the broker's maxMessageSize; the pipeline goes on by itself.")
 	ErrBehind = fault.Define("EVENT_BEHIND_PARKED", fault.Runtime,
 		"An earlier event of the same aggregate is parked, so this one waits behind it.",
-		"`runnel dlq list --pipeline` shows the earlier one; put right what it says, then `runnel dlq retry --pipeline`.")
+		"See the earlier one in `runnel dlq list --pipeline`, put right what it says, then `runnel dlq retry --pipeline`.")
 	ErrParkedLimit = fault.Define("PARKED_LIMIT", fault.Runtime,
 		"An event would have to be parked, and as many are as may be: what is wrong concerns more than single events.",
 		"The cause says what is wrong with this one; `runnel dlq list --pipeline` shows the others. Once that is put right, let the daemon past this event with a greater capture.parked_limit, then `runnel dlq retry --pipeline --all`.")

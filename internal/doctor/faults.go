@@ -37,7 +37,7 @@ var (
 		"Apply the catalog: `runnel schemas plan`, then `runnel schemas apply`. Before its very first start, `runnel init --schemas DIR` will do.")
 	ErrParked = fault.Define("EVENTS_PARKED", fault.Environment,
 		"Events that could not be published are parked, with the later ones of their aggregates.",
-		"`runnel dlq list --pipeline` shows them with what is wrong; once that is put right, `runnel dlq retry --pipeline` publishes them.")
+		"See what is wrong with them in `runnel dlq list --pipeline`; once that is put right, `runnel dlq retry --pipeline` publishes them.")
 	ErrSecretOpen = fault.Define("SECRET_FILE_OPEN", fault.Environment,
 		"A file with a secret is open to every user of this machine.",
 		"Take the rights of others away from it: `chmod o= FILE`.")
