@@ -44,10 +44,9 @@ type parkingWorld struct {
 	first     map[string]position.Position
 	keys      map[string]string // payload to key
 	discarded map[string]bool
-	seen      []deadletter.Log // what operators read, some time
 	everDead  bool
 
-	parkings, retries, refusals int
+	refusals  int // runs that ended at a poison
 }
 
 type parkingTx struct {

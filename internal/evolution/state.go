@@ -47,11 +47,12 @@ type Target struct {
 // own reports whether a topic is one of the pipeline's own, that no event of a catalog
 // goes to, and what it is.
 func (t Target) own(local string) (what string, ok bool) {
-	switch {
-	case local == "":
-	case local == t.History:
+	switch local {
+	case "":
+		return "", false
+	case t.History:
 		return "the pipeline's history", true
-	case local == t.DeadLetters:
+	case t.DeadLetters:
 		return "the pipeline's dead letters", true
 	}
 	return "", false
