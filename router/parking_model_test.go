@@ -46,7 +46,7 @@ type parkingWorld struct {
 	discarded map[string]bool
 	everDead  bool
 
-	refusals  int // runs that ended at a poison
+	refusals int // runs that ended at a poison
 }
 
 type parkingTx struct {
