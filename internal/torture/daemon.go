@@ -26,6 +26,7 @@ type settings struct {
 	HTTP                          string
 	Partitions                    int
 	AutoApply                     bool
+	Park                          bool
 	Version                       int // of the projection
 }
 
@@ -59,7 +60,7 @@ func Daemon() error {
 		Broker:    broker.Config{URL: s.Pulsar, AdminURL: s.PulsarAdmin, Logger: log, KeepAlive: 2 * time.Second},
 		Namespace: namespace, Partitions: s.Partitions, Schemas: s.Schemas, Routes: routes(),
 		Stall: 20 * time.Second, Recheck: time.Second, OutboxRetention: -1, Roles: outbox.Roles{},
-		AutoApply: s.AutoApply, HTTP: s.HTTP, Logger: log,
+		AutoApply: s.AutoApply, Park: s.Park, ParkedLimit: 1_000_000, HTTP: s.HTTP, Logger: log,
 	})
 	if err != nil {
 		return err
