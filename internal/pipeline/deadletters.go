@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -131,7 +132,11 @@ func (l *loop) tell() {
 	ready := l.state.Ready()
 	for _, n := range ready.Notices {
 		if e := n.Letter; e != nil {
-			l.log.Warn("parked an event", "position", e.Position, "type", e.EventType, "aggregate_type", e.Key.AggregateType,
+			level := slog.LevelWarn
+			if e.Code == router.ErrBehind.ID {
+				level = slog.LevelInfo // the one before it was warned of
+			}
+			l.log.Log(context.Background(), level, "parked an event", "position", e.Position, "type", e.EventType, "aggregate_type", e.Key.AggregateType,
 				"aggregate_id", e.Key.AggregateID, "code", e.Code, "reason", e.Reason, "see", parkedCommand)
 		}
 		if d := n.Released; d != nil {

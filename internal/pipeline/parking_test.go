@@ -400,6 +400,7 @@ func TestParkingKilled(t *testing.T) {
 	w.cfg.Park = true
 	w.init()
 	w.cfg.ParkedLimit = 100_000
+	w.db.Exec(t, `alter table runnel.outbox disable trigger outbox_event_types`) // which the daemons' starts would arm
 	ctx, cancel := context.WithCancel(t.Context())
 	written := make(chan struct{})
 	go func() {
@@ -407,8 +408,8 @@ func TestParkingKilled(t *testing.T) {
 		for n := 1; ctx.Err() == nil && n < 12_000; n += 100 {
 			w.write(n, 100)
 			key := fmt.Sprint(n / 100 % 4) // the other aggregates go on
-			w.insert("order", key, "OrderShipped", 2, nil, []byte(`{"order_id":1}`))
-			w.insert("order", "4", "OrderEaten", 2, nil, []byte(`{}`))
+			w.db.Exec(t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
+				values ('order', $1, 'OrderShipped', 2, '{"order_id":1}'), ('order', '4', 'OrderEaten', 2, '{}')`, key)
 		}
 	}()
 	for round := range 6 {

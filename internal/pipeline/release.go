@@ -87,7 +87,7 @@ type Released struct {
 const (
 	releaseEvents = 500
 	releaseBytes  = 8 << 20
-	releaseRounds = 20
+	releaseRounds = 100
 )
 
 // Run writes the control records, and waits until the daemon has taken them. Events of an
@@ -102,25 +102,56 @@ func (r Release) Run(ctx context.Context) (Released, error) {
 		return Released{}, err
 	}
 	s := releasing{Release: r, tried: make(map[position.Position]bool), ids: make(map[[16]byte]bool)}
-	for round := 0; ; round++ {
+	settled := false // what was written last was carried out to its end
+	for round := 0; ; {
 		todo, err := s.look(ctx)
-		if err != nil || len(todo) == 0 || round == releaseRounds {
+		switch {
+		case err != nil, round == 0 && len(todo) == 0, settled && (len(todo) == 0 || round >= releaseRounds):
 			return s.out, err
-		}
-		if r.Exclusive {
-			err = pgx.BeginFunc(ctx, r.DB, func(tx pgx.Tx) error { return s.writeAlone(ctx, tx) })
-		} else {
-			err = s.writeParts(todo, func(part []*deadletter.Letter) error {
-				return pgx.BeginFunc(ctx, r.DB, func(tx pgx.Tx) error { return r.write(ctx, tx, part) })
-			})
-		}
-		if err == nil {
-			err = r.await(ctx, "pg_current_wal_flush_lsn()")
+		case len(todo) == 0 || round >= releaseRounds:
+			settled, err = true, r.await(ctx, "pg_current_wal_flush_lsn()")
+		default:
+			settled = false
+			round++
+			err = s.round(ctx, todo)
 		}
 		if err != nil {
 			return s.out, r.fault(err)
 		}
 	}
+}
+
+// round releases letters, and waits until the daemon has the control records: what comes
+// until the next look is less then, the sooner the better.
+func (s *releasing) round(ctx context.Context, todo []*deadletter.Letter) error {
+	if s.Exclusive {
+		return pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error { return s.writeAlone(ctx, tx) })
+	}
+	for len(todo) > 0 {
+		n, size := 0, 0
+		for n < len(todo) && (n == 0 || size < releaseBytes) {
+			size += len(todo[n].Payload)
+			n++
+		}
+		err := pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
+			return s.writeParts(todo[:n], func(part []*deadletter.Letter) error { return s.write(ctx, tx, part) })
+		})
+		if err != nil {
+			return err
+		}
+		todo = todo[n:]
+	}
+	limited, cancel := context.WithTimeout(ctx, s.Wait)
+	defer cancel()
+	for s.taken = false; !s.taken; {
+		if _, err := s.look(limited); err != nil {
+			if ctx.Err() == nil && limited.Err() != nil {
+				return s.pending(ctx)
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // releasing is a Release under way.
@@ -129,6 +160,7 @@ type releasing struct {
 	keys  map[deadletter.Key]bool    // whose events are released; nil before the first look
 	tried map[position.Position]bool // what was released
 	ids   map[[16]byte]bool
+	taken bool // when it was last looked, the daemon had all of that
 	out   Released
 }
 
@@ -148,7 +180,7 @@ func (s *releasing) look(ctx context.Context) ([]*deadletter.Letter, error) {
 		}
 		s.out.Aggregates = len(s.keys)
 	}
-	s.out.Left, s.out.Again = 0, nil
+	s.out.Left, s.out.Again, s.taken = 0, nil, true
 	failed := make(map[deadletter.Key]bool)
 	var todo []*deadletter.Letter
 	for _, l := range parked {
@@ -157,6 +189,7 @@ func (s *releasing) look(ctx context.Context) ([]*deadletter.Letter, error) {
 		}
 		s.out.Left++
 		if s.tried[l.Position] {
+			s.taken = false
 			continue
 		}
 		if s.ids[l.ID] {
@@ -294,11 +327,20 @@ func (r Release) await(ctx context.Context, at string) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			why := "it has not come to them: look at `runnel status`"
-			if !slot.Active {
-				why = "none is streaming from slot " + r.Slot
-			}
-			return ErrReleasePending.New("waited %s for the daemon; %s", r.Wait, why)
+			return r.pending(ctx)
 		}
 	}
+}
+
+// pending is the error for a daemon that has not come to what is released.
+func (r Release) pending(ctx context.Context) error {
+	slot, err := capture.ReadSlot(ctx, r.DB, r.Slot)
+	if err != nil {
+		return err
+	}
+	why := "it has not come to them: look at `runnel status`"
+	if !slot.Active {
+		why = "none is streaming from slot " + r.Slot
+	}
+	return ErrReleasePending.New("waited %s for the daemon; %s", r.Wait, why)
 }

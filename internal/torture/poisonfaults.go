@@ -76,7 +76,8 @@ func (r *runner) killWhileParking(ctx context.Context, rec *FaultRecord) error {
 	return r.startDaemon(ctx, "")
 }
 
-// retryParked retries until nothing is parked. With dies, the daemon dies amid it.
+// retryParked retries until nothing is parked. With dies, the daemon dies amid it. The writers
+// go on for two rounds; then they rest, as no aggregate of theirs ever does by itself.
 func (r *runner) retryParked(ctx context.Context, rec *FaultRecord, dies bool) error {
 	client, err := broker.Dial(ctx, broker.Config{URL: r.stack.PulsarURL, AdminURL: r.stack.PulsarAdminURL, Name: "operator"})
 	if err != nil {
@@ -89,6 +90,7 @@ func (r *runner) retryParked(ctx context.Context, rec *FaultRecord, dies bool) e
 		}
 	}
 	rounds, events := 0, 0
+	defer r.load.held.Store(false)
 	err = await(ctx, 4*r.o.Patience, func(ctx context.Context) bool {
 		if !r.daemon.Alive() {
 			if err := r.startDaemon(ctx, ""); err != nil {
@@ -98,6 +100,7 @@ func (r *runner) retryParked(ctx context.Context, rec *FaultRecord, dies bool) e
 		done, err := r.retryOnce(ctx, client, rounds%2 == 1)
 		events += done.Events
 		rounds++
+		r.load.held.Store(rounds >= 2)
 		left, lerr := pipeline.ParkedEvents(ctx, client, namespace, pipelineName)
 		r.say("retried %d, %d are parked: %v", done.Events, len(left), errors.Join(err, lerr))
 		return lerr == nil && len(left) == 0 && r.daemon.Alive()
