@@ -97,7 +97,7 @@ func (r *runner) retryParked(ctx context.Context, rec *FaultRecord, dies bool) e
 				return false
 			}
 		}
-		done, err := r.retryOnce(ctx, client, rounds%2 == 1)
+		done, err := r.retryOnce(ctx, client, rounds == 1)
 		events += done.Events
 		rounds++
 		r.load.held.Store(rounds >= 2)
@@ -116,5 +116,5 @@ func (r *runner) retryOnce(ctx context.Context, client *broker.Pulsar, exclusive
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	return pipeline.Release{Namespace: namespace, Pipeline: pipelineName, Slot: slotName, Client: client, DB: db,
-		Match: func(*deadletter.Letter) bool { return true }, Wait: r.o.Patience / 6, Exclusive: exclusive}.Run(ctx)
+		Match: func(*deadletter.Letter) bool { return true }, Wait: r.o.Patience, Exclusive: exclusive}.Run(ctx)
 }
