@@ -70,11 +70,13 @@ func (s *State) Acked(id Lane, n int) error {
 	if err := s.takeAcked(id, n); err != nil {
 		return err
 	}
-	if s.err == nil {
-		s.err = s.decide()
-		return s.err
+	if s.err != nil {
+		return nil // the run is over: whoever ended it knows
 	}
-	return nil // the run is over: whoever ended it knows
+	if s.err = s.goOn(); s.err == nil {
+		s.err = s.decide()
+	}
+	return s.err
 }
 
 func (s *State) takeAcked(id Lane, n int) error {
@@ -90,9 +92,6 @@ func (s *State) takeAcked(id Lane, n int) error {
 		s.events--
 		s.window.settle(m.txn, 1)
 		l.acked = m.stamp
-	}
-	if s.parking != nil && id != s.parking.lane {
-		s.parking.others -= n
 	}
 	if l.phase != laneProbing || n == 0 {
 		return nil

@@ -29,6 +29,9 @@ var (
 	ErrParkedLimit = fault.Define("PARKED_LIMIT", fault.Runtime,
 		"An event would have to be parked, and as many are as may be: what is wrong concerns more than single events.",
 		"The cause says what is wrong with this one; `runnel dlq list --pipeline` shows the others. Once that is put right, let the daemon past this event with a greater capture.parked_limit, then `runnel dlq retry --pipeline --all`.")
+	ErrSpoilt = fault.Define("EVENT_SPOILT", fault.Runtime,
+		"An event was on its way to its topic when the daemon ended, and can't be published any more; it can't be parked either, as later ones are.",
+		"Undo what was changed meanwhile, which the cause names: the topic's or the broker's maxMessageSize, or the topic's schemas. The daemon goes on by itself.")
 	ErrNoDeadLetters = fault.Define("DEAD_LETTERS_MISSING", fault.Runtime,
 		"Parked events are to be released, and the pipeline has no dead-letter topic.",
 		"Set capture.poison to park, then run `runnel schemas apply`. If the topic was deleted, the events parked there are in the outbox as long as its retention keeps them.")
@@ -51,4 +54,4 @@ var (
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrRoute, ErrNoAggregateID, ErrUnknownEvent, ErrUnencodable,
-	ErrHeaders, ErrTooLarge, ErrBehind, ErrParkedLimit, ErrNoDeadLetters, ErrControl, ErrHole, ErrEpochAhead, ErrAckOrder, ErrProtocol}
+	ErrHeaders, ErrTooLarge, ErrBehind, ErrParkedLimit, ErrSpoilt, ErrNoDeadLetters, ErrControl, ErrHole, ErrEpochAhead, ErrAckOrder, ErrProtocol}

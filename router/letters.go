@@ -90,7 +90,7 @@ func (s *State) release(u *undecided) (done bool, err error) {
 	}
 	if was, ok := p.held[c.Position]; ok { // invariant 3 of parking
 		if was == nil {
-			return false, s.undecidable(c.Position)
+			return false, s.unreleased(c.Position)
 		}
 		released, err := was.Entries()
 		if err != nil {
@@ -100,10 +100,7 @@ func (s *State) release(u *undecided) (done bool, err error) {
 		return true, s.skipQueued(l, u)
 	}
 	if c.Position.Compare(p.tail) <= 0 {
-		return false, s.undecidable(c.Position)
-	}
-	if p.others > 0 { // invariant 2 of parking
-		return false, nil
+		return false, s.unreleased(c.Position)
 	}
 	var released []deadletter.Entry
 	for _, ref := range refs {
@@ -128,6 +125,12 @@ func (s *State) release(u *undecided) (done bool, err error) {
 	p.retry(c.Position, record, refs, released)
 	s.ready.Notices = append(s.ready.Notices, Notice{Released: &notice, Left: len(p.log.Of(record.Key()))})
 	return true, s.hand(p.lane, &u.waiting, out)
+}
+
+// unreleased is the error for a control record that the dead-letter topic, which goes
+// beyond it, does not hold.
+func (s *State) unreleased(at position.Position) error {
+	return ErrHole.New("the control record at %s is not in the topic, which ends at %s", at, s.parking.tail).At("%s", s.name(&s.lanes[s.parking.lane]))
 }
 
 // retry notes what the rows that follow a record keep.

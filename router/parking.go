@@ -25,18 +25,18 @@ type DeadLetters struct {
 // parked, with the later ones of its aggregate behind it.
 //
 // Invariants:
-//  1. Fates are decided in the order of the stream. One that can't be yet (its lane is
-//     not ours, or because of 2) holds up all that follow.
-//  2. Nothing is handed to a topic while something is in flight to the dead-letter
-//     topic, and nothing to the dead-letter topic while something waits for, or is in
-//     flight to, another. So of what a run leaves behind, wherever it dies:
-//     a. below the dead-letter topic's last position everything is stored: there if it
-//     was parked, else in its topic;
-//     b. nothing above that position was parked and then followed by something stored.
+//  1. Fates are decided in the order of the stream. One that can't be yet, as its lane is
+//     not ours, holds up all that follow.
+//  2. An event is handed to its topic only when everything parked before it is known to
+//     be stored; until then it is held back, encoded. So, wherever a run dies, nothing
+//     that it parked is lost and followed by something stored.
 //  3. A replay decides alike. At or below the dead-letter topic's last position an event
 //     was parked if and only if the topic holds its position, whatever codec and limits
-//     say now (2a). Above it, an event at or below its lane's watermark was published
-//     (2b). What neither holds is decided anew; nothing stored depends on it.
+//     say now. Else it was published, or was to be: it is, if its lane's watermark is
+//     below it. Should that be impossible by now, the reading ends: it can't be parked
+//     below what is parked, and nothing may pass it. Above the last position, an event at
+//     or below its lane's watermark was published (by 2). What neither holds is decided
+//     anew: nothing stored depends on it.
 //  4. An event is published only if no event of its aggregate with a lower rank is
 //     parked. Its rank is its position or, if it was retried, that of its first parking.
 //  5. A retried row of an event that was not parked any more when its control record was
@@ -52,7 +52,7 @@ type parking struct {
 	log   *deadletter.Log
 	queue []*undecided
 
-	others int // events waiting for, or in flight to, other lanes
+	back []heldBack // to be published, in order of positions: invariant 2
 
 	retried map[[16]byte][]retry // of the transaction tx, by event id
 	tx      position.Position
@@ -71,6 +71,13 @@ type undecided struct {
 }
 
 const noLane Lane = -1
+
+// heldBack is an event that is published once what was parked before it is stored.
+type heldBack struct {
+	lane Lane
+	waiting
+	out Send
+}
 
 // retry is what a released event keeps.
 type retry struct {
@@ -230,15 +237,62 @@ func (s *State) fate(u *undecided) (done bool, err error) {
 		}
 	}
 	if at.Compare(p.tail) <= 0 {
-		return false, s.undecidable(at)
+		return s.publishNow(u)
 	}
 	return s.publishOrPark(u)
 }
 
-// undecidable is the error for a position that by invariant 2a must be stored, and is not.
-func (s *State) undecidable(at position.Position) error {
-	return ErrHole.New("the dead-letter topic's last position is %s, and %s, which was decided before it, is stored neither there nor in its topic",
-		s.parking.tail, at).At("%s", s.name(&s.lanes[s.parking.lane]))
+// publishNow publishes an event of which is known that it was to be: invariant 3.
+func (s *State) publishNow(u *undecided) (done bool, err error) {
+	if u.err == nil {
+		done, err = s.publish(u)
+		if done || isEnvironment(err) {
+			return done, err
+		}
+		u.err = err
+	}
+	s.reject(poison(ErrSpoilt.Wrap(u.err, "position %s is parked", s.parking.tail), &u.event))
+	return false, nil
+}
+
+// publish encodes an event, and hands it out when what was parked before it is stored.
+// Its errors are the codec's.
+func (s *State) publish(u *undecided) (done bool, err error) {
+	p := s.parking
+	out, err := s.encode(&s.lanes[u.lane], u.target, &u.event)
+	if err != nil {
+		return false, err
+	}
+	if len(p.back) == 0 && s.lanes[p.lane].outstanding() == 0 {
+		return true, s.hand(u.lane, &u.waiting, out)
+	}
+	u.event = Event{Position: u.event.Position} // out has what is needed
+	p.back = append(p.back, heldBack{u.lane, u.waiting, out})
+	return true, nil
+}
+
+// goOn hands out what was held back for parked events that are stored now.
+func (s *State) goOn() error {
+	p := s.parking
+	if p == nil {
+		return nil
+	}
+	first, parking := s.lanes[p.lane].oldest()
+	n := 0
+	for ; n < len(p.back) && s.err == nil; n++ {
+		h := &p.back[n]
+		if parking && first.Less(h.event.Position) {
+			break
+		}
+		if err := s.hand(h.lane, &h.waiting, h.out); err != nil {
+			return err
+		}
+		*h = heldBack{} // lets its memory go
+	}
+	if p.back = p.back[n:]; len(p.back) == 0 {
+		p.back = nil
+	}
+	return nil
 }
 
 // rank finds out, once, what a row keeps of a release in its transaction.
@@ -274,7 +328,7 @@ func (s *State) skipQueued(l *lane, u *undecided) error {
 
 // publishOrPark decides the fate of an event that nothing stored tells.
 func (s *State) publishOrPark(u *undecided) (done bool, err error) {
-	p, letters := s.parking, &s.lanes[s.parking.lane]
+	p := s.parking
 	rank := u.event.Position
 	if !u.retry.rank.IsZero() {
 		rank = u.retry.rank
@@ -284,16 +338,9 @@ func (s *State) publishOrPark(u *undecided) (done bool, err error) {
 		u.err = ErrBehind.New("event %s of aggregate %s %s", uuid(u.event.ID), u.event.AggregateType, u.event.AggregateID)
 	}
 	if u.err == nil {
-		if letters.outstanding() > 0 { // invariant 2
-			return false, nil
-		}
-		out, err := s.encode(&s.lanes[u.lane], u.target, &u.event)
-		switch {
-		case isEnvironment(err):
-			return false, err
-		case err == nil:
-			p.others++
-			return true, s.hand(u.lane, &u.waiting, out)
+		done, err := s.publish(u)
+		if done || isEnvironment(err) || s.err != nil {
+			return done, err
 		}
 		u.err = err
 	}
@@ -310,11 +357,20 @@ func (s *State) publishOrPark(u *undecided) (done bool, err error) {
 	case p.log.Len() >= p.cfg.Limit:
 		s.reject(poison(ErrParkedLimit.Wrap(u.err, "%d events are parked already", p.log.Len()), &u.event))
 		return false, nil
-	case p.others > 0: // invariant 2
-		return false, nil
 	}
 	return s.park(u, rank)
 }
 
 // outstanding returns how many messages wait for a lane or are in flight to it.
 func (l *lane) outstanding() int { return l.inFlight.len() + len(l.waiting) }
+
+// oldest returns the position of the first of them.
+func (l *lane) oldest() (position.Position, bool) {
+	switch {
+	case l.inFlight.len() > 0:
+		return l.inFlight.items[l.inFlight.head].stamp.Position, true
+	case len(l.waiting) > 0:
+		return l.waiting[0].event.Position, true
+	}
+	return position.Position{}, false
+}

@@ -170,7 +170,7 @@ func (s *State) Settled() bool {
 			return false
 		}
 	}
-	return true
+	return s.parking == nil || len(s.parking.back) == 0
 }
 
 // Poison returns the first event that can't be published, nil while there is
