@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -97,7 +98,11 @@ func (r *runner) retryParked(ctx context.Context, rec *FaultRecord, dies bool) e
 				return false
 			}
 		}
-		done, err := r.retryOnce(ctx, client, rounds == 1)
+		wait := r.o.Patience
+		if dies && rounds == 0 {
+			wait = 5 * time.Second // nobody is there
+		}
+		done, err := r.retryOnce(ctx, client, rounds == 1, wait)
 		events += done.Events
 		rounds++
 		r.load.held.Store(rounds >= 2)
@@ -109,12 +114,12 @@ func (r *runner) retryParked(ctx context.Context, rec *FaultRecord, dies bool) e
 	return err
 }
 
-func (r *runner) retryOnce(ctx context.Context, client *broker.Pulsar, exclusive bool) (pipeline.Released, error) {
+func (r *runner) retryOnce(ctx context.Context, client *broker.Pulsar, exclusive bool, wait time.Duration) (pipeline.Released, error) {
 	db, err := pgx.Connect(ctx, r.source)
 	if err != nil {
 		return pipeline.Released{}, err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	return pipeline.Release{Namespace: namespace, Pipeline: pipelineName, Slot: slotName, Client: client, DB: db,
-		Match: func(*deadletter.Letter) bool { return true }, Wait: r.o.Patience, Exclusive: exclusive}.Run(ctx)
+		Match: func(*deadletter.Letter) bool { return true }, Wait: wait, Exclusive: exclusive}.Run(ctx)
 }
