@@ -16,7 +16,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge copies judge generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers copies judge generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -73,6 +73,9 @@ mutants: setup bin/torture ## show that every known bug is caught (ONLY=name,nam
 
 huge: setup bin/torture ## one transaction larger than memory (ROWS=5000000, BYTES=100 of each row, KILL=1)
 	@exec bin/torture huge $(if $(ROWS),-rows $(ROWS)) $(if $(BYTES),-bytes $(BYTES)) $(if $(KILL),-kill) $(if $(PG),-pg $(PG))
+
+failovers: setup bin/withstack ## failovers under load, one after another (N=10, PG=17)
+	RUNNEL_FAILOVERS=$(or $(N),10) bin/withstack $(if $(PG),-pg $(PG)) go test -count=1 -timeout 30m -v -run 'TestFailovers$$' ./internal/pipeline
 
 copies: setup bin/withstack ## local copies under load: killed, parked, rebuilt, chained (ONLY=Rebuild, PG=17)
 	@exec bin/withstack $(if $(PG),-pg $(PG)) go test ./internal/copytest -count=1 -v -timeout 60m $(if $(ONLY),-run '$(ONLY)') -args -full

@@ -2,7 +2,6 @@ package capture
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -43,13 +42,10 @@ type audit struct {
 	result    chan<- Audit
 }
 
-// emptySnapshot shows no transaction: 3 is the first that there can be.
-const emptySnapshot = "3:3:"
-
 // readAudit reads which rows the stream must show. Known as confirmed are those
-// visible in the snapshot saved with the progress; before there is any, those
-// visible in the slot's, which the bootstrap delivers from the table itself;
-// none where it is only inferred that the bootstrap is over.
+// visible in the snapshot saved with the progress; before there is any since the slot
+// was made, those visible in the slot's, which the bootstrap delivers from the table
+// itself; not these where it is only inferred that the bootstrap is over.
 //
 // A row that was confirmed may be followed all the same: it may not have been
 // visible yet in a snapshot that was taken after its commit record was written.
@@ -57,14 +53,13 @@ func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (
 	if cfg.AuditLimit < 0 {
 		return nil, nil
 	}
-	base := rec.snapshot
-	if rec.inferred {
-		base = emptySnapshot
+	saved, err := readSample(ctx, conn, cfg.Pipeline)
+	if err != nil {
+		return nil, err
 	}
-	err := conn.QueryRow(ctx, `select snapshot::text from runnel.progress
-		where pipeline = $1 and snapshot is not null`, cfg.Pipeline).Scan(&base)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, queryFault(err, "read the pipeline's progress")
+	base := saved.snapshot
+	if !rec.inferred && saved.lsn <= rec.consistentPoint {
+		base = rec.snapshot
 	}
 	rows, err := conn.Query(ctx, `select id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, '')
 		from runnel.outbox

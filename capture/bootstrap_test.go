@@ -232,9 +232,9 @@ func TestPublicationGap(t *testing.T) {
 	f.Exec(t, "alter publication runnel add table runnel.outbox")
 	f.insert(t, 3, 3, "seen")
 	r.await(1)
-	p.sample = sample{snapshot: pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text"), lsn: 1}
+	p.sample = sample{since: "0/0", snapshot: pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text"), lsn: 1}
 	changed := func() []PartitionTail {
-		return []PartitionTail{{"t", 0, position.Stamp{Position: position.Position{Epoch: 1, LSN: 1}, Ordinal: 1}}}
+		return []PartitionTail{{Topic: "t", Last: position.Stamp{Position: position.Position{Epoch: 1, LSN: 1}, Ordinal: 1}}}
 	}
 	err := p.step(t.Context(), r.Confirmed, changed)
 	mustCode(t, err, ErrPublication)

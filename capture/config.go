@@ -41,8 +41,10 @@ type Config struct {
 	// is asked before a slot that was never recorded is dropped and made anew.
 	// Default: only the source database's own records are asked.
 	Published func(context.Context) (bool, error)
-	// Existing makes Open refuse where it would make the slot: it only looks.
-	Existing bool
+	// Repair makes Open leave what is wrong with the slot to Source.Damage, instead of
+	// refusing, and makes it make no slot: for Source.Compare and Source.Remake. Until
+	// the source is closed no other process makes the slot.
+	Repair bool
 	// Logger. Default: none.
 	Logger *slog.Logger
 }

@@ -46,6 +46,8 @@ type decoder struct {
 	rel       *relation
 	rels      map[uint32]*relation
 	audit     *audit // nil once it is done
+	limit     uint64 // what may be confirmed to the server
+	beyond    uint64 // the first commit with rows that is not below limit, if it is not either
 }
 
 func newDecoder(eras lineage, pipeline string) *decoder {
@@ -98,6 +100,9 @@ func (d *decoder) commit(m []byte, b *batcher) error {
 		return d.malformed("Commit")
 	}
 	d.inTx = false
+	if d.index > 0 && d.beyond < d.limit {
+		d.beyond = d.lsn
+	}
 	in := b.next()
 	in.Kind = router.Commit
 	in.LSN = binary.BigEndian.Uint64(m[10:])

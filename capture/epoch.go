@@ -151,7 +151,7 @@ func (s *Source) Eras() []Era { return slices.Clone(s.eras) }
 // do not hold. Until Settle, Run refuses to begin.
 func (s *Source) Unsettled() []Era {
 	for i, e := range s.eras {
-		if e.Epoch == 0 || e.Epoch > s.rec.settled {
+		if e.Epoch == 0 || s.rec != nil && e.Epoch > s.rec.settled {
 			return slices.Clone(s.eras[i:])
 		}
 	}
@@ -191,13 +191,18 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 			}
 			e.Epoch, next = next, next+1
 		}
-		_, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2 where name = $1`, s.cfg.Pipeline, int32(lineage(eras).newest().Epoch))
+		// The limit is of the former era: the slot may have come further there.
+		_, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2, slot_limit = nullif($3, '0/0')::pg_lsn where name = $1`,
+			s.cfg.Pipeline, int32(lineage(eras).newest().Epoch), pglogrepl.LSN(s.flushed).String())
 		return err
 	})
 	if err != nil {
 		return queryFault(err, "record the history")
 	}
-	s.eras, s.rec.settled = eras, lineage(eras).newest().Epoch
+	s.eras = eras
+	if s.rec != nil {
+		s.rec.settled = lineage(eras).newest().Epoch
+	}
 	return nil
 }
 

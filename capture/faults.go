@@ -7,6 +7,9 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pgfault"
 )
 
+// repairIt is the remedy for a slot that no longer is what it was.
+const repairIt = "Nothing is published until it is repaired: `runnel slot repair` says what is missing, makes the slot anew, and publishes that from the rows that the outbox retains."
+
 // What a person can meet. Halts tells which of them need one.
 var (
 	ErrConfig = fault.Define("CAPTURE_CONFIG", fault.Input,
@@ -50,13 +53,22 @@ var (
 		"If the other should not run, stop it; it gives the slot up at once.")
 	ErrSlotLost = fault.Define("SLOT_LOST", fault.Environment,
 		"The server removed WAL that the slot still needed: events between are only in the outbox.",
-		"Do not drop the slot. The rows that the outbox retains are what a repair publishes from.")
+		repairIt)
+	ErrSlotMoved = fault.Define("SLOT_MOVED", fault.Environment,
+		"The slot is further than this pipeline ever confirmed: somebody advanced it, or dropped it and made it anew. Events between are only in the outbox.",
+		repairIt)
+	ErrGap = fault.Define("SLOT_GAP", fault.Runtime,
+		"Committed outbox rows were neither streamed by the slot nor are they in their topics: the slot was made anew or moved, or rows were written while the publication left them out.",
+		repairIt)
+	ErrRepairUnfinished = fault.Define("REPAIR_UNFINISHED", fault.Environment,
+		"A repair of the pipeline's slot was begun, and has not come to its end.",
+		"Nothing was published meanwhile. Begin it again: `runnel slot repair`.")
 	ErrSlotForeign = fault.Define("SLOT_FOREIGN", fault.Environment,
 		"A slot of that name exists, but not as Runnel makes it.",
-		"Give the pipeline another slot name, or drop the other slot if nobody needs it:\n  SELECT pg_drop_replication_slot('the_slot');")
+		"Drop the other slot if nobody needs it:\n  SELECT pg_drop_replication_slot('the_slot');\nOr give the pipeline another slot name (capture.slot), and run `runnel slot repair` if it had begun to publish.")
 	ErrSlotMissing = fault.Define("SLOT_MISSING", fault.Environment,
 		"The pipeline's slot was recorded, but is not on the server. Making a new one would skip events in silence.",
-		"Find out what dropped it (a failover, a restore, a person). The rows that the outbox retains are what a repair publishes from.")
+		"Find out what dropped it (a failover, a restore, a person). "+repairIt)
 	ErrSlotMismatch = fault.Define("SLOT_MISMATCH", fault.Input,
 		"The pipeline was recorded with another slot than the configured one.",
 		"Configure the recorded slot, or give the pipeline another name.")
@@ -81,7 +93,7 @@ var (
 var Faults = []*fault.Code{
 	ErrConfig, ErrUnreachable, ErrTLS, ErrAuth, ErrNoDatabase, ErrTooOld, ErrStandby, ErrWALLevel,
 	ErrNoReplication, ErrNoOutbox, ErrGrant, ErrPublication, ErrNoWALSender, ErrNoSlot,
-	ErrSlotBusy, ErrSlotLost, ErrSlotForeign, ErrSlotMissing, ErrSlotMismatch, ErrEpochChanged,
+	ErrSlotBusy, ErrSlotLost, ErrSlotMoved, ErrGap, ErrRepairUnfinished, ErrSlotForeign, ErrSlotMissing, ErrSlotMismatch, ErrEpochChanged,
 	ErrOutboxShape, ErrControlUnknown, ErrStream, ErrSilent,
 }
 
@@ -91,7 +103,7 @@ var Faults = []*fault.Code{
 func Halts(err error) bool {
 	for _, code := range []*fault.Code{
 		ErrConfig, ErrNoDatabase, ErrTooOld, ErrWALLevel, ErrNoReplication, ErrNoOutbox, ErrGrant,
-		ErrPublication, ErrSlotLost, ErrSlotForeign, ErrSlotMissing, ErrSlotMismatch, ErrEpochChanged,
+		ErrPublication, ErrSlotLost, ErrSlotMoved, ErrGap, ErrRepairUnfinished, ErrSlotForeign, ErrSlotMissing, ErrSlotMismatch, ErrEpochChanged,
 		ErrOutboxShape, ErrControlUnknown,
 	} {
 		if errors.Is(err, code) {

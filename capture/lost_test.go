@@ -80,7 +80,7 @@ func TestCausesOfLoss(t *testing.T) {
 		"wal_level_insufficient": {"wal_level", "wal_level"},
 		"idle_timeout":           {"nobody read it", "idle_replication_slot_timeout = 0"},
 		"conflicting":            {"standby", "hot_standby_feedback"}, // 16
-		"moon_phase":             {"moon_phase", "Do not drop the slot"},
+		"moon_phase":             {"moon_phase", "runnel slot repair"},
 	} {
 		slot := Slot{Name: "s", Exists: true, WALStatus: "lost", Invalidation: cause}
 		e := fault.Find(slot.CheckUsable())

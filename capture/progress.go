@@ -27,6 +27,9 @@ type PartitionTail struct {
 	Topic     string
 	Partition int
 	Last      position.Stamp
+	// Resumed is the ordinal behind which the partition goes on, as a person has said,
+	// though it has lost messages up to it; 0: none.
+	Resumed uint64
 }
 
 // Saved is the progress that the source database holds.
@@ -65,8 +68,30 @@ type Progress struct {
 }
 
 type sample struct {
+	since    string // WAL position before the snapshot was taken
+	at       time.Time
 	snapshot string
 	lsn      uint64 // 0: none taken
+}
+
+// emptySnapshot shows no transaction: 3 is the first that there can be.
+const emptySnapshot = "3:3:"
+
+// readSample reads the sample that was saved last: without one, nothing is known as
+// confirmed.
+func readSample(ctx context.Context, conn querier, pipeline string) (sample, error) {
+	s := sample{since: "0/0", snapshot: emptySnapshot}
+	var lsn string
+	err := conn.QueryRow(ctx, `select coalesce(sampled_lsn, '0/0')::text, coalesce(sampled_at, updated_at), snapshot::text, confirmed_lsn::text
+		from runnel.progress where pipeline = $1 and snapshot is not null`, pipeline).Scan(&s.since, &s.at, &s.snapshot, &lsn)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return s, nil
+	}
+	if err != nil {
+		return sample{}, queryFault(err, "read the pipeline's progress")
+	}
+	s.lsn, err = parseLSN(lsn)
+	return s, err
 }
 
 type tailKey struct {
@@ -109,20 +134,20 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 			return Saved{}, err
 		}
 	}
-	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal
+	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0)
 		from runnel.progress_partition where pipeline = $1 order by topic, partition`, p.cfg.Pipeline)
 	if err != nil {
 		return Saved{}, queryFault(err, "read the pipeline's progress")
 	}
 	var t PartitionTail
 	var at string
-	var ordinal int64
-	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal}, func() error {
+	var ordinal, resumed int64
+	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal, &resumed}, func() error {
 		where, err := position.Parse(at)
 		if err != nil {
 			return fmt.Errorf("the saved position of %s, partition %d: %w", t.Topic, t.Partition, err)
 		}
-		t.Last = position.Stamp{Position: where, Ordinal: uint64(ordinal)}
+		t.Last, t.Resumed = position.Stamp{Position: where, Ordinal: uint64(ordinal)}, uint64(resumed)
 		s.Tails = append(s.Tails, t)
 		return nil
 	})
@@ -187,13 +212,17 @@ func (p *Progress) step(ctx context.Context, confirmed func() uint64, tails func
 	return nil
 }
 
-// take samples. In one statement, the snapshot is taken before the functions
+// take samples. What begins after the snapshot commits at or above since. In one statement, the snapshot is taken before the functions
 // of its list are called; a transaction becomes visible only after its commit
 // record is in the WAL, maybe long after. So what the snapshot shows committed
 // below the LSN, but not all that committed below it is shown.
 func (p *Progress) take(ctx context.Context) error {
+	err := p.conn.QueryRow(ctx, `select pg_current_wal_insert_lsn()::text, clock_timestamp()`).Scan(&p.sample.since, &p.sample.at)
+	if err != nil {
+		return queryFault(err, "read the WAL position")
+	}
 	var lsn string
-	err := p.conn.QueryRow(ctx, `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text`).
+	err = p.conn.QueryRow(ctx, `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text`).
 		Scan(&p.sample.snapshot, &lsn)
 	if err != nil {
 		return queryFault(err, "read the WAL position")
@@ -216,12 +245,13 @@ func (p *Progress) changed(tails []PartitionTail) []PartitionTail {
 
 func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
 	batch := &pgx.Batch{}
-	batch.Queue(`insert into runnel.progress (pipeline, confirmed_lsn, snapshot, updated_at)
-		values ($1, $2::text::pg_lsn, $3::text::pg_snapshot, now())
+	batch.Queue(`insert into runnel.progress (pipeline, confirmed_lsn, snapshot, updated_at, sampled_lsn, sampled_at)
+		values ($1, $2::text::pg_lsn, $3::text::pg_snapshot, now(), $4::text::pg_lsn, $5)
 		on conflict (pipeline) do update set confirmed_lsn = excluded.confirmed_lsn,
-			snapshot = excluded.snapshot, updated_at = excluded.updated_at
+			snapshot = excluded.snapshot, updated_at = excluded.updated_at,
+			sampled_lsn = excluded.sampled_lsn, sampled_at = excluded.sampled_at
 		where runnel.progress.confirmed_lsn <= excluded.confirmed_lsn`,
-		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String(), p.sample.snapshot)
+		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String(), p.sample.snapshot, p.sample.since, p.sample.at)
 	// What is confirmed beyond the slot's beginning holds the rows from before
 	// it. Where Open inferred that, this is what settles it: see ensureSlot.
 	batch.Queue(`update runnel.pipeline set snapshot_done = true

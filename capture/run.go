@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	startLimit = 30 * time.Second // for the answer to START_REPLICATION
-	markLimit  = 10 * time.Second // for recording the end of the bootstrap
-	lookLimit  = 10 * time.Second // for looking at slot and publication
+	startLimit  = 30 * time.Second // for the answer to START_REPLICATION
+	recordLimit = 10 * time.Second // for a write to the pipeline's record
+	lookLimit   = 10 * time.Second // for looking at slot and publication
 )
 
 var errAlreadyRan = errors.New("capture: a Source runs once")
@@ -52,6 +52,7 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 		tick: time.NewTicker(s.statusInterval), pace: newPacer(hijacked.Conn),
 		settled: s.rec.done,
 	}
+	r.decoder.limit = s.limit
 	r.decoder.audit = s.missed.report(s.audited)
 	s.missed = nil
 	defer r.tick.Stop()
@@ -81,11 +82,13 @@ type run struct {
 
 	tick       *time.Ticker // wakes a blocked send
 	nextStatus time.Time
-	marking    *marking // nil: not under way
-	delivered  bool     // the rows from before the slot were handed over
-	settled    bool     // that they are confirmed is recorded
-	sent       int64    // when the newest message was, by the server's clock
-	broken     bool     // the connection is of no use any more
+	recording  *recording    // nil: none is under way
+	raised     time.Time     // when a recording was begun last
+	interval   time.Duration // to the next one, while next to nothing is written
+	delivered  bool          // the rows from before the slot were handed over
+	settled    bool          // that they are confirmed is recorded
+	sent       int64         // when the newest message was, by the server's clock
+	broken     bool          // the connection is of no use any more
 }
 
 func (r *run) stream() error {
@@ -333,7 +336,7 @@ func (r *run) hand(b *router.Batch) error {
 
 // status sends what may be confirmed.
 func (r *run) status(wantReply bool) error {
-	if err := r.mark(); err != nil {
+	if err := r.keepRecord(); err != nil {
 		return err
 	}
 	now := time.Now()

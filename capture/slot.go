@@ -1,116 +1,149 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pglogrepl"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// record is the pipeline's row in runnel.pipeline: what its slot began with.
-// It is committed before the first event is published, so that the rows from
-// before the slot can be selected again, with the same positions.
-type record struct {
-	slot            string
-	systemID        string
-	consistentPoint uint64
-	snapshot        string // pg_snapshot: what was committed before the slot
-	settled         uint32 // the newest epoch that the pipeline may publish under
-	done            bool   // all rows of the snapshot are confirmed
-	inferred        bool   // done is not recorded, but follows from the slot's position
-	created         time.Time
-}
-
-func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, error) {
-	var r record
-	var point string
-	var settled int32
-	err := conn.QueryRow(ctx, `select slot, system_id::text, consistent_point::text, snapshot::text, snapshot_done, created_at, settled_epoch
-		from runnel.pipeline where name = $1 and consistent_point is not null and snapshot is not null`, pipeline).
-		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created, &settled)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, queryFault(err, "read the pipeline's record")
-	}
-	r.consistentPoint, err = parseLSN(point)
-	r.settled = uint32(settled)
-	return &r, err
-}
 
 // ensureSlot leaves s with a slot that may be streamed from and the record of
 // its beginning, or says why there is none. The table of cases:
 //
 //	recorded  slot present            what
-//	yes       yes                     use it, if it is ours and not lost
+//	yes       yes                     use it, if it is ours and whole
 //	yes       no                      SLOT_MISSING
 //	no        yes, nothing published  drop it and make it anew
 //	no        no, nothing published   make it
 //	no        something published     SLOT_MISSING: the record was removed
 //
+// What is no use is left in s.damage where Config.Repair is set, else returned.
+//
 // A lock makes one process at a time look, make and record: a slot that another
-// has made and not yet recorded looks like one left behind.
+// has made and not yet recorded looks like one left behind. A repair keeps it
+// until it closes the connection.
 func (s *Source) ensureSlot(ctx context.Context) (err error) {
 	unlock, err := s.lockPipeline(ctx, lockWait)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	rec, err := readRecord(ctx, s.sql, s.cfg.Pipeline)
-	if err != nil {
+	if !s.cfg.Repair {
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
+	if s.rec, err = readRecord(ctx, s.sql, s.cfg.Pipeline); err != nil {
 		return err
 	}
 	st, err := ReadSlot(ctx, s.sql, s.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	if rec != nil && rec.slot != s.cfg.Slot {
-		return ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s",
-			s.cfg.Pipeline, rec.slot, s.cfg.Slot)
+	if err := s.sameSlot(ctx); err != nil {
+		return err
 	}
 	if err := st.CheckOwner(s.database); err != nil {
 		return err
 	}
-	if rec != nil {
-		if !st.Exists {
-			return ErrSlotMissing.New("slot %s of pipeline %s, made at %X/%X, is gone",
-				s.cfg.Slot, s.cfg.Pipeline, rec.consistentPoint>>32, uint32(rec.consistentPoint))
-		}
-		if s.eras, err = s.readLineage(ctx); err != nil {
-			return err
-		}
-		if s.eras == nil {
-			return ErrEpochChanged.New("the pipeline is recorded, but no history is")
-		}
-		if err := st.CheckUsable(); err != nil {
-			return err
-		}
-		s.rec, s.start, s.flushed = rec, st.ConfirmedFlush, st.ConfirmedFlush
-		switch {
-		case rec.done:
-		case st.ConfirmedFlush > rec.consistentPoint:
-			// A slot begins at its consistent point, and goes on only by what
-			// was confirmed: the rows from before it, which come first, are
-			// then confirmed too, and the process ended before it recorded
-			// that. To begin with them again is not possible: the slot does
-			// not replay what followed them. In case a person moved the slot,
-			// the audit follows them, and it is recorded that they are done
-			// when progress is saved, which comes after the audit.
-			rec.done, rec.inferred = true, true
-		default:
-			s.start = rec.consistentPoint - 1
-		}
-		return nil
+	if s.rec == nil {
+		return s.firstSlot(ctx, st)
 	}
-	if err := s.refuseIfPublished(ctx); err != nil {
+	if s.eras, err = s.readLineage(ctx); err != nil {
 		return err
 	}
-	if s.cfg.Existing {
+	if s.eras == nil {
+		return ErrEpochChanged.New("the pipeline is recorded, but no history is")
+	}
+	if s.damage = s.inspect(st); s.damage != nil {
+		if s.cfg.Repair {
+			return nil
+		}
+		return s.damage
+	}
+	s.useSlot(st)
+	return nil
+}
+
+// sameSlot requires that the pipeline was recorded with the configured slot. A repair
+// may give it another, when the recorded one is of no use.
+func (s *Source) sameSlot(ctx context.Context) error {
+	if s.rec == nil || s.rec.slot == s.cfg.Slot {
+		return nil
+	}
+	if s.cfg.Repair {
+		recorded, err := ReadSlot(ctx, s.sql, s.rec.slot)
+		if err != nil {
+			return err
+		}
+		if !recorded.Exists || recorded.CheckOwner(s.database) != nil || recorded.CheckUsable() != nil {
+			return nil
+		}
+	}
+	return ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s",
+		s.cfg.Pipeline, s.rec.slot, s.cfg.Slot)
+}
+
+// inspect says why the recorded slot is not to be streamed from; nil when it is.
+func (s *Source) inspect(st Slot) error {
+	rec := s.rec
+	switch {
+	case rec.damage == damageRepair:
+		return ErrRepairUnfinished.New("slot %s of pipeline %s", s.cfg.Slot, s.cfg.Pipeline)
+	case rec.damage != "":
+		return ErrGap.New("slot %s of pipeline %s did not stream what it should have", s.cfg.Slot, s.cfg.Pipeline)
+	case rec.slot != s.cfg.Slot:
+		return ErrSlotMissing.New("pipeline %s goes on with slot %s, after %s", s.cfg.Pipeline, s.cfg.Slot, rec.slot)
+	case !st.Exists:
+		return ErrSlotMissing.New("slot %s of pipeline %s, made at %s, is gone", s.cfg.Slot, s.cfg.Pipeline, pglogrepl.LSN(rec.consistentPoint))
+	}
+	if err := st.CheckUsable(); err != nil {
+		return err
+	}
+	// Of another era nothing is known: it is the audit's to find out.
+	settled := len(s.Unsettled()) == 0
+	if settled && rec.limit != 0 && st.ConfirmedFlush > rec.limit {
+		return ErrSlotMoved.New("slot %s is at %s, and pipeline %s has confirmed nothing beyond %s", s.cfg.Slot,
+			pglogrepl.LSN(st.ConfirmedFlush), s.cfg.Pipeline, pglogrepl.LSN(rec.limit))
+	}
+	return nil
+}
+
+// useSlot makes the slot the one to stream from.
+func (s *Source) useSlot(st Slot) {
+	rec := s.rec
+	s.start, s.flushed = st.ConfirmedFlush, st.ConfirmedFlush
+	switch {
+	case rec.done:
+	case st.ConfirmedFlush > rec.consistentPoint:
+		// A slot begins at its consistent point, and goes on only by what
+		// was confirmed: the rows from before it, which come first, are
+		// then confirmed too, and the process ended before it recorded
+		// that. To begin with them again is not possible: the slot does
+		// not replay what followed them. In case a person moved the slot,
+		// the audit follows them, and it is recorded that they are done
+		// when progress is saved, which comes after the audit.
+		rec.done, rec.inferred = true, true
+	default:
+		s.start = rec.consistentPoint - 1
+	}
+}
+
+// firstSlot makes the slot of a pipeline that has no record.
+func (s *Source) firstSlot(ctx context.Context, st Slot) error {
+	if err := s.refuseIfPublished(ctx); err != nil {
+		if !s.cfg.Repair || !errors.Is(err, ErrSlotMissing) {
+			return err
+		}
+		eras, lineageErr := s.readLineage(ctx)
+		if lineageErr != nil || eras == nil { // whose events they are nobody knows
+			return cmp.Or(lineageErr, err)
+		}
+		s.eras, s.damage = eras, err
+		return nil
+	}
+	if s.cfg.Repair {
 		return ErrSlotMissing.New("pipeline %s has not begun to stream from database %s", s.cfg.Pipeline, s.database).
 			Fix("Run the daemon: it makes the slot.")
 	}
@@ -122,11 +155,33 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 			return s.busy(ctx, nil)
 		}
 		s.cfg.Logger.Warn("dropping a slot that was never recorded and published nothing", keySlot, s.cfg.Slot)
-		if err := pglogrepl.DropReplicationSlot(ctx, s.repl, quoteSlot(s.cfg.Slot), pglogrepl.DropReplicationSlotOptions{}); err != nil {
-			return queryFault(err, "drop slot "+s.cfg.Slot)
+		if err := s.dropSlot(ctx, s.cfg.Slot); err != nil {
+			return err
 		}
 	}
 	return s.createSlot(ctx)
+}
+
+// refuseIfPublished stops the making of a slot for a pipeline that has
+// published: what lies between its last event and the new slot would be lost.
+func (s *Source) refuseIfPublished(ctx context.Context) error {
+	var progress bool
+	if err := s.sql.QueryRow(ctx, `select exists (select from runnel.progress where pipeline = $1)
+		or exists (select from runnel.progress_partition where pipeline = $1)`, s.cfg.Pipeline).Scan(&progress); err != nil {
+		return queryFault(err, "read the pipeline's progress")
+	}
+	if !progress && s.cfg.Published != nil {
+		var err error
+		if progress, err = s.cfg.Published(ctx); err != nil {
+			return fmt.Errorf("ask whether pipeline %s has published: %w", s.cfg.Pipeline, err)
+		}
+	}
+	if progress {
+		return ErrSlotMissing.New("the topics hold events, but database %s has no record that pipeline %s published them", s.database, s.cfg.Pipeline).
+			Fix("If another database publishes to these topics, or this one was made anew, give it a namespace of its own (topics.namespace). " +
+				"If this one has published, its record and slot were removed: do not make them anew. `runnel slot repair` does, and publishes what is missing from the rows that the outbox retains.")
+	}
+	return nil
 }
 
 const (
@@ -169,159 +224,6 @@ func (s *Source) lockPipeline(ctx context.Context, limit time.Duration) (unlock 
 		}
 		return nil
 	}, nil
-}
-
-// refuseIfPublished stops the making of a slot for a pipeline that has
-// published: what lies between its last event and the new slot would be lost.
-func (s *Source) refuseIfPublished(ctx context.Context) error {
-	var progress bool
-	if err := s.sql.QueryRow(ctx, `select exists (select from runnel.progress where pipeline = $1)
-		or exists (select from runnel.progress_partition where pipeline = $1)`, s.cfg.Pipeline).Scan(&progress); err != nil {
-		return queryFault(err, "read the pipeline's progress")
-	}
-	if !progress && s.cfg.Published != nil {
-		var err error
-		if progress, err = s.cfg.Published(ctx); err != nil {
-			return fmt.Errorf("ask whether pipeline %s has published: %w", s.cfg.Pipeline, err)
-		}
-	}
-	if progress {
-		return ErrSlotMissing.New("the topics hold events, but database %s has no record that pipeline %s published them", s.database, s.cfg.Pipeline).
-			Fix("If another database publishes to these topics, or this one was made anew, give it a namespace of its own (topics.namespace). " +
-				"If this one has published, its record and slot were removed: do not make them anew, a repair publishes from the rows that the outbox retains.")
-	}
-	return nil
-}
-
-// failoverSince is the first version whose slots survive a failover.
-const failoverSince = 170000
-
-// createSlot makes the slot and commits its record. The exported snapshot dies
-// with the next command on the replication connection.
-func (s *Source) createSlot(ctx context.Context) error {
-	stop := s.sayWhatCreationAwaits(ctx)
-	// It waits for every running transaction of the cluster. When ctx ends,
-	// pgconn tells the server to stop, or the slot would stay busy until then.
-	options := "SNAPSHOT 'export'"
-	if s.version >= failoverSince {
-		options += ", FAILOVER" // a standby that synchronises slots takes it over
-	}
-	result, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx,
-		"CREATE_REPLICATION_SLOT "+quoteSlot(s.cfg.Slot)+" LOGICAL pgoutput ("+options+")"))
-	stop()
-	if err != nil {
-		return queryFault(err, "create slot "+s.cfg.Slot)
-	}
-	point, err := parseLSN(result.ConsistentPoint)
-	if err != nil {
-		return err
-	}
-	snapshot, err := s.readExported(ctx, result.SnapshotName)
-	if err != nil {
-		return err
-	}
-	// A commit that this server loses in a crash would let the rows be chosen
-	// anew after some were published.
-	err = pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `set local synchronous_commit = on`); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn)
-			select 1, $1, $2, $3::text::pg_lsn where not exists (select from runnel.epoch)
-			on conflict do nothing`, s.systemID, s.timeline, pglogrepl.LSN(point).String()); err != nil {
-			return err
-		}
-		// Where the server's era is recorded, by this or by another pipeline of the
-		// database, there is nothing to settle: this one has published nothing.
-		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, consistent_point, snapshot, snapshot_done, settled_epoch)
-			values ($1, $2, $5, $3::text::pg_lsn, $4::text::pg_snapshot, false,
-				coalesce((select epoch from runnel.epoch where system_id = $5 and timeline = $6), 0))
-			on conflict (name) do update set slot = excluded.slot, system_id = excluded.system_id, settled_epoch = excluded.settled_epoch,
-				consistent_point = excluded.consistent_point, snapshot = excluded.snapshot
-			where runnel.pipeline.consistent_point is null or runnel.pipeline.snapshot is null`,
-			s.cfg.Pipeline, s.cfg.Slot, pglogrepl.LSN(point).String(), snapshot, s.systemID, s.timeline)
-		return err
-	})
-	if err != nil {
-		return queryFault(err, "record the pipeline")
-	}
-	if s.rec, err = readRecord(ctx, s.sql, s.cfg.Pipeline); err != nil {
-		return err
-	}
-	if s.rec == nil {
-		return fmt.Errorf("the record of pipeline %s is gone right after it was made", s.cfg.Pipeline)
-	}
-	if s.eras, err = s.readLineage(ctx); err != nil {
-		return err
-	}
-	s.start, s.flushed = point-1, point
-	s.cfg.Logger.Info("made the slot", keySlot, s.cfg.Slot, keyLSN, pglogrepl.LSN(point).String())
-	return nil
-}
-
-// readExported reads, within the slot's snapshot, which transactions it sees.
-//
-// Transactions that rolled back while the slot was made can leave its xmax
-// below its xmin, a text that pg_snapshot refuses. What lies between has ended,
-// and is below xmin, which decides first: with xmax at xmin it says the same.
-func (s *Source) readExported(ctx context.Context, name string) (snapshot string, err error) {
-	err = pgx.BeginTxFunc(ctx, s.sql, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		// The name is the server's own; the statement takes no parameters.
-		if _, err := tx.Exec(ctx, "set transaction snapshot "+quoteLiteral(name)); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, `select case when pg_snapshot_xmin(s) > pg_snapshot_xmax(s)
-			then format('%s:%s:', pg_snapshot_xmin(s), pg_snapshot_xmin(s)) else s::text end
-			from pg_current_snapshot() s`).Scan(&snapshot)
-	})
-	if err != nil {
-		return "", queryFault(err, "read the slot's snapshot")
-	}
-	return snapshot, nil
-}
-
-// sayWhatCreationAwaits logs, once a second, whom the creation of the slot
-// waits for, until stop is called. A query under way is left to end: to cut it
-// short would close the SQL connection.
-func (s *Source) sayWhatCreationAwaits(ctx context.Context) (stop func()) {
-	stopped, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		said := ""
-		for {
-			select {
-			case <-stopped:
-				return
-			case <-tick.C:
-			}
-			waits, err := readAwaited(ctx, s.sql, s.repl.PID())
-			if err != nil || waits == "" || waits == said {
-				continue // only a help for the reader: the creation itself reports errors
-			}
-			said = waits
-			s.cfg.Logger.Warn("making the slot waits for a transaction to end", keySlot, s.cfg.Slot, "awaits", waits)
-		}
-	}()
-	return func() { close(stopped); <-done }
-}
-
-// readAwaited names the transaction that a walsender waits for.
-func readAwaited(ctx context.Context, conn *pgx.Conn, pid uint32) (waits string, err error) {
-	err = conn.QueryRow(ctx, `
-		select coalesce(
-			(select format('pid %s (%s, user %s, database %s)', a.pid, nullif(a.application_name, ''), a.usename, a.datname)
-				from pg_locks h join pg_stat_activity a using (pid)
-				where h.locktype = 'transactionid' and h.granted and h.transactionid = w.transactionid),
-			(select format('prepared transaction %L of database %s', p.gid, p.database)
-				from pg_prepared_xacts p where p.transaction = w.transactionid),
-			format('transaction %s', w.transactionid))
-		from pg_locks w where w.pid = $1 and w.locktype = 'transactionid' and not w.granted`, int32(pid)).Scan(&waits)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
-	}
-	return waits, err
 }
 
 // busy names who holds the slot.

@@ -69,8 +69,9 @@ func (s *Source) readSnapshot(ctx context.Context, out chan<- *router.Batch) err
 	c := snapshotCopier{tx: s.At(s.rec.consistentPoint - 1)}
 	in := c.batch.next()
 	in.Kind = router.Begin
-	in.Transaction = router.Transaction{Position: c.tx, Committed: s.rec.created.UnixMicro()}
-	rows := s.sql.PgConn().ExecParams(ctx, snapshotQuery, [][]byte{[]byte(s.rec.snapshot)}, nil, nil, []int16{1})
+	in.Transaction = router.Transaction{Position: c.tx, Committed: s.rec.began().UnixMicro()}
+	query, parameter := s.fromBefore()
+	rows := s.sql.PgConn().ExecParams(ctx, query, [][]byte{[]byte(parameter)}, nil, nil, []int16{1})
 	for rows.NextRow() {
 		if err := c.row(rows.Values()); err != nil {
 			return errors.Join(err, closeRows(rows))

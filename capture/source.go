@@ -28,6 +28,8 @@ import (
 //     the rows from before it are confirmed: it would not replay what a start
 //     without that mark begins with.
 //  6. The publication is, when Run has the slot, the one that Open checked.
+//  7. The server is told nothing beyond the limit that is recorded with the slot:
+//     a slot beyond it was moved, or made anew, by somebody else.
 //
 // Confirm, Started, Audited and the getters are safe from any goroutine.
 type Source struct {
@@ -43,15 +45,17 @@ type Source struct {
 	database string
 	eras     lineage
 
-	rec     *record
-	start   uint64 // lowest LSN that Run may replay
-	flushed uint64 // the slot's confirmed_flush when opened
-	missed  *audit // what the stream must show; nil: nothing
+	rec     *record // nil: a repair of a pipeline without one
+	damage  error   // why the slot is of no use; see Config.Repair
+	start   uint64  // lowest LSN that Run may replay
+	flushed uint64  // the slot's confirmed_flush when opened
+	missed  *audit  // what the stream must show; nil: nothing
 
 	publication string // its state when opened, before it was checked
 
 	statusInterval time.Duration
 	confirmed      atomic.Uint64
+	limit          uint64 // nothing beyond is confirmed to the server; Run's
 	ran            atomic.Bool
 	started        chan struct{}
 	audited        chan Audit
@@ -87,7 +91,11 @@ func (s *Source) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.version = sv.Version
-	if _, err := s.sql.Exec(ctx, `set statement_timeout = 0; set lock_timeout = 0; set idle_session_timeout = 0`); err != nil {
+	limits := `set statement_timeout = 0; set lock_timeout = 0; set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0`
+	if s.version >= 170000 {
+		limits += `; set transaction_timeout = 0`
+	}
+	if _, err := s.sql.Exec(ctx, limits); err != nil {
 		return queryFault(err, "prepare the session")
 	}
 	if err := checkTables(ctx, s.sql, sv.Role); err != nil {
@@ -113,12 +121,13 @@ func (s *Source) open(ctx context.Context) (err error) {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	if err := s.ensureSlot(ctx); err != nil {
+	if err := s.ensureSlot(ctx); err != nil || s.cfg.Repair {
 		return err
 	}
 	// Not s.flushed: a new slot's is its consistent point, and the rows from
 	// before it would count as confirmed as soon as they were handed over.
 	s.confirmed.Store(s.start)
+	s.limit = max(s.rec.limit, s.flushed)
 	s.missed, err = readAudit(ctx, s.sql, s.cfg, s.rec)
 	return err
 }
@@ -164,22 +173,6 @@ func (s *Source) Confirm(lsn uint64) {
 
 // Confirmed returns what Confirm reached.
 func (s *Source) Confirmed() uint64 { return s.confirmed.Load() }
-
-// SnapshotDone records that every row from before the slot is confirmed, so
-// that the next start does not select them again. It is idempotent. Run calls
-// it by itself once it delivered those rows and their commit is confirmed, and
-// tells the server of nothing beyond them before.
-func (s *Source) SnapshotDone(ctx context.Context) error {
-	s.sqlMu.Lock()
-	defer s.sqlMu.Unlock()
-	if _, err := s.sql.Exec(ctx, `update runnel.pipeline set snapshot_done = true
-		where name = $1 and not snapshot_done`, s.cfg.Pipeline); err != nil {
-		return queryFault(err, "record that the snapshot is done")
-	}
-	s.cfg.Logger.Info("the rows from before the slot are confirmed",
-		keyLSN, pglogrepl.LSN(s.rec.consistentPoint).String())
-	return nil
-}
 
 // Close ends the connections. Call it after Run has returned, or instead of
 // Run. It is idempotent.

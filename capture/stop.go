@@ -10,7 +10,7 @@ import (
 // returns. Giving the slot up now lets a successor have it at once.
 func (r *run) end(err error) error {
 	defer func() { _ = r.wire.conn.Close() }()
-	marked := r.endMarking()
+	recorded := r.endRecord()
 	if !r.broken {
 		r.pace.off()
 		r.goodbye(time.Now().Add(closeLimit))
@@ -18,7 +18,7 @@ func (r *run) end(err error) error {
 	if r.ctx.Err() == nil || fault.Find(err) != nil {
 		return err
 	}
-	return marked
+	return recorded
 }
 
 // goodbye sends the last status and ends the stream. What fails here the

@@ -17,51 +17,12 @@ import (
 // it moves no position. So if it was an event after all, the ordinal of the next one
 // says that an event is missing.
 
-// messageName is how errors name a message, and how it is listed.
-func messageName(in *broker.Incoming) string { return in.Partition.String() + " " + in.ID.String() }
-
-// messagePlace is where a listed message lies. A message outside of a batch may have
-// no index in it or the first one, depending on the client.
-type messagePlace struct {
-	partition     broker.Partition
-	ledger, entry int64
-	batch         int32
-}
-
-func placeOf(of broker.Partition, id broker.MessageID) messagePlace {
-	return messagePlace{of, id.Ledger, id.Entry, max(id.Batch, 0)}
-}
-
-// parsePlace reads what messageName wrote.
-func parsePlace(name string) (messagePlace, bool) {
-	partition, id, _ := strings.Cut(name, " ")
-	cut := strings.LastIndexByte(partition, '-') + 1
-	index, err := strconv.Atoi(partition[cut:])
-	if err != nil {
-		return messagePlace{}, false
-	}
-	in := broker.Incoming{Partition: broker.Partition{Topic: strings.TrimSuffix(partition[:cut], "-partition-"), Index: index}}
-	if full, err := topicNames("", []string{in.Partition.Topic}); err != nil || full[0] != in.Partition.Topic {
-		return messagePlace{}, false
-	}
-	in.ID, err = broker.ParseMessageID(id)
-	return placeOf(in.Partition, in.ID), err == nil && messageName(&in) == name
-}
-
 // parseForeign reads a list of messages that are to be passed over; field is what to
 // call it.
-func parseForeign(field string, list []string) (map[messagePlace]bool, error) {
-	listed := make(map[messagePlace]bool, len(list))
-	for _, name := range list {
-		at, ok := parsePlace(name)
-		if !ok {
-			return nil, ErrConfig.New("%s holds %.300q, which does not name a message as %s does: persistent://tenant/namespace/name-partition-0 19:0:0",
-				field, name, ErrForeignMessage.ID)
-		}
-		if listed[at] {
-			return nil, ErrConfig.New("%s holds %s twice", field, name)
-		}
-		listed[at] = true
+func parseForeign(field string, list []string) (broker.Foreign, error) {
+	listed, err := broker.ParseForeign(list)
+	if err != nil {
+		return nil, ErrConfig.New("%s holds %v; %s names them", field, err, ErrForeignMessage.ID)
 	}
 	return listed, nil
 }
@@ -70,27 +31,26 @@ func parseForeign(field string, list []string) (map[messagePlace]bool, error) {
 // goroutine uses it.
 type foreigners struct {
 	codec  *codec
-	listed map[messagePlace]bool // of all partitions; not changed
-	told   map[messagePlace]bool // which the log was told of
+	listed broker.Foreign  // of all partitions; not changed
+	told   map[string]bool // names that the log was told of
 	log    *slog.Logger
 }
 
-func newForeigners(c *codec, listed map[messagePlace]bool, log *slog.Logger) foreigners {
-	return foreigners{codec: c, listed: listed, told: make(map[messagePlace]bool), log: log}
+func newForeigners(c *codec, listed broker.Foreign, log *slog.Logger) foreigners {
+	return foreigners{codec: c, listed: listed, told: make(map[string]bool), log: log}
 }
 
 // passes reports whether a message is to be passed over.
 func (f *foreigners) passes(in *broker.Incoming) bool {
-	at := placeOf(in.Partition, in.ID)
-	if !f.listed[at] {
+	if !f.listed.Lists(in) {
 		return false
 	}
 	_, _, err := f.codec.read(in)
 	if err == nil {
 		return false
 	}
-	if !f.told[at] {
-		f.told[at] = true
+	if name := in.Name(); !f.told[name] {
+		f.told[name] = true
 		f.log.Warn("a listed message that was not published by Runnel is passed over", keyError, err)
 	}
 	return true
@@ -125,8 +85,8 @@ func (f *foreigners) remedy(err error, batch []*broker.Incoming) error {
 	}
 	var names []string
 	for _, in := range batch {
-		if _, _, err := f.codec.read(in); err != nil && !f.listed[placeOf(in.Partition, in.ID)] {
-			names = append(names, strconv.Quote(messageName(in)))
+		if _, _, err := f.codec.read(in); err != nil && !f.listed.Lists(in) {
+			names = append(names, strconv.Quote(in.Name()))
 		}
 	}
 	rest := ""

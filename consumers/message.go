@@ -69,7 +69,7 @@ const maxPayload = 256 << 20
 // publisher of Runnel wrote it.
 func (c *codec) read(in *broker.Incoming) (Message, position.Stamp, error) {
 	foreign := func(why string, args ...any) error {
-		return ErrForeignMessage.New(why, args...).At("%s", messageName(in))
+		return ErrForeignMessage.New(why, args...).At("%s", in.Name())
 	}
 	if len(in.Payload) > maxPayload {
 		return Message{}, position.Stamp{}, foreign("the message holds, or declares to hold, %d bytes", len(in.Payload))

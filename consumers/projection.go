@@ -32,7 +32,7 @@ type Projection struct {
 	waiting func(broker.Partition, time.Duration) // see receiver.waiting; nil: nobody is told
 	breaker breaker                               // of all partitions
 	state   copyState                             // when Run began
-	foreign map[messagePlace]bool                 // of Config.Foreign
+	foreign broker.Foreign                        // of Config.Foreign
 
 	histories histories // of the pipelines that publish to the topics
 

@@ -53,6 +53,16 @@ type AcquireRequest struct {
 	// History is what the source database holds: messages that it does not hold are in
 	// the partition for good, and are not digested. The empty History holds all.
 	History position.History
+	// Foreign are messages that Runnel did not write, and that are passed over.
+	Foreign Foreign
+	// Resumed is the ordinal that the partition went on behind after it had lost messages;
+	// 0: it never did.
+	Resumed uint64
+}
+
+// ReadBack returns what checks the messages that the partition holds.
+func (r AcquireRequest) ReadBack() ReadBack {
+	return ReadBack{Replayed: r.Replayed, History: r.History, Producer: r.Producer, Foreign: r.Foreign, Resumed: r.Resumed}
 }
 
 // Tail is what a partition holds at the moment its producer became exclusive

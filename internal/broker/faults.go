@@ -43,7 +43,7 @@ var (
 		"Run `runnel schemas plan`, then `runnel schemas apply`; or create it as a partitioned topic.")
 	ErrTopicTerminated = fault.Define("TOPIC_TERMINATED", fault.Runtime,
 		"The topic was terminated and accepts no more messages.",
-		"Route the events to another topic, or delete and create the topic again if its content may be lost.")
+		"It can't be opened again. Route the events to another topic; its readers read both. Or, if its content may be lost, delete it, apply the schemas again, and do as TOPIC_TRUNCATED says.")
 	ErrNotReady = fault.Define("TOPIC_NOT_READY", fault.Runtime,
 		"The broker cannot serve the topic at the moment: it starts, moves the topic, or cannot store.",
 		"Nothing to do: the run starts over; if it goes on, check the broker's and the bookies' logs.")
@@ -65,7 +65,7 @@ var (
 		"Do not skip: inspect the partition at the ids named, then repair from the outbox's retained rows.")
 	ErrForeignMessage = fault.Define("FOREIGN_MESSAGE", fault.Runtime,
 		"The partition holds a message that this pipeline did not publish.",
-		"Take the permission of the producer named away, so that there are no more, and keep the outbox's rows: what comes behind the message is published by a repair only.")
+		"Take the permission of the producer named away, so that there are no more. Then list the message, as it is named here, in topics.foreign, and in the configuration of the projections that read the topic: it is passed over, for good.")
 	ErrNotSettled = fault.Define("TOPIC_NOT_SETTLED", fault.Runtime,
 		"The partition changed between reading its tail and the first message of this run.",
 		"Nothing to do: the run starts over and reads the tail again; if it goes on, another writer holds the topic.")

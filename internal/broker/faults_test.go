@@ -99,7 +99,7 @@ func TestQuota(t *testing.T) {
 // A foreign producer that is connected keeps Runnel out, by name.
 func TestForeignProducerIsNamed(t *testing.T) {
 	p, r := killScene(t)
-	raw := rawProducer(t, brokertest.Config(t), broker.Partition{Topic: r.Topic}, &r.Schema)
+	raw := rawProducer(t, brokertest.Config(t), broker.Partition{Topic: r.Topic}, "stranger", &r.Schema)
 	told := make(chan string, 10)
 	q, _, err := p.Acquire(t.Context(), broker.AcquireRequest{Partition: broker.Partition{Topic: r.Topic}, Producer: "runnel-kill-0", Schema: &r.Schema}, func(holder string) {
 		told <- holder

@@ -54,7 +54,9 @@ func pulsarFixture(t *testing.T, cfg broker.Config) contract.Fixture {
 			call(t, admin, http.MethodPut, path(topic), nil)
 			return topic
 		},
-		Publish: func(t *testing.T, p broker.Partition, all ...*broker.Outgoing) { publishRaw(t, cfg, p, all) },
+		Publish: func(t *testing.T, p broker.Partition, producer string, all ...*broker.Outgoing) {
+			publishRaw(t, cfg, p, producer, all)
+		},
 		SetMaxMessageSize: func(t *testing.T, topic string, bytes int) {
 			call(t, admin, http.MethodPost, path(topic)+"/maxMessageSize", bytes)
 			eventually(t, "the size limit is in effect", func() bool {
@@ -106,9 +108,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // publishRaw sends with the bare client, one entry per message.
-func publishRaw(t *testing.T, cfg broker.Config, p broker.Partition, all []*broker.Outgoing) {
+func publishRaw(t *testing.T, cfg broker.Config, p broker.Partition, producer string, all []*broker.Outgoing) {
 	t.Helper()
-	r := rawProducer(t, cfg, p, all[0].Schema)
+	r := rawProducer(t, cfg, p, producer, all[0].Schema)
 	defer r.Close()
 	for _, m := range all {
 		_, err := r.Send(t.Context(), &pulsar.ProducerMessage{Key: m.Key, Payload: m.Payload, Properties: m.Properties, EventTime: m.EventTime})
@@ -118,14 +120,14 @@ func publishRaw(t *testing.T, cfg broker.Config, p broker.Partition, all []*brok
 	}
 }
 
-func rawProducer(t *testing.T, cfg broker.Config, p broker.Partition, s *broker.Schema) pulsar.Producer {
+func rawProducer(t *testing.T, cfg broker.Config, p broker.Partition, name string, s *broker.Schema) pulsar.Producer {
 	t.Helper()
 	client, err := pulsar.NewClient(pulsar.ClientOptions{URL: cfg.URL, Logger: log.DefaultNopLogger(), MetricsRegisterer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	options := pulsar.ProducerOptions{Topic: p.String(), Name: "stranger", SendTimeout: -1} // with a timeout the client leaks a goroutine
+	options := pulsar.ProducerOptions{Topic: p.String(), Name: name, SendTimeout: -1} // with a timeout the client leaks a goroutine
 	if s != nil {
 		options.Schema = pulsar.NewAvroSchema(s.JSON, nil)
 	}

@@ -1,6 +1,10 @@
 package broker
 
-import "github.com/runnel-cdc/runnel/internal/position"
+import (
+	"fmt"
+
+	"github.com/runnel-cdc/runnel/internal/position"
+)
 
 // ReadBack checks the messages of one partition in their order: each carries
 // a stamp, and from the last one below Replayed on, positions rise strictly
@@ -9,6 +13,9 @@ import "github.com/runnel-cdc/runnel/internal/position"
 type ReadBack struct {
 	Replayed position.Position
 	History  position.History
+	Producer string  // of all messages; "": of any
+	Foreign  Foreign // messages that are passed over
+	Resumed  uint64  // the ordinal after this one may follow any: those between are known as lost
 
 	any    bool
 	last   position.Stamp
@@ -22,14 +29,19 @@ func (b *ReadBack) Add(m *Incoming) error {
 	if err == nil && stamp.Ordinal == 0 {
 		err = position.ErrMalformed
 	}
-	if err != nil {
-		return ErrForeignMessage.Wrap(err, "message %s, sent by producer %q, carries no position", m.ID, clip(m.Producer)).
-			At("%s", m.Partition)
+	if err == nil && b.Producer != "" && m.Producer != b.Producer {
+		err = fmt.Errorf("published by another than %q", b.Producer)
+	}
+	switch {
+	case err != nil && b.Foreign.Lists(m):
+		return nil
+	case err != nil:
+		return ErrForeignMessage.Wrap(err, "sent by producer %q", clip(m.Producer)).At("%s", m.Name())
 	}
 	// How far below Replayed reading began is chance, so nothing there decides.
 	if b.any && !(b.last.Less(b.Replayed) && stamp.Less(b.Replayed)) {
 		switch {
-		case stamp.Ordinal != b.last.Ordinal+1:
+		case stamp.Ordinal != b.last.Ordinal+1 && !(b.Resumed > 0 && stamp.Ordinal == b.Resumed+1):
 			return ErrHole.New("message %s has ordinal %d (position %s), but the one before it, %s, has %d (position %s)",
 				m.ID, stamp.Ordinal, stamp.Position, b.lastID, b.last.Ordinal, b.last.Position).At("%s", m.Partition)
 		case !b.last.Less(stamp.Position):

@@ -53,7 +53,7 @@ func TestSubscriptions(t *testing.T) {
 		}
 		defer reader.Close()
 	}
-	publishRaw(t, cfg, broker.Partition{Topic: topic}, []*broker.Outgoing{
+	publishRaw(t, cfg, broker.Partition{Topic: topic}, "stranger", []*broker.Outgoing{
 		{Key: "a", Payload: []byte("1"), Properties: map[string]string{position.Property: "x"}},
 		{Key: "a", Payload: []byte("2"), Properties: map[string]string{position.Property: "x"}},
 	})

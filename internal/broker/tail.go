@@ -14,25 +14,24 @@ const firstStep = 64
 // so it steps back by doubling numbers of entries until it finds a message
 // below it, then reads forward.
 func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, r AcquireRequest) (Tail, error) {
-	replayed := r.Replayed
 	at, any := s.tail()
 	if !any {
 		return Tail{}, nil
 	}
 	// Most often the tail's own entry is all that is needed.
-	back := ReadBack{Replayed: replayed, History: r.History}
+	back := r.ReadBack()
 	first, err := p.readEntries(ctx, q, at, at, &back)
 	if err != nil {
 		return Tail{}, err
 	}
-	if _, oldest := s.back(at, 0); oldest || first.Less(replayed) {
+	if _, oldest := s.back(at, 0); oldest || back.any && first.Less(r.Replayed) {
 		return back.Tail(), nil
 	}
-	start, err := p.stepBack(ctx, q, s, at, replayed)
+	start, err := p.stepBack(ctx, q, s, at, r.Replayed)
 	if err != nil {
 		return Tail{}, err
 	}
-	back = ReadBack{Replayed: replayed, History: r.History}
+	back = r.ReadBack()
 	if _, err := p.readEntries(ctx, q, start, at, &back); err != nil {
 		return Tail{}, err
 	}
@@ -47,27 +46,27 @@ func (p *Pulsar) stepBack(ctx context.Context, q Partition, s ledgerStats, at en
 		if oldest {
 			return start, nil
 		}
-		first, err := p.firstPosition(ctx, q, start)
-		if err != nil || first.Less(below) {
+		first, known, err := p.firstPosition(ctx, q, start)
+		if err != nil || known && first.Less(below) {
 			return start, err
 		}
 	}
 }
 
-// firstPosition returns the position of an entry's first message.
-func (p *Pulsar) firstPosition(ctx context.Context, q Partition, at entryID) (position.Position, error) {
+// firstPosition returns the position of an entry's first message. It is not known of a
+// message that is not one of Runnel's: whoever reads on from there judges it.
+func (p *Pulsar) firstPosition(ctx context.Context, q Partition, at entryID) (first position.Position, known bool, err error) {
 	r, err := p.openReader(ctx, q, fromEntry(at), 1)
 	if err != nil {
-		return position.Position{}, err
+		return position.Position{}, false, err
 	}
 	defer r.Close()
 	m, err := p.next(ctx, r, at)
 	if err != nil {
-		return position.Position{}, err
+		return position.Position{}, false, err
 	}
-	var one ReadBack
-	err = one.Add(m)
-	return one.last.Position, err
+	stamp, err := m.Stamp()
+	return stamp.Position, err == nil, nil
 }
 
 // readEntries reads all messages from the start of one entry to the end of

@@ -129,7 +129,7 @@ func (f *dlqFlags) matches() (func(*deadletter.Letter) bool, error) {
 }
 
 // withLetters runs do with what the pipeline has parked and the flags select.
-func withLetters(ctx context.Context, c *call, f *dlqFlags, do func(*config.Config, letterbox.Topic, []*deadletter.Letter) (any, error)) (any, error) {
+func withLetters(ctx context.Context, c *call, f *dlqFlags, do func(*config.Config, letterbox.Broker, []*deadletter.Letter) (any, error)) (any, error) {
 	match, err := f.matches()
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func withLetters(ctx context.Context, c *call, f *dlqFlags, do func(*config.Conf
 }
 
 func listLetters(ctx context.Context, c *call, f *dlqFlags) (any, error) {
-	return withLetters(ctx, c, f, func(_ *config.Config, _ letterbox.Topic, all []*deadletter.Letter) (any, error) {
+	return withLetters(ctx, c, f, func(_ *config.Config, _ letterbox.Broker, all []*deadletter.Letter) (any, error) {
 		r := letterListResult{Events: []letterResult{}, More: len(all) > f.limit}
 		for _, l := range all[:min(len(all), f.limit)] {
 			r.Events = append(r.Events, letterResultOf(l))
@@ -167,7 +167,7 @@ func listLetters(ctx context.Context, c *call, f *dlqFlags) (any, error) {
 }
 
 func showLetter(ctx context.Context, c *call, f *dlqFlags) (any, error) {
-	return withLetters(ctx, c, f, func(_ *config.Config, _ letterbox.Topic, all []*deadletter.Letter) (any, error) {
+	return withLetters(ctx, c, f, func(_ *config.Config, _ letterbox.Broker, all []*deadletter.Letter) (any, error) {
 		if len(all) == 0 {
 			return nil, ErrUsage.New("the pipeline has no parked event %s", f.id).Fix("`runnel dlq list --pipeline` shows those it has.")
 		}
@@ -220,7 +220,7 @@ func changeLetters(ctx context.Context, c *call, f *dlqFlags, verb string) (any,
 	if (f.id == "" && f.key == "" && f.eventType == "" && f.code == "") != f.all {
 		return nil, errWhich()
 	}
-	return withLetters(ctx, c, f, func(cfg *config.Config, client letterbox.Topic, all []*deadletter.Letter) (any, error) {
+	return withLetters(ctx, c, f, func(cfg *config.Config, client letterbox.Broker, all []*deadletter.Letter) (any, error) {
 		r := letterChangeResult{Matched: len(all), DryRun: f.dryRun, Again: []letterResult{}, verb: verb, discards: f.discards}
 		if f.dryRun || len(all) == 0 {
 			return r, nil

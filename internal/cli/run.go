@@ -45,6 +45,7 @@ func pipelineConfig(o daemonOptions) pipeline.Config {
 		Namespace:       cfg.Topics.Namespace,
 		Partitions:      cfg.Topics.Partitions,
 		Retention:       max(cfg.Topics.Retention, 0),
+		Foreign:         cfg.Topics.Foreign,
 		Schemas:         cfg.Schemas,
 		Routes:          wire.Rules(cfg),
 		InFlight:        int(cfg.Capture.InFlight),

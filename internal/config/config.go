@@ -135,6 +135,9 @@ type Topics struct {
 	// Retention (topics.retention) of messages; at least 1h, or Forever. It must
 	// exceed the longest lag of the slot. Default: forever.
 	Retention time.Duration
+	// Foreign (topics.foreign) are messages of other publishers that the daemon passes
+	// over, as FOREIGN_MESSAGE names them, separated by commas. Default: none.
+	Foreign string
 }
 
 // Log is what `run` writes to standard error.

@@ -90,6 +90,9 @@ var settings = []*setting{
 	{key: "topics.retention", def: "forever", field: func(c *Config) value {
 		return durationValue{p: &c.Topics.Retention, min: time.Hour, forever: true}
 	}},
+	{key: "topics.foreign", field: func(c *Config) value {
+		return textValue{&c.Topics.Foreign, "messages as FOREIGN_MESSAGE names them, separated by commas"}
+	}},
 	{key: "routes", field: func(c *Config) value { return routesValue{&c.Routes} }},
 	{key: "http", def: "127.0.0.1:9464", flag: "http", field: func(c *Config) value {
 		return textValue{&c.HTTP, "host:port, or off"}

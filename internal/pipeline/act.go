@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -75,6 +76,7 @@ func (l *loop) acquire(ctx context.Context, ln *lane) {
 		producer, tail, err := l.client.Acquire(ctx, broker.AcquireRequest{
 			Partition: ln.partition, Producer: l.name,
 			Schema: l.topics[ln.topic].newest, Replayed: l.start, History: l.history,
+			Foreign: l.foreign, Resumed: l.saved[ln.partition].Resumed,
 		}, func(holder string) { l.report.waiting(ln.partition.String(), holder) })
 		switch {
 		case ctx.Err() != nil:
@@ -143,14 +145,17 @@ func (l *loop) watch(hard context.Context, producer broker.Producer, p broker.Pa
 // that retention has emptied goes on from what was saved; one that has lost its
 // end, or that should keep everything and is empty, was deleted or made anew.
 func (l *loop) tailOf(p broker.Partition, found position.Stamp) (position.Stamp, error) {
-	saved, known := l.saved[p]
+	tail, known := l.saved[p]
+	saved := tail.Last
 	switch {
 	case !known || !found.Less(saved.Position) && found.Ordinal >= saved.Ordinal:
 		return found, nil
-	case found.Ordinal == 0 && l.trims:
+	case found.Ordinal == 0 && l.trims, tail.Resumed == saved.Ordinal:
 		return saved, nil
 	}
-	return position.Stamp{}, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p)
+	return position.Stamp{}, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p).
+		Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = %d WHERE pipeline = %s AND topic = %s AND partition = %d;",
+			strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], saved.Ordinal, quoteLiteral(l.pipeline), quoteLiteral(p.Topic), p.Index)
 }
 
 func describe(s position.Stamp) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -163,7 +164,7 @@ func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start posi
 		return err
 	}
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: start, History: eras(r.source.Eras()), Schema: schema,
+		Partition: p, Producer: r.producerName(), Replayed: start, History: eras(r.source.Eras()), Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return err
@@ -176,7 +177,36 @@ func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start posi
 	return nil
 }
 
-func (r *run) producerName() string { return "runnel-" + r.cfg.Name }
+// resumed is the ordinal behind which a partition goes on, though it has lost messages.
+func (r *run) resumed(p broker.Partition) uint64 {
+	for _, t := range r.saved.Tails {
+		if t.Topic == p.Topic && t.Partition == p.Index {
+			return t.Resumed
+		}
+	}
+	return 0
+}
+
+// stamp reads a message's stamp; the zero one of a foreign message that is passed over.
+func (r *run) stamp(m *broker.Incoming) (position.Stamp, error) {
+	stamp, err := m.Stamp()
+	if err == nil && m.Producer != r.producerName() {
+		err = errors.New("published by another than " + r.producerName())
+	}
+	switch {
+	case err == nil:
+		return stamp, nil
+	case r.foreign.Lists(m):
+		return position.Stamp{}, nil
+	}
+	return position.Stamp{}, broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
+}
+
+func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+func (r *run) producerName() string { return producerName(r.cfg.Name) }
+
+func producerName(pipeline string) string { return "runnel-" + pipeline }
 
 // everyPartition lists the partitions of the topics, and those that former
 // routes led to.
@@ -238,6 +268,10 @@ func (r *run) auditStart(ctx context.Context) error {
 		}
 	}
 	for _, m := range missing {
+		// Recorded, or the next run would publish more of what comes behind them.
+		if err := r.source.RecordGap(ctx); err != nil {
+			return err
+		}
 		return gap(m, len(missing))
 	}
 	return nil
@@ -248,6 +282,12 @@ func (r *run) auditStart(ctx context.Context) error {
 func (r *run) strikePublished(ctx context.Context, p broker.Partition, from position.Position, ids map[string]capture.Missing) error {
 	if len(ids) == 0 {
 		return nil
+	}
+	if r.isDeadLetters(p) {
+		return r.readIDs(ctx, p, from, eras(r.source.Eras()), func(id [16]byte) error {
+			delete(ids, formatID(id))
+			return nil
+		})
 	}
 	reader, err := r.client.ReadSince(ctx, p, from)
 	if errors.Is(err, broker.ErrTopicMissing) {
@@ -274,6 +314,6 @@ func (r *run) strikePublished(ctx context.Context, p broker.Partition, from posi
 func formatID(id [16]byte) string { return uuid.UUID(id).String() }
 
 func gap(example capture.Missing, n int) error {
-	return ErrGap.New("%d committed events are in the outbox, but neither in the slot's stream nor in their topics; one of them is %s of type %s and aggregate %s %s",
+	return capture.ErrGap.New("%d committed events are in the outbox, but neither in the slot's stream nor in their topics; one of them is %s of type %s and aggregate %s %s",
 		n, formatID(example.ID), example.EventType, example.AggregateType, example.AggregateID)
 }

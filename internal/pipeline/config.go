@@ -27,6 +27,9 @@ type Config struct {
 	Namespace string
 	// Partitions of a topic that is created. Default: 4.
 	Partitions int
+	// Foreign are messages that Runnel did not publish, and that are passed over, as
+	// FOREIGN_MESSAGE names them, separated by commas.
+	Foreign string
 	// Retention of a namespace that is created. Zero or less: forever.
 	Retention time.Duration
 	// Schemas is the catalog's folder. Required.

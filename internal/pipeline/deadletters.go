@@ -9,6 +9,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/deadletter/letterbox"
+	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/router"
 )
@@ -57,7 +58,7 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 	ln := l.lanes[id]
 	p := ln.partition
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: l.name, Replayed: l.start, History: l.history,
+		Partition: p, Producer: l.name, Replayed: l.start, History: l.history, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 	if err != nil {
 		return err
 	}
-	c, err := letterbox.Read(ctx, r.client, p, l.start, l.history, nil)
+	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: r.client, Partition: p, Stamp: r.stamp}, l.start, l.history, nil)
 	if err != nil {
 		return err
 	}
@@ -125,6 +126,39 @@ func (r *run) knownNow(aggregateType, eventType, local string) (bool, error) {
 		return false, nil
 	}
 	return n > 0, err
+}
+
+// parkedIDs are the events that the dead-letter topic accounts for: those that are parked,
+// and those that were discarded. One that was released to be published is accounted for by
+// its topic, or it is missing.
+type parkedIDs map[[16]byte]bool
+
+func (ids parkedIDs) add(at position.Position, m *broker.Incoming) error {
+	if m.Properties[router.PropertyType] == deadletter.EventParked {
+		e, err := deadletter.ParseEntry(at, m.Properties)
+		ids[e.ID] = true
+		return err
+	}
+	release, err := deadletter.ParseRelease(m.Payload)
+	if err != nil {
+		return err
+	}
+	released, err := release.Entries()
+	for _, e := range released {
+		if !release.Discard {
+			delete(ids, e.ID)
+		}
+	}
+	return err
+}
+
+func (ids parkedIDs) each(found func([16]byte) error) error {
+	for id := range ids {
+		if err := found(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tell logs what the state has parked and released.

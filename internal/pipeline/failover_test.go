@@ -107,7 +107,8 @@ func TestFailoverThatLost(t *testing.T) {
 	}
 	defer consumer.Close()
 	plan, err := pipeline.PlanRepair(t.Context(), r.cfg)
-	if err != nil || plan.Lost != 40 || len(plan.Events) != 40 || plan.Timeline != 2 || plan.Aggregates == 0 || !slices.Equal(plan.Readers, []string{"billing"}) {
+	if err != nil || plan.Slot != nil || plan.Fork == nil || plan.Fork.Lost != 40 || len(plan.Fork.Events) != 40 || plan.Fork.Timeline != 2 ||
+		plan.Fork.Aggregates == 0 || !slices.Equal(plan.Fork.Readers, []string{"billing"}) {
 		t.Fatalf("%+v, %v", plan, err)
 	}
 	if _, err := pipeline.Repair(t.Context(), r.cfg, "0123"); !errors.Is(err, pipeline.ErrRepairStale) {
@@ -129,7 +130,7 @@ func TestFailoverThatLost(t *testing.T) {
 			t.Errorf("%s is there %d times", id, n)
 		}
 		if !slices.Contains(have, id) {
-			if lost++; before[id] != 1 || !slices.ContainsFunc(plan.Events, func(e pipeline.LostEvent) bool { return e.ID == id }) {
+			if lost++; before[id] != 1 || !slices.ContainsFunc(plan.Fork.Events, func(e pipeline.LostEvent) bool { return e.ID == id }) {
 				t.Errorf("%s is in the topic alone, and was not lost", id)
 			}
 		}
@@ -170,4 +171,43 @@ func TestPipelineOfAnotherServer(t *testing.T) {
 	other.init()
 	p, _ := other.start()
 	reaches(t, p, pipeline.Halted, "PIPELINE_OF_ANOTHER")
+}
+
+// TestFailoverWithoutSlot: the new primary lacks the slot, and events that were
+// published. Both are in one plan, and after it what the new primary has is in the topics.
+func TestFailoverWithoutSlot(t *testing.T) {
+	t.Parallel()
+	r := newReplicated(t)
+	p, _ := r.start()
+	r.write(1, 300)
+	r.complete("order")
+	r.servers.AwaitAll()
+	r.servers.Cut()
+	r.write(301, 40)
+	r.complete("order")
+	r.failOver()
+	r.write(341, 50)
+	conn := r.db.Conn(t)
+	r.dropSlot(conn)
+	reaches(t, p, pipeline.Halted, "SLOT_MISSING")
+	plan, err := pipeline.PlanRepair(t.Context(), r.cfg)
+	if err != nil || plan.Fork == nil || plan.Fork.Lost != 40 || plan.Slot == nil || plan.Slot.Missing != 50 {
+		t.Fatalf("%+v %+v, %v", plan.Fork, plan.Slot, err)
+	}
+	if _, err := pipeline.Repair(t.Context(), r.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, p, pipeline.Streaming, "")
+	r.write(391, 100)
+	r.caughtUp()
+	topic := r.topic("order")
+	have := pgtest.Values[string](t, r.db, "select id::text from runnel.outbox")
+	for _, id := range have {
+		if topic[id] != 1 {
+			t.Errorf("%s is in the topic %d times", id, topic[id])
+		}
+	}
+	if len(topic) != len(have)+40 {
+		t.Errorf("%d events in the topic, %d in the database", len(topic), len(have))
+	}
 }

@@ -28,15 +28,12 @@ var (
 	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
 		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
 		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")
-	ErrGap = fault.Define("SLOT_GAP", fault.Runtime,
-		"Committed outbox rows were neither streamed by the slot nor are they in their topics: the slot was re-created or moved.",
-		"Do not delete outbox rows. The slot must be repaired before anything more is published.")
 	ErrHistory = fault.Define("TOPIC_AHEAD_OF_WAL", fault.Runtime,
 		"A partition holds an event beyond the end of the server's WAL: the database was restored or replaced.",
 		"Check that the daemon is connected to the right database; do not delete the slot.")
 	ErrTruncated = fault.Define("TOPIC_TRUNCATED", fault.Runtime,
 		"A partition has lost messages that were in it: the topic was deleted, or made anew.",
-		"Find out who deleted it. Copies made from it are not affected, but can't be rebuilt from it; publishing goes on once the pipeline's rows of the topic are deleted from runnel.progress_partition.")
+		"Find out who deleted it. Copies that have read it are not affected, but can't be rebuilt from it; others will say that events are missing. If it can't be brought back, let the partition go on behind what is lost, as the daemon's role; it is tried again by itself:\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal WHERE pipeline = 'the_pipeline' AND topic = 'the_topic' AND partition = 0;")
 	ErrNoEvents = fault.Define("CATALOG_WITHOUT_EVENTS", fault.Input,
 		"The folder of schemas holds no event.",
 		"An event is a record with the property \"aggregate\", which names its aggregate type.")
@@ -52,4 +49,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrGap, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}

@@ -40,7 +40,7 @@ func (r *run) historyTopic() broker.Partition {
 // record; nil when there is none.
 func (r *run) acquireHistory(ctx context.Context) (broker.Producer, *history.Record, broker.Tail, error) {
 	p := r.historyTopic()
-	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName()},
+	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName(), Foreign: r.foreign},
 		func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return nil, nil, broker.Tail{}, notApplied(err, p.Topic)
@@ -89,41 +89,41 @@ func (r *run) settleHistory(ctx context.Context) error {
 	}
 	r.log.Warn("the server's history has forked: looking for events that were published, and that it has lost",
 		"timeline", unsettled[len(unsettled)-1].Timeline, "fork", formatLSN(unsettled[0].Begin))
-	err := r.settle(ctx, func(lost Lost) error {
-		if lost.Count > 0 {
-			return lost.fault(unsettled[0])
-		}
-		return nil
-	})
-	if err == nil {
-		r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
-	}
-	return err
-}
-
-// settle records that the unsettled eras are settled, if what was lost is accepted.
-func (r *run) settle(ctx context.Context, accept func(Lost) error) error {
 	producer, last, _, err := r.acquireHistory(ctx)
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
-	greatest, err := r.othersNewest(ctx)
+	lost, greatest, err := r.compareHistory(ctx, last)
 	if err != nil {
 		return err
+	}
+	if lost.Count > 0 {
+		return lost.fault(unsettled[0])
+	}
+	failpoint.Hit("pipeline.settle") // nothing was lost, and that is not recorded
+	if err := r.source.Settle(ctx, greatest); err != nil {
+		return err
+	}
+	r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
+	return nil
+}
+
+// compareHistory returns what was published and lost, and the greatest epoch that anything
+// was published under. last is the last record of the history topic, which must be held.
+func (r *run) compareHistory(ctx context.Context, last *history.Record) (lost Lost, greatest uint32, err error) {
+	others, err := r.othersNewest(ctx)
+	if err != nil {
+		return Lost{}, 0, err
+	}
+	lost, greatest, err = r.lostEvents(ctx)
+	if err != nil {
+		return Lost{}, 0, err
 	}
 	if last != nil {
 		greatest = max(greatest, last.Newest().Epoch)
 	}
-	lost, newest, err := r.lostEvents(ctx)
-	if err != nil {
-		return err
-	}
-	if err := accept(lost); err != nil {
-		return err
-	}
-	failpoint.Hit("pipeline.settle") // accepted, and not recorded
-	return r.source.Settle(ctx, max(greatest, newest))
+	return lost, max(greatest, others), nil
 }
 
 // othersNewest returns the greatest epoch that other pipelines of the database have
@@ -256,7 +256,7 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 	}
 	everything := position.Position{Epoch: ^uint32(0)} // is below: nothing is read back
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: everything, Schema: schema,
+		Partition: p, Producer: r.producerName(), Replayed: everything, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return position.Stamp{}, nil // what was deleted holds nothing
@@ -285,11 +285,11 @@ func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Po
 		if err != nil {
 			return err
 		}
-		stamp, err := m.Stamp()
+		stamp, err := r.stamp(m)
 		if err != nil {
-			return broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+			return err
 		}
-		if !stamp.Less(from) && !h.Holds(stamp.Position) {
+		if stamp.Ordinal > 0 && !stamp.Less(from) && !h.Holds(stamp.Position) {
 			found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
 		}
 	}

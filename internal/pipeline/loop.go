@@ -58,9 +58,11 @@ type loop struct {
 	history    position.History // of the database
 	name       string           // the producers' name
 	stall      time.Duration
-	saved      map[broker.Partition]position.Stamp // last messages known to have been durable
-	trims      bool                                // the topics' retention is limited
-	walEnd     atomic.Uint64                       // of the server, when it was last asked
+	foreign    broker.Foreign                             // messages that are passed over
+	saved      map[broker.Partition]capture.PartitionTail // last messages known to have been durable
+	pipeline   string
+	trims      bool          // the topics' retention is limited
+	walEnd     atomic.Uint64 // of the server, when it was last asked
 	readWALEnd func(context.Context) (uint64, error)
 	report     *reporter
 

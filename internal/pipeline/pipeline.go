@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
+	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -22,11 +24,27 @@ const (
 
 // Pipeline runs one outbox's way to Pulsar.
 type Pipeline struct {
-	cfg    Config
-	routes *router.Routes
-	log    *slog.Logger
-	report *reporter
-	tried  map[string]time.Time // types that a run was ended for, to see whether they are known: see mayBeKnown
+	cfg     Config
+	routes  *router.Routes
+	foreign broker.Foreign
+	log     *slog.Logger
+	report  *reporter
+	tried   map[string]time.Time // types that a run was ended for, to see whether they are known: see mayBeKnown
+}
+
+// foreignMessages reads the list of Config.Foreign.
+func foreignMessages(list string) (broker.Foreign, error) {
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	foreign, err := broker.ParseForeign(names)
+	if err != nil {
+		return nil, broker.ErrConfig.New("topics.foreign holds %v", err)
+	}
+	return foreign, nil
 }
 
 // New checks cfg and connects to nothing.
@@ -36,7 +54,11 @@ func New(cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pipeline{cfg: cfg, routes: routes, log: cfg.Logger, report: newReporter(cfg), tried: make(map[string]time.Time)}, nil
+	foreign, err := foreignMessages(cfg.Foreign)
+	if err != nil {
+		return nil, err
+	}
+	return &Pipeline{cfg: cfg, routes: routes, foreign: foreign, log: cfg.Logger, report: newReporter(cfg), tried: make(map[string]time.Time)}, nil
 }
 
 // Status returns how the pipeline is. It is safe for concurrent use.
@@ -123,7 +145,7 @@ func (p *Pipeline) pause(ctx context.Context, wait time.Duration) {
 }
 
 func (p *Pipeline) newRun() *run {
-	return &run{cfg: p.cfg, routes: p.routes, log: p.log, report: p.report, tried: p.tried}
+	return &run{cfg: p.cfg, routes: p.routes, foreign: p.foreign, log: p.log, report: p.report, tried: p.tried}
 }
 
 // runOnce makes one run, and tells whether anything was published in it.

@@ -24,7 +24,7 @@ import (
 
 // ParkedEvents returns what the pipeline of that name has parked in a namespace, in the
 // order of positions. It needs the broker alone.
-func ParkedEvents(ctx context.Context, client letterbox.Topic, namespace, pipeline string) ([]*deadletter.Letter, error) {
+func ParkedEvents(ctx context.Context, client letterbox.Broker, namespace, pipeline string) ([]*deadletter.Letter, error) {
 	p := broker.Partition{Topic: wire.TopicName(namespace, deadletter.Topic(pipeline))}
 	h, err := letterbox.History(ctx, client, broker.Partition{Topic: wire.TopicName(namespace, history.Topic(pipeline))})
 	if isTopicMissing(err) {
@@ -35,7 +35,13 @@ func ParkedEvents(ctx context.Context, client letterbox.Topic, namespace, pipeli
 	}
 	var unread error
 	all := make(map[position.Position]*deadletter.Letter)
-	c, err := letterbox.Read(ctx, client, p, position.Position{Epoch: ^uint32(0)}, h, func(at position.Position, m *broker.Incoming) {
+	own := func(m *broker.Incoming) (position.Stamp, error) {
+		if m.Producer != producerName(pipeline) {
+			return position.Stamp{}, nil // it is for the daemon to speak of them
+		}
+		return m.Stamp()
+	}
+	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: client, Partition: p, Stamp: own}, position.Position{Epoch: ^uint32(0)}, h, func(at position.Position, m *broker.Incoming) {
 		if m.Properties[router.PropertyType] != deadletter.EventParked {
 			return
 		}
@@ -61,7 +67,7 @@ func ParkedEvents(ctx context.Context, client letterbox.Topic, namespace, pipeli
 // Release says which parked events are released, and how.
 type Release struct {
 	Namespace, Pipeline, Slot string
-	Client                    letterbox.Topic
+	Client                    letterbox.Broker
 	DB                        *pgx.Conn // as a role that may execute runnel.release_parked
 	// Discard removes the events that match. Otherwise everything that is parked of their
 	// aggregates is written to the outbox again, in order.

@@ -17,7 +17,6 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/pgfault"
-	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
@@ -34,12 +33,13 @@ const maxPending = 8192
 
 // run is one attempt.
 type run struct {
-	cfg    Config
-	routes *router.Routes
-	log    *slog.Logger
-	report *reporter
-	holder string // who streamed from the slot when this run provisioned; "": nobody
-	newer  string // how the outbox is newer than this daemon; "": it is not
+	cfg     Config
+	routes  *router.Routes
+	log     *slog.Logger
+	report  *reporter
+	foreign broker.Foreign
+	holder  string // who streamed from the slot when this run provisioned; "": nobody
+	newer   string // how the outbox is newer than this daemon; "": it is not
 
 	client   *broker.Pulsar
 	registry *schemas.Registry
@@ -48,7 +48,7 @@ type run struct {
 	tried    map[string]time.Time
 	source   *capture.Source
 	progress *capture.Progress
-	looks    bool            // only, and makes no slot
+	repairs  bool            // and does not stream
 	fence    broker.Producer // of the history topic; nil until the slot is ours
 	saved    capture.Saved   // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
@@ -131,7 +131,7 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	}
 	source := capture.Config{
 		URL: address, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
-		Published: r.anythingPublished, Existing: r.looks, Logger: r.log,
+		Published: r.anythingPublished, Repair: r.repairs, Logger: r.log,
 	}
 	if r.source, err = capture.Open(ctx, source); err != nil {
 		return err
@@ -246,10 +246,10 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
 		tails: &r.tails, trims: r.cfg.Retention > 0,
-		saved: make(map[broker.Partition]position.Stamp, len(r.saved.Tails)),
+		saved: make(map[broker.Partition]capture.PartitionTail, len(r.saved.Tails)), foreign: r.foreign, pipeline: r.cfg.Name,
 	}
 	for _, t := range r.saved.Tails {
-		l.saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t.Last
+		l.saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t
 	}
 	for id := range router.Lane(l.state.Lanes()) {
 		t, partition := l.state.Partition(id)

@@ -23,7 +23,7 @@ func TestHalts(t *testing.T) {
 		}
 	}
 	for _, code := range []*fault.Code{
-		broker.ErrHole, broker.ErrTopicMissing, broker.ErrTopicTerminated, capture.ErrSlotMissing, router.ErrUnknownEvent, ErrGap, ErrTruncated,
+		broker.ErrHole, broker.ErrTopicMissing, broker.ErrTopicTerminated, capture.ErrSlotMissing, router.ErrUnknownEvent, capture.ErrGap, ErrTruncated,
 	} {
 		if !halts(fmt.Errorf("the run: %w", code.New("x"))) {
 			t.Errorf("%s passes", code.ID)
@@ -38,16 +38,16 @@ func TestHalts(t *testing.T) {
 func TestStatusOfAnError(t *testing.T) {
 	lost := errors.New("EOF")
 	for want, err := range map[string]error{
-		"the slot is gone":                           ErrGap.New("the slot is gone"),
-		"position 7: no type":                        ErrGap.New("no type").At("position 7"),
-		"topic order: position 7: no type: EOF":      fmt.Errorf("topic order: %w", ErrGap.Wrap(lost, "no type").At("position 7")),
-		"t: no topic: t/2: TOPIC_MISSING no such":    ErrGap.Wrap(broker.ErrTopicMissing.New("no such").At("t/2"), "no topic").At("t"),
-		"SLOT_GAP: is what a message may begin with": ErrGap.New("SLOT_GAP: is what a message may begin with"),
+		"the slot is gone":                           capture.ErrGap.New("the slot is gone"),
+		"position 7: no type":                        capture.ErrGap.New("no type").At("position 7"),
+		"topic order: position 7: no type: EOF":      fmt.Errorf("topic order: %w", capture.ErrGap.Wrap(lost, "no type").At("position 7")),
+		"t: no topic: t/2: TOPIC_MISSING no such":    capture.ErrGap.Wrap(broker.ErrTopicMissing.New("no such").At("t/2"), "no topic").At("t"),
+		"SLOT_GAP: is what a message may begin with": capture.ErrGap.New("SLOT_GAP: is what a message may begin with"),
 	} {
 		r := newReporter(Config{Name: "shop", Version: "v1"})
 		r.halted(err)
 		st := r.status()
-		if st.Code != ErrGap.ID || st.Message != want || st.Remedy != ErrGap.Remedy {
+		if st.Code != capture.ErrGap.ID || st.Message != want || st.Remedy != capture.ErrGap.Remedy {
 			t.Errorf("%+v; want the message %q", st, want)
 		}
 		if st.Version != "v1" || st.Started.IsZero() || st.State != Halted {

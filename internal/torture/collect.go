@@ -54,16 +54,22 @@ func (r *runner) collectSource(ctx context.Context) (err error) {
 	if h.Truth, err = collectRows[TruthRow](ctx, r.source, `select id::text, tx, type, key, n, hash from truth.event order by id`); err != nil {
 		return err
 	}
-	point, err := value[int64](ctx, r.source, `select (consistent_point - '0/0'::pg_lsn)::bigint from runnel.pipeline where name = $1`, pipelineName)
-	if err != nil {
-		return err
+	if len(h.Run.Repairs) == 0 { // else it was read before the first
+		if h.Run.ConsistentPoint, err = r.consistentPoint(ctx); err != nil {
+			return err
+		}
 	}
-	h.Run.ConsistentPoint = uint64(point)
 	if h.Run.Epoch, err = value[uint32](ctx, r.source, `select max(epoch) from runnel.epoch`); err != nil {
 		return err
 	}
 	h.Commits, err = readCommits(ctx, r.source)
 	return err
+}
+
+// consistentPoint is where the daemon's slot begins.
+func (r *runner) consistentPoint(ctx context.Context) (uint64, error) {
+	point, err := value[int64](ctx, r.source, `select (consistent_point - '0/0'::pg_lsn)::bigint from runnel.pipeline where name = $1`, pipelineName)
+	return uint64(point), err
 }
 
 func collectRows[T any](ctx context.Context, address, sql string) ([]T, error) {

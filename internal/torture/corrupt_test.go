@@ -285,3 +285,59 @@ func TestCorruptedHistories(t *testing.T) {
 		})
 	}
 }
+
+// repaired returns a history in which a slot was made anew: what committed in some
+// transactions before it is at the positions of a repair.
+func repaired(t *testing.T) (h *History, late []int) {
+	t.Helper()
+	h = made(t)
+	const from, point = 2500, 3050
+	rank := map[string]uint32{}
+	for _, c := range h.Commits {
+		for _, e := range c.Events {
+			if c.LSN >= from && c.LSN < point {
+				rank[e.ID] = uint32(len(rank)) // seq rises with the commits
+			}
+		}
+	}
+	for i := range h.Topic {
+		m := &h.Topic[i]
+		n, ok := rank[m.ID]
+		if !ok {
+			continue
+		}
+		stamp, err := position.ParseStamp(m.Position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamp.Position = position.Position{Epoch: 1, LSN: point - 1, Index: n}
+		m.Position = stamp.String()
+		late = append(late, i)
+	}
+	if len(late) < 4 {
+		t.Fatal("nothing was repaired")
+	}
+	h.Again = slices.Clone(h.Topic)
+	h.Run.Repairs = []RepairRecord{{Harmed: 1, Made: 2, Point: point}}
+	return h, late
+}
+
+func TestRepairedHistory(t *testing.T) {
+	h, _ := repaired(t)
+	if v := Judge(h); !v.OK() {
+		t.Errorf("findings: %v", v.Findings)
+	}
+	// Of a repair that nobody knows, the positions are wrong.
+	h.Run.Repairs = nil
+	requireFindings(t, Judge(h), CheckPositions)
+
+	h, late := repaired(t)
+	a, b := &h.Topic[late[0]], &h.Topic[late[1]]
+	a.Position, b.Position = b.Position[:34]+a.Position[34:], a.Position[:34]+b.Position[34:]
+	requireFindings(t, Judge(h), CheckPositions)
+
+	// What commits behind the new slot is no part of it.
+	h, _ = repaired(t)
+	h.Run.Repairs[0].Point = 2900
+	requireFindings(t, Judge(h), CheckPositions)
+}

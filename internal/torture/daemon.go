@@ -27,7 +27,8 @@ type settings struct {
 	Partitions                    int
 	AutoApply                     bool
 	Park                          bool
-	Version                       int // of the projection
+	Version                       int    // of the projection
+	Repair                        string // hash of a plan to carry out
 }
 
 // settingsVariable holds them, as JSON.
@@ -53,15 +54,8 @@ func Daemon() error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	pipeline.LimitMemory(32 << 20) // as runnel run does, with the default
-	p, err := pipeline.New(pipeline.Config{
-		Name: pipelineName, Postgres: func() (string, error) { return s.Postgres, nil },
-		Broker:    broker.Config{URL: s.Pulsar, AdminURL: s.PulsarAdmin, Logger: log, KeepAlive: 2 * time.Second},
-		Namespace: namespace, Partitions: s.Partitions, Schemas: s.Schemas, Routes: routes(),
-		Stall: 20 * time.Second, Recheck: time.Second, OutboxRetention: -1, Roles: outbox.Roles{},
-		AutoApply: s.AutoApply, Park: s.Park, ParkedLimit: 1_000_000, HTTP: s.HTTP, Logger: log,
-	})
+	p, err := pipeline.New(s.pipeline(slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	if err != nil {
 		return err
 	}
@@ -69,6 +63,27 @@ func Daemon() error {
 	defer stop()
 	go armFrom(os.Stdin)
 	return p.Run(ctx)
+}
+
+// pipeline is the configuration of the pipeline.
+func (s settings) pipeline(log *slog.Logger) pipeline.Config {
+	return pipeline.Config{
+		Name: pipelineName, Postgres: func() (string, error) { return s.Postgres, nil },
+		Broker:    broker.Config{URL: s.Pulsar, AdminURL: s.PulsarAdmin, Logger: log, KeepAlive: 2 * time.Second},
+		Namespace: namespace, Partitions: s.Partitions, Schemas: s.Schemas, Routes: routes(),
+		Stall: 20 * time.Second, Recheck: time.Second, OutboxRetention: -1, Roles: outbox.Roles{},
+		AutoApply: s.AutoApply, Park: s.Park, ParkedLimit: 1_000_000, HTTP: s.HTTP, Logger: log,
+	}
+}
+
+// Repair is the body of a process that repairs the daemon's slot, by a plan.
+func Repair() error {
+	s, err := readSettings()
+	if err != nil {
+		return err
+	}
+	_, err = pipeline.Repair(context.Background(), s.pipeline(slog.New(slog.NewTextHandler(os.Stderr, nil))), s.Repair)
+	return err
 }
 
 // armFrom arms what it is told to, until the harness is gone.

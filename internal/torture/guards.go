@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
@@ -21,7 +22,7 @@ import (
 // end, and there is a bug all the same. Nor does a handler of the harness discard.
 var guards = regexp.MustCompile(`\b(` + strings.Join([]string{
 	broker.ErrAckOrder.ID, broker.ErrHole.ID,
-	pipeline.ErrGap.ID, pipeline.ErrHistory.ID, pipeline.ErrTruncated.ID,
+	capture.ErrGap.ID, pipeline.ErrHistory.ID, pipeline.ErrTruncated.ID,
 	router.ErrHole.ID, router.ErrEpochAhead.ID, router.ErrAckOrder.ID,
 	consumers.ErrGap.ID, consumers.ErrForeignMessage.ID, consumers.ErrHandlerTx.ID,
 	"event discarded",

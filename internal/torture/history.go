@@ -41,6 +41,14 @@ type RunRecord struct {
 	Strange         []string                    `json:"strange,omitempty"` // topics and partitions that nobody made for events
 	Topics          map[string]string           `json:"topics"`            // of an event type
 	Schemas         map[string]map[int64]string `json:"schemas"`           // of a topic, by version
+	Repairs         []RepairRecord              `json:"repairs,omitempty"` // of the daemon's slot, in order
+}
+
+// RepairRecord is a slot that was harmed and made anew.
+type RepairRecord struct {
+	Harmed int64  `json:"harmed"` // when; until it was made anew what the slot says is not the daemon's
+	Made   int64  `json:"made"`
+	Point  uint64 `json:"point"` // its consistent point: where it begins
 }
 
 // TruthRow is an event as its own transaction recorded it.

@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -144,6 +145,7 @@ func (j *judge) index() {
 	if slices.ContainsFunc(j.Faults, func(f FaultRecord) bool { return strings.HasPrefix(f.Fault, groupPoison+".") }) {
 		j.expected = j.retried(j.expected)
 	}
+	j.repaired()
 	j.place = make(map[string]int, len(j.expected))
 	for i, e := range j.expected {
 		j.place[e.id] = i
@@ -169,6 +171,40 @@ func (j *judge) retried(all []expected) []expected {
 		}
 	}
 	return out
+}
+
+// repaired gives what a repair published its place. Which events these are the topic
+// alone can tell, by their positions; that each had committed before the slot was made
+// anew, that the positions are dense, and in order of seq, is required.
+func (j *judge) repaired() {
+	if len(j.Run.Repairs) == 0 {
+		return
+	}
+	seq := make(map[string]int64)
+	for _, c := range j.Commits {
+		for _, e := range c.Events {
+			seq[e.ID] = e.Seq
+		}
+	}
+	index := make(map[string]int, len(j.expected))
+	for i, e := range j.expected {
+		index[e.id] = i
+	}
+	for _, repair := range j.Run.Repairs {
+		var late []int
+		for i := range j.Topic {
+			stamp, err := position.ParseStamp(j.Topic[i].Position)
+			at, known := index[j.Topic[i].ID]
+			if err == nil && known && stamp.LSN == repair.Point-1 && j.expected[at].lsn < repair.Point {
+				late = append(late, at)
+			}
+		}
+		slices.SortFunc(late, func(a, b int) int { return cmp.Compare(seq[j.expected[a].id], seq[j.expected[b].id]) })
+		for n, at := range late {
+			j.expected[at].at = position.Position{Epoch: j.Run.Epoch, LSN: repair.Point - 1, Index: uint32(n)}
+		}
+	}
+	slices.SortStableFunc(j.expected, func(a, b expected) int { return a.at.Compare(b.at) })
 }
 
 // truth compares the two witnesses of what committed.

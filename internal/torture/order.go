@@ -2,6 +2,7 @@ package torture
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -92,7 +93,7 @@ func (j *judge) confirmed() {
 	}
 	const clock = 1000 // the producer's clock counts milliseconds
 	for _, s := range j.Samples {
-		if s.Confirmed <= j.Run.ConsistentPoint {
+		if s.Confirmed <= j.Run.ConsistentPoint || j.begins(s) {
 			continue // where the slot began: the rows before it are kept by the pipeline's record
 		}
 		below := sort.Search(len(byCommit), func(i int) bool { return byCommit[i].lsn >= s.Confirmed })
@@ -105,6 +106,13 @@ func (j *judge) confirmed() {
 				position.Position{Epoch: j.Run.Epoch, LSN: s.Confirmed}, (at-s.At)/1000)
 		}
 	}
+}
+
+// begins reports whether the slot was not the daemon's, or at its beginning again.
+func (j *judge) begins(s Sample) bool {
+	return slices.ContainsFunc(j.Run.Repairs, func(r RepairRecord) bool {
+		return s.At >= r.Harmed && (s.At <= r.Made || s.Confirmed <= r.Point)
+	})
 }
 
 // copies folds the truth and compares. A copy that was not given the time to catch

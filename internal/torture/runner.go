@@ -20,6 +20,7 @@ import (
 const (
 	roleDaemon = "daemon"
 	roleCopy   = "copy"
+	roleRepair = "repair"
 	roleBurn   = "burn"
 )
 

@@ -26,6 +26,9 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"a hole is found", hole},
 		{"a fall of the position is found", disorder},
 		{"a foreign message is found", foreign},
+		{"a message of another producer is found", forged},
+		{"foreign messages that are listed are passed over", passedOver},
+		{"ordinals go on behind what is lost", resumed},
 		{"missing topics and partitions", missing},
 		{"an unregistered schema is refused", schemaMissing},
 		{"messages carry their schema's version", schemaVersions},
@@ -65,7 +68,7 @@ func ordered(s *scene) {
 		switch {
 		case m.Key != want.Key, string(m.Payload) != string(want.Payload), !m.EventTime.Equal(want.EventTime),
 			len(m.Properties) != len(want.Properties), m.Properties["id"] != want.Properties["id"],
-			m.Partition != s.part, m.Producer != "runnel-test-1":
+			m.Partition != s.part, m.Producer != producerName:
 			s.Fatalf("sent %+v, received %+v", want, m)
 		case m.ID != a.ids[i]:
 			s.Fatalf("acknowledged at %v, found at %v", a.ids[i], m.ID)
@@ -125,7 +128,7 @@ func longReadBack(s *scene) {
 	for n := 1; n <= 200; n++ {
 		all = append(all, s.message(n))
 	}
-	s.Publish(s.T, s.part, all...)
+	s.Publish(s.T, s.part, producerName, all...)
 	for _, from := range []int{1, 3, 70, 150} {
 		p, at := s.acquire(stamp(from).Position)
 		if want := digest(from, 200); at.ReadBack != want {
@@ -174,7 +177,7 @@ func takesOver(s *scene) {
 }
 
 func hole(s *scene) {
-	s.Publish(s.T, s.part, s.message(1), s.message(2), s.message(4), s.message(5))
+	s.Publish(s.T, s.part, producerName, s.message(1), s.message(2), s.message(4), s.message(5))
 	err := s.acquireFails(broker.ErrHole)
 	if text := err.Error(); !strings.Contains(text, stamp(2).Position.String()) || !strings.Contains(text, stamp(4).Position.String()) {
 		s.Fatalf("%q does not name both sides of the hole", text)
@@ -190,15 +193,98 @@ func hole(s *scene) {
 func disorder(s *scene) {
 	wrong := s.message(2)
 	wrong.Properties[position.Property] = position.Stamp{Position: stamp(1).Position, Ordinal: 2}.String()
-	s.Publish(s.T, s.part, s.message(1), wrong)
+	s.Publish(s.T, s.part, producerName, s.message(1), wrong)
 	s.acquireFails(broker.ErrHole)
 }
 
 func foreign(s *scene) {
 	alien := s.message(2)
 	delete(alien.Properties, position.Property)
-	s.Publish(s.T, s.part, s.message(1), alien)
+	s.Publish(s.T, s.part, producerName, s.message(1), alien)
 	s.acquireFails(broker.ErrForeignMessage)
+}
+
+// forged looks like the pipeline's, but for who sent it.
+func forged(s *scene) {
+	s.fill(1, 2)
+	s.Publish(s.T, s.part, stranger, s.message(3))
+	s.acquireFails(broker.ErrForeignMessage)
+}
+
+// passedOver: messages that are listed do not count, wherever they lie; an own one that
+// is listed does.
+func passedOver(s *scene) {
+	alien := s.message(1)
+	alien.Properties = map[string]string{"id": "x"}
+	strange := func(n int) {
+		for range n {
+			s.Publish(s.T, s.part, stranger, alien)
+		}
+	}
+	r := s.request(stamp(5).Position)
+	strange(2)
+	s.resume(r, 1, 4)
+	strange(1)
+	s.resume(r, 5, 8)
+	strange(70) // more than the read-back steps back at first
+	p, tail := s.passing(r)
+	defer p.Close()
+	if tail.Stamp != stamp(8) || tail.ReadBack.Count != 4 {
+		s.Fatalf("the tail is %+v", tail)
+	}
+	a := newAcks()
+	s.send(p, a, 9, 9, true)
+	a.inOrder(s, 9, 9)
+}
+
+// passing acquires with everything listed that is in the partition.
+func (s *scene) passing(r broker.AcquireRequest) (broker.Producer, broker.Tail) {
+	s.Helper()
+	if p, _, err := s.client.Acquire(s.ctx, r, nil); !errors.Is(err, broker.ErrForeignMessage) {
+		if err == nil {
+			p.Close()
+		}
+		s.Fatalf("Acquire beside foreign messages: %v", err)
+	}
+	var names []string
+	for _, m := range s.content() {
+		names = append(names, m.Name())
+	}
+	var err error
+	if r.Foreign, err = broker.ParseForeign(names); err != nil {
+		s.Fatal(err)
+	}
+	p, tail, err := s.client.Acquire(s.ctx, r, nil)
+	if err != nil {
+		s.Fatalf("Acquire: %v", err)
+	}
+	return p, tail
+}
+
+// resume publishes the messages from one to another behind foreign ones.
+func (s *scene) resume(r broker.AcquireRequest, from, to int) {
+	s.Helper()
+	p, _ := s.passing(r)
+	defer p.Close()
+	a := newAcks()
+	s.send(p, a, from, to, true)
+	a.inOrder(s, from, to)
+}
+
+// resumed: behind messages that are lost for good the ordinals go on where they were.
+func resumed(s *scene) {
+	s.Publish(s.T, s.part, producerName, s.message(1), s.message(2), s.message(6), s.message(7))
+	r := s.request(stamp(2).Position)
+	r.Resumed = 4
+	if _, _, err := s.client.Acquire(s.ctx, r, nil); !errors.Is(err, broker.ErrHole) {
+		s.Fatalf("another hole: %v", err)
+	}
+	r.Resumed = 5
+	p, tail, err := s.client.Acquire(s.ctx, r, nil)
+	if err != nil || tail.Stamp != stamp(7) || tail.ReadBack.Count != 3 {
+		s.Fatalf("%+v, %v", tail, err)
+	}
+	p.Close()
 }
 
 func missing(s *scene) {

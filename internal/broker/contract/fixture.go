@@ -28,8 +28,8 @@ type Fixture struct {
 	Missing  func(t *testing.T) string // a topic name that does not exist
 	Unparted func(t *testing.T) string // a topic without partitions
 
-	// Publish sends messages as a foreign producer would, one entry each.
-	Publish           func(t *testing.T, p broker.Partition, m ...*broker.Outgoing)
+	// Publish sends messages past the interface, one entry each, as a producer of that name.
+	Publish           func(t *testing.T, p broker.Partition, producer string, m ...*broker.Outgoing)
 	SetMaxMessageSize func(t *testing.T, topic string, bytes int)
 	SetDeduplication  func(t *testing.T, topic string, on bool)
 	Unload            func(t *testing.T, topic string)
@@ -81,8 +81,14 @@ func (s *scene) message(n int) *broker.Outgoing {
 	}
 }
 
+// producerName is who the suite publishes as; stranger is somebody else.
+const (
+	producerName = "runnel-test-1"
+	stranger     = "stranger"
+)
+
 func (s *scene) request(replayed position.Position) broker.AcquireRequest {
-	return broker.AcquireRequest{Partition: s.part, Producer: "runnel-test-1", Schema: s.schema, Replayed: replayed}
+	return broker.AcquireRequest{Partition: s.part, Producer: producerName, Schema: s.schema, Replayed: replayed}
 }
 
 func (s *scene) acquire(replayed position.Position) (broker.Producer, broker.Tail) {

@@ -100,7 +100,7 @@ func (q *producer) readTail(ctx context.Context, r broker.AcquireRequest) (broke
 		return broker.Tail{}, q.cause
 	}
 	q.after = len(p.log)
-	back := broker.ReadBack{Replayed: r.Replayed, History: r.History}
+	back := r.ReadBack()
 	kept := p.log[p.trimmed:]
 	start := len(kept)
 	for start > 0 {

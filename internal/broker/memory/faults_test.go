@@ -223,7 +223,7 @@ func TestTrimmed(t *testing.T) {
 		b := shop(t)
 		defer b.Close()
 		for n := 1; n <= 5; n++ {
-			if err := b.LateAdd(part, "x", event(n)); err != nil {
+			if err := b.LateAdd(part, "runnel-shop-0", event(n)); err != nil {
 				t.Fatal(err)
 			}
 		}

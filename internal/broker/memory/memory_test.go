@@ -57,9 +57,9 @@ func fixture(t *testing.T) contract.Fixture {
 			b.CreateUnpartitioned(name)
 			return name
 		},
-		Publish: func(t *testing.T, p broker.Partition, all ...*broker.Outgoing) {
+		Publish: func(t *testing.T, p broker.Partition, producer string, all ...*broker.Outgoing) {
 			for _, m := range all {
-				must(t, b.LateAdd(p, "stranger", m))
+				must(t, b.LateAdd(p, producer, m))
 			}
 		},
 		SetMaxMessageSize: func(t *testing.T, topic string, bytes int) { must(t, b.SetMaxMessageSize(topic, bytes)) },

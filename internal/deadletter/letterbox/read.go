@@ -6,18 +6,26 @@ package letterbox
 
 import (
 	"context"
-	"errors"
-
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/deadletter"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
-// Topic is what Read needs of a broker; *broker.Pulsar is one.
-type Topic interface {
+// Broker is what Read needs of one; *broker.Pulsar is one.
+type Broker interface {
 	// ReadSince opens a reader of every message at or above a position, and maybe some below.
 	ReadSince(ctx context.Context, p broker.Partition, from position.Position) (broker.Reader, error)
+}
+
+// Topic is a pipeline's dead-letter topic.
+type Topic struct {
+	Broker    Broker
+	Partition broker.Partition
+	// Stamp reads a message's position. One with the ordinal 0 is none of the pipeline's, and
+	// passed over. Default: all are the pipeline's.
+	Stamp func(*broker.Incoming) (position.Stamp, error)
 }
 
 // Contents is what a dead-letter topic holds.
@@ -40,18 +48,21 @@ var beyond = position.Position{Epoch: ^uint32(0)}
 // had left behind may count again, and all is read.
 //
 // Errors: broker.ErrHole when messages are missing, and broker.ErrForeignMessage.
-func Read(ctx context.Context, t Topic, p broker.Partition, start position.Position, h position.History, take func(position.Position, *broker.Incoming)) (Contents, error) {
-	floor, any := position.Position{}, false
-	err := each(ctx, t, p, beyond, func(_ position.Stamp, m *broker.Incoming) (err error) {
-		any = true
+func Read(ctx context.Context, t Topic, start position.Position, h position.History, take func(position.Position, *broker.Incoming)) (Contents, error) {
+	if t.Stamp == nil {
+		t.Stamp = (*broker.Incoming).Stamp
+	}
+	// Without a last message of the pipeline's, all is read: there may be others behind it.
+	floor := position.Position{}
+	err := t.each(ctx, beyond, func(_ position.Stamp, m *broker.Incoming) (err error) {
 		floor, err = deadletter.Floor(m.Properties)
 		return err
 	})
-	if err != nil || !any {
-		return Contents{Log: new(deadletter.Log)}, err
+	if err != nil {
+		return Contents{}, err
 	}
 	for from := floor; ; from = (position.Position{}) {
-		c, lost, err := readFrom(ctx, t, p, from, start, h, take)
+		c, lost, err := t.readFrom(ctx, from, start, h, take)
 		if err != nil || !lost || from.IsZero() {
 			return c, err
 		}
@@ -60,7 +71,7 @@ func Read(ctx context.Context, t Topic, p broker.Partition, start position.Posit
 
 // readFrom is Read from a position on. lost tells that the history lacks some of it; then
 // the contents are right only if that position is the first of all.
-func readFrom(ctx context.Context, t Topic, p broker.Partition, floor, start position.Position, h position.History, take func(position.Position, *broker.Incoming)) (c Contents, lost bool, err error) {
+func (t Topic) readFrom(ctx context.Context, floor, start position.Position, h position.History, take func(position.Position, *broker.Incoming)) (c Contents, lost bool, err error) {
 	c = Contents{Log: new(deadletter.Log), Held: make(map[position.Position]*deadletter.Release)}
 	from := floor
 	if start.Less(from) {
@@ -68,9 +79,9 @@ func readFrom(ctx context.Context, t Topic, p broker.Partition, floor, start pos
 	}
 	seen := floor.IsZero()
 	var before position.Stamp
-	err = each(ctx, t, p, from, func(at position.Stamp, m *broker.Incoming) error {
+	err = t.each(ctx, from, func(at position.Stamp, m *broker.Incoming) error {
 		if before.Ordinal > 0 && (at.Ordinal != before.Ordinal+1 || !before.Less(at.Position)) {
-			return broker.ErrHole.New("message %s is at %s, the one before it at %s", m.ID, at, before).At("%s", p)
+			return broker.ErrHole.New("message %s is at %s, the one before it at %s", m.ID, at, before).At("%s", t.Partition)
 		}
 		before, seen = at, seen || at.Position == floor
 		if at.Less(from) {
@@ -93,15 +104,15 @@ func readFrom(ctx context.Context, t Topic, p broker.Partition, floor, start pos
 		return nil
 	})
 	if err == nil && !seen {
-		err = broker.ErrHole.New("the event at %s is parked, and is not there any more", floor).At("%s", p).
+		err = broker.ErrHole.New("the event at %s is parked, and is not there any more", floor).At("%s", t.Partition).
 			Fix("Look who deleted messages of the topic, or limited its retention: it must keep them for ever. The event is in the outbox as long as outbox.retention keeps it.")
 	}
 	return c, lost, err
 }
 
 // each calls take for each message from a position on, and maybe some below it.
-func each(ctx context.Context, t Topic, p broker.Partition, from position.Position, take func(position.Stamp, *broker.Incoming) error) error {
-	reader, err := t.ReadSince(ctx, p, from)
+func (t Topic) each(ctx context.Context, from position.Position, take func(position.Stamp, *broker.Incoming) error) error {
+	reader, err := t.Broker.ReadSince(ctx, t.Partition, from)
 	if err != nil {
 		return err
 	}
@@ -115,24 +126,24 @@ func each(ctx context.Context, t Topic, p broker.Partition, from position.Positi
 		if err != nil {
 			return err
 		}
-		at, err := m.Stamp()
-		if err == nil {
+		at, err := t.Stamp(m)
+		if err == nil && at.Ordinal > 0 {
 			err = take(at, m)
 		}
-		if errors.Is(err, broker.ErrHole) {
-			return err
+		if err != nil && fault.Find(err) == nil {
+			err = broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
 		}
 		if err != nil {
-			return broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+			return err
 		}
 	}
 }
 
 // History returns the history that a pipeline publishes under, as its history topic has it;
 // the empty one when it has none.
-func History(ctx context.Context, t Topic, p broker.Partition) (position.History, error) {
+func History(ctx context.Context, b Broker, p broker.Partition) (position.History, error) {
 	var h position.History
-	reader, err := t.ReadSince(ctx, p, beyond)
+	reader, err := b.ReadSince(ctx, p, beyond)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +162,7 @@ func History(ctx context.Context, t Topic, p broker.Partition) (position.History
 			h, err = record.History()
 		}
 		if err != nil {
-			return nil, broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
+			return nil, broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
 		}
 	}
 }

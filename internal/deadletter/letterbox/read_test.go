@@ -21,7 +21,7 @@ type topic struct {
 func (t *topic) ReadSince(_ context.Context, _ broker.Partition, from position.Position) (broker.Reader, error) {
 	i := 0
 	for i < len(t.all) {
-		if s, _ := t.all[i].Stamp(); !s.Less(from) {
+		if s, err := t.all[i].Stamp(); err == nil && !s.Less(from) {
 			break
 		}
 		i++
@@ -73,7 +73,7 @@ func (t *topic) release(where position.Position, lsn uint64, id byte) {
 
 func TestRead(t *testing.T) {
 	var box topic
-	empty, err := Read(t.Context(), &box, broker.Partition{}, at(5), nil, nil)
+	empty, err := Read(t.Context(), Topic{Broker: &box}, at(5), nil, nil)
 	if err != nil || empty.Log.Len() != 0 {
 		t.Fatalf("%+v, %v", empty, err)
 	}
@@ -89,7 +89,7 @@ func TestRead(t *testing.T) {
 	}{{505, 1, 62}, {1000, 0, 62}, {485, 5, 62}, {100, 81, 90}, {0, 99, 101}} {
 		box.read = 0
 		taken := 0
-		got, err := Read(t.Context(), &box, broker.Partition{}, at(c.start), nil, func(position.Position, *broker.Incoming) { taken++ })
+		got, err := Read(t.Context(), Topic{Broker: &box}, at(c.start), nil, func(position.Position, *broker.Incoming) { taken++ })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("from %d: %v is parked, %d held, want %d; %d read", c.start, all, len(got.Held), c.held, box.read)
 		}
 	}
-	if got, err := Read(t.Context(), &box, broker.Partition{}, at(485), nil, nil); err != nil || got.Held[at(490)] != nil || got.Held[at(495)] == nil {
+	if got, err := Read(t.Context(), Topic{Broker: &box}, at(485), nil, nil); err != nil || got.Held[at(490)] != nil || got.Held[at(495)] == nil {
 		t.Errorf("%v, %v", got.Held, err)
 	}
 }
@@ -112,7 +112,7 @@ func TestReadLost(t *testing.T) {
 	box.release(at(110), 20, 2)
 	box.park(at(120), 3)
 	h := position.History{{Epoch: 1, Begin: 0}, {Epoch: 2, Begin: 105}}
-	got, err := Read(t.Context(), &box, broker.Partition{}, at(105), h, nil)
+	got, err := Read(t.Context(), Topic{Broker: &box}, at(105), h, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,12 +133,23 @@ func TestReadHoles(t *testing.T) {
 		"two swapped":        {whole[0], whole[2], whole[1], whole[3], whole[4]},
 	} {
 		box.all = all
-		if _, err := Read(t.Context(), &box, broker.Partition{}, at(1000), nil, nil); !errors.Is(err, broker.ErrHole) {
+		if _, err := Read(t.Context(), Topic{Broker: &box}, at(1000), nil, nil); !errors.Is(err, broker.ErrHole) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	box.all = append(whole[:5:5], &broker.Incoming{Properties: map[string]string{"type": "Placed"}})
-	if _, err := Read(t.Context(), &box, broker.Partition{}, at(1000), nil, nil); !errors.Is(err, broker.ErrForeignMessage) {
+	if _, err := Read(t.Context(), Topic{Broker: &box}, at(1000), nil, nil); !errors.Is(err, broker.ErrForeignMessage) {
 		t.Errorf("a foreign message: %v", err)
+	}
+	// One that is passed over, though it is the last.
+	box.all = append(whole[:5:5], &broker.Incoming{Producer: "stranger"})
+	topic := Topic{Broker: &box, Stamp: func(m *broker.Incoming) (position.Stamp, error) {
+		if m.Producer == "stranger" {
+			return position.Stamp{}, nil
+		}
+		return m.Stamp()
+	}}
+	if got, err := Read(t.Context(), topic, at(1000), nil, nil); err != nil || got.Log.Len() != 5 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -33,15 +33,28 @@ func NewReplicas(t testing.TB, major int) *Replicas {
 	}
 	r := &Replicas{t: t, patience: time.Minute}
 	r.Primary = Up(t, devstack.Options{Postgres: true, PGVersion: strconv.Itoa(major)})
+	r.addStandby()
+	return r
+}
+
+// addStandby makes a standby of the primary, which is stopped for a moment.
+func (r *Replicas) addStandby() {
+	r.t.Helper()
 	r.onPrimary("select pg_create_physical_replication_slot('" + standbySlot + "')")
-	dir := t.TempDir()
-	if err := r.Primary.PrepareStandby(t.Context(), dir, standbySlot); err != nil {
-		t.Fatal(err)
+	dir := r.t.TempDir()
+	if err := r.Primary.PrepareStandby(r.t.Context(), dir, standbySlot); err != nil {
+		r.t.Fatal(err)
 	}
 	// After the copy: the standby would wait, as the primary, for a standby of its own.
 	r.onPrimary("alter system set synchronized_standby_slots = '"+standbySlot+"'", "select pg_reload_conf()")
-	r.Standby = Up(t, devstack.Options{Postgres: true, Dir: dir})
-	return r
+	r.Standby = Up(r.t, devstack.Options{Postgres: true, Dir: dir})
+}
+
+// Follow makes the server that took over the primary, with a standby of its own.
+func (r *Replicas) Follow() {
+	r.t.Helper()
+	r.Primary = r.Standby
+	r.addStandby()
 }
 
 // OnStandby returns an address of the primary's databases as one of the standby's.
@@ -93,10 +106,11 @@ func (r *Replicas) Cut() {
 // again at the end of the test, so that what the test made there can be removed.
 func (r *Replicas) Promote() {
 	r.t.Helper()
-	if err := r.Primary.KillPostgres(); err != nil {
+	former := r.Primary
+	if err := former.KillPostgres(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(r.ReturnFormer)
+	r.t.Cleanup(func() { r.returned(former) })
 	if err := r.Standby.PromotePostgres(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
@@ -105,10 +119,15 @@ func (r *Replicas) Promote() {
 // ReturnFormer starts the former primary again, if it is down: as a primary still.
 func (r *Replicas) ReturnFormer() {
 	r.t.Helper()
-	if slices.ContainsFunc(r.Primary.Servers(), func(s devstack.Server) bool { return s.Running }) {
+	r.returned(r.Primary)
+}
+
+func (r *Replicas) returned(former *devstack.Stack) {
+	r.t.Helper()
+	if slices.ContainsFunc(former.Servers(), func(s devstack.Server) bool { return s.Running }) {
 		return
 	}
-	if err := r.Primary.StartPostgres(context.Background()); err != nil {
+	if err := former.StartPostgres(context.Background()); err != nil {
 		r.t.Error(err)
 	}
 }

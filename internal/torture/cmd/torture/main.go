@@ -62,6 +62,8 @@ func command(args []string) (int, error) {
 		return 0, torture.Daemon()
 	case "copy":
 		return 0, torture.Copy()
+	case "repair":
+		return 0, torture.Repair()
 	case "burn":
 		torture.Burn()
 		return 0, nil

@@ -1,0 +1,176 @@
+package capture
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+)
+
+// recording is a write to the pipeline's record, under way. It runs in a goroutine: a
+// slow answer must not hold up the status messages.
+type recording struct {
+	done   bool // that the rows from before the slot are confirmed; else a new limit
+	limit  uint64
+	result chan error
+	cancel context.CancelFunc
+}
+
+const (
+	// raiseInterval is how often the limit is raised at most. While next to nothing is
+	// written, the interval doubles with each time, up to idleInterval: raising it writes
+	// WAL, and would keep an idle database busy.
+	raiseInterval = time.Second
+	// busyBytes of WAL beyond the limit, of whatever, say that the server is not idle.
+	busyBytes = 64 << 10
+)
+
+// confirmable is what the server may be told: what is confirmed, but nothing
+// beyond the consistent point until the end of the bootstrap is recorded, nothing
+// beyond the recorded limit, and never less than the slot has, which servers would
+// take as a step back.
+func (r *run) confirmable() uint64 {
+	lsn := min(r.confirmed.Load(), r.limit)
+	if !r.settled {
+		lsn = min(lsn, r.rec.consistentPoint)
+	}
+	return max(lsn, r.flushed)
+}
+
+// bootstrapped reports that the rows from before the slot are confirmed, which
+// is still to be recorded.
+func (r *run) bootstrapped() bool {
+	return r.delivered && r.confirmed.Load() >= r.rec.consistentPoint
+}
+
+// limited reports that more is confirmed than the server may be told.
+func (r *run) limited() bool { return r.settled && r.confirmed.Load() > r.limit }
+
+// limitDue reports that the limit is to be raised: soon for events and for much WAL of
+// others, which the slot would keep, and only once in a while for the rest.
+func (r *run) limitDue() bool {
+	if !r.limited() {
+		return false
+	}
+	confirmed := r.confirmed.Load()
+	event := r.decoder.beyond >= r.limit && confirmed > r.decoder.beyond
+	if event || confirmed-r.limit > busyBytes {
+		r.interval = raiseInterval
+	}
+	return time.Since(r.raised) >= r.interval
+}
+
+// keepRecord moves the pipeline's record on, without waiting.
+func (r *run) keepRecord() error {
+	switch {
+	case r.recording != nil:
+		select {
+		case err := <-r.recording.result:
+			return r.recorded(err)
+		default:
+		}
+	case r.bootstrapped():
+		r.record(true)
+	case r.limitDue():
+		r.record(false)
+	}
+	return nil
+}
+
+func (r *run) record(done bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), recordLimit)
+	w := &recording{done: done, result: make(chan error, 1), cancel: cancel}
+	r.recording, r.raised, r.interval = w, time.Now(), min(2*max(r.interval, raiseInterval/2), idleInterval)
+	write := r.raiseLimit
+	if done {
+		r.delivered = false
+		write = r.snapshotDone
+	}
+	go func() {
+		var err error
+		w.limit, err = write(ctx)
+		w.result <- err
+	}()
+}
+
+// raise is the value of a new limit: the end of the WAL, below which all is that can be
+// confirmed by now.
+const raise = `slot_limit = greatest(slot_limit, pg_current_wal_insert_lsn())`
+
+// raiseLimit raises the limit.
+func (s *Source) raiseLimit(ctx context.Context) (limit uint64, err error) {
+	return s.writeRecord(ctx, `update runnel.pipeline set `+raise+` where name = $1 returning slot_limit::text`)
+}
+
+// snapshotDone records that every row from before the slot is confirmed, so that the
+// next start does not select them again.
+func (s *Source) snapshotDone(ctx context.Context) (limit uint64, err error) {
+	limit, err = s.writeRecord(ctx, `with repaired as (delete from runnel.repair_row where pipeline = $1)
+		update runnel.pipeline set snapshot_done = true, `+raise+` where name = $1 returning slot_limit::text`)
+	if err == nil {
+		s.cfg.Logger.Info("the rows from before the slot are confirmed", keyLSN, pglogrepl.LSN(s.rec.consistentPoint).String())
+	}
+	return limit, err
+}
+
+// writeRecord changes the pipeline's record. It is durable before the server is told
+// of anything that depends on it.
+func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, err error) {
+	s.sqlMu.Lock()
+	defer s.sqlMu.Unlock()
+	var text string
+	err = pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
+		// Local: after a failover the limit is not looked at, so that no standby need be waited for.
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = local`); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, update, s.cfg.Pipeline).Scan(&text)
+	})
+	if err != nil {
+		return 0, queryFault(err, "write the pipeline's record")
+	}
+	return parseLSN(text)
+}
+
+func (r *run) recorded(err error) error {
+	w := r.recording
+	w.cancel()
+	r.recording = nil
+	if err == nil {
+		r.settled = r.settled || w.done
+		r.limit, r.decoder.limit = w.limit, w.limit
+	}
+	return err
+}
+
+// endRecord waits for the recording for at most closeLimit. On a shutdown those
+// that are due are made: the next start need not begin with those rows again.
+func (r *run) endRecord() error {
+	giveUp := time.NewTimer(closeLimit)
+	defer giveUp.Stop()
+	for {
+		if r.recording == nil {
+			switch {
+			case r.ctx.Err() == nil:
+				return nil
+			case r.bootstrapped():
+				r.record(true)
+			case r.limited():
+				r.record(false)
+			default:
+				return nil
+			}
+		}
+		var err error
+		select {
+		case err = <-r.recording.result:
+		case <-giveUp.C:
+			r.recording.cancel()
+			err = <-r.recording.result
+		}
+		if err := r.recorded(err); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,325 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/failpoint"
+	"github.com/runnel-cdc/runnel/internal/position"
+)
+
+// Damage says why the slot must be repaired; nil when it need not. Only a source opened
+// with Config.Repair has one.
+func (s *Source) Damage() error { return s.damage }
+
+// Repair compares the rows that the outbox retains with what was published, and makes
+// those that are in no topic the rows from before a new slot. It is one transaction of
+// the source's, and belongs to one goroutine.
+//
+//	Compare or Remake; Strike what each topic holds; Missing; Commit or Close
+//
+// Invariants:
+//  1. Every row that the pipeline's next run does not stream, and that is not known as
+//     confirmed, is a candidate: what commits at or above the new slot's consistent
+//     point is streamed, all else is visible in its snapshot.
+//  2. From before the old slot is dropped until Commit, the record says that a repair is
+//     under way: nothing is published from a slot whose rows from before are not known.
+//  3. The rows get positions just below the new slot's consistent point, in order of seq:
+//     after everything that was published, before everything that will be streamed.
+type Repair struct {
+	s        *Source
+	tx       pgx.Tx
+	saved    sample
+	point    uint64 // of the new slot; 0: none was made
+	snapshot string // in which candidates are visible
+}
+
+// Compare compares without making a slot. Nothing of it can be committed.
+func (s *Source) Compare(ctx context.Context) (*Repair, error) {
+	r := &Repair{s: s}
+	if err := s.sql.QueryRow(ctx, `select pg_current_snapshot()::text`).Scan(&r.snapshot); err != nil {
+		return nil, queryFault(err, "read the snapshot")
+	}
+	return r, r.begin(ctx)
+}
+
+// Remake drops what is left of the slot, makes it anew and compares. It waits for every
+// running transaction of the cluster.
+func (s *Source) Remake(ctx context.Context) (*Repair, error) {
+	if s.damage == nil {
+		return nil, errors.New("capture: the slot needs no repair")
+	}
+	if err := s.recordDamage(ctx, damageRepair); err != nil {
+		return nil, err
+	}
+	failpoint.Hit("capture.repair.begun")
+	if err := s.dropUseless(ctx); err != nil {
+		return nil, err
+	}
+	failpoint.Hit("capture.repair.dropped")
+	r := &Repair{s: s}
+	var err error
+	if r.point, r.snapshot, err = s.makeSlot(ctx); err != nil {
+		return nil, err
+	}
+	failpoint.Hit("capture.repair.made")
+	return r, r.begin(ctx)
+}
+
+// recordDamage records why the slot must be repaired.
+func (s *Source) recordDamage(ctx context.Context, damage string) error {
+	s.sqlMu.Lock()
+	defer s.sqlMu.Unlock()
+	err := pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local synchronous_commit = on`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, damage) values ($1, $2, $3, $4)
+			on conflict (name) do update set damage = excluded.damage`, s.cfg.Pipeline, s.cfg.Slot, s.systemID, damage)
+		return err
+	})
+	if err != nil {
+		return queryFault(err, "record that the slot must be repaired")
+	}
+	return nil
+}
+
+// RecordGap records that the stream did not show what it should have: nothing is
+// published until the slot is repaired, also by another process.
+func (s *Source) RecordGap(ctx context.Context) error { return s.recordDamage(ctx, damageGap) }
+
+// dropUseless drops the slot, and the one that was recorded, as far as they are the
+// pipeline's.
+func (s *Source) dropUseless(ctx context.Context) error {
+	names := []string{s.cfg.Slot}
+	if s.rec != nil && s.rec.slot != s.cfg.Slot {
+		names = append(names, s.rec.slot)
+	}
+	for _, name := range names {
+		st, err := ReadSlot(ctx, s.sql, name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !st.Exists || st.CheckOwner(s.database) != nil:
+			continue
+		case st.Active:
+			return s.busy(ctx, nil)
+		}
+		if err := s.dropSlot(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin notes the candidates.
+func (r *Repair) begin(ctx context.Context) (err error) {
+	if r.tx, err = r.s.sql.Begin(ctx); err != nil {
+		return queryFault(err, "begin the repair")
+	}
+	defer func() {
+		if err != nil {
+			r.Close(ctx)
+		}
+	}()
+	if r.saved, err = readSample(ctx, r.tx, r.s.cfg.Pipeline); err != nil {
+		return err
+	}
+	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1`, r.s.cfg.Pipeline); err != nil {
+		return queryFault(err, "note what may be missing")
+	}
+	_, err = r.tx.Exec(ctx, `insert into runnel.repair_row (pipeline, seq, id, inserted_at, early)
+		select $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot)
+		from runnel.outbox
+		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+			and pg_visible_in_snapshot(xid, $3::text::pg_snapshot)`, r.s.cfg.Pipeline, r.saved.snapshot, r.snapshot)
+	if err == nil {
+		// An event that was parked and retried has two rows, of which the last is to be published.
+		_, err = r.tx.Exec(ctx, `delete from runnel.repair_row a using runnel.repair_row b
+			where a.pipeline = $1 and b.pipeline = $1 and a.id = b.id and a.seq < b.seq`, r.s.cfg.Pipeline)
+	}
+	if err != nil {
+		return queryFault(err, "note what may be missing")
+	}
+	return nil
+}
+
+// Floor returns a position such that no candidate but an early one was published below it.
+func (r *Repair) Floor() (position.Position, error) {
+	lsn, err := parseLSN(r.saved.since)
+	if err != nil || lsn == 0 {
+		return position.Position{}, err
+	}
+	return r.s.At(recordStart(lsn)), nil
+}
+
+// EarlyLeft reports whether candidates are left that may have been published below
+// the floor.
+func (r *Repair) EarlyLeft(ctx context.Context) (left bool, err error) {
+	err = r.tx.QueryRow(ctx, `select exists (select from runnel.repair_row where pipeline = $1 and early)`, r.s.cfg.Pipeline).Scan(&left)
+	if err != nil {
+		return false, queryFault(err, "look for what is missing")
+	}
+	return left, nil
+}
+
+// Strike takes events that are in a topic off the candidates.
+func (r *Repair) Strike(ctx context.Context, ids [][16]byte) error {
+	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1 and id = any($2)`, r.s.cfg.Pipeline, ids); err != nil {
+		return queryFault(err, "note what was published")
+	}
+	return nil
+}
+
+// Span is what is missing.
+type Span struct {
+	Count  int64
+	Oldest time.Time // when the transactions of the missing rows began; zero without any
+	Newest time.Time
+	First  []Missing // in order of seq
+}
+
+// Retained is what a repair can build on.
+type Retained struct {
+	// Complete is when the progress was saved: every transaction that had ended by then is
+	// known as published. Zero: none is.
+	Complete time.Time
+	// Uncovered are the times since then of which the outbox has no partition any more:
+	// whether rows of then were published is not known.
+	Uncovered []Interval
+}
+
+// Interval is a time from From on, before To.
+type Interval struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Missing returns what is left of the candidates, and the first limit of them.
+func (r *Repair) Missing(ctx context.Context, limit int) (Span, error) {
+	var span Span
+	var oldest, newest *time.Time
+	err := r.tx.QueryRow(ctx, `select count(*), min(inserted_at), max(inserted_at) from runnel.repair_row where pipeline = $1`, r.s.cfg.Pipeline).
+		Scan(&span.Count, &oldest, &newest)
+	if err != nil {
+		return Span{}, queryFault(err, "count what is missing")
+	}
+	if oldest != nil {
+		span.Oldest, span.Newest = *oldest, *newest
+	}
+	rows, err := r.tx.Query(ctx, `select o.id, o.seq, o.aggregate_type, o.aggregate_id, o.event_type
+		from (select seq, inserted_at from runnel.repair_row where pipeline = $1 order by seq limit $2) m
+		join runnel.outbox o using (seq, inserted_at) order by o.seq`, r.s.cfg.Pipeline, limit)
+	if err != nil {
+		return Span{}, queryFault(err, "read what is missing")
+	}
+	var m Missing
+	_, err = pgx.ForEachRow(rows, []any{&m.ID, &m.Seq, &m.AggregateType, &m.AggregateID, &m.EventType}, func() error {
+		span.First = append(span.First, m)
+		return nil
+	})
+	if err != nil {
+		return Span{}, queryFault(err, "read what is missing")
+	}
+	return span, nil
+}
+
+// Retained returns what a repair can build on. Partitions are made for every day; rows of
+// after the last one are in the default partition.
+func (s *Source) Retained(ctx context.Context) (Retained, error) {
+	saved, err := readSample(ctx, s.sql, s.cfg.Pipeline)
+	if err != nil {
+		return Retained{}, err
+	}
+	r := Retained{Complete: saved.at}
+	since := saved.at
+	if since.IsZero() && s.rec != nil {
+		since = s.rec.created
+	}
+	if since.IsZero() {
+		return r, nil
+	}
+	rows, err := s.sql.Query(ctx, `select lower, upper from runnel.partitions() where not is_default and upper > $1 order by lower`, since)
+	if err != nil {
+		return Retained{}, queryFault(err, "read the outbox' partitions")
+	}
+	var lower, upper time.Time
+	_, err = pgx.ForEachRow(rows, []any{&lower, &upper}, func() error {
+		if lower.After(since) {
+			r.Uncovered = append(r.Uncovered, Interval{since, lower})
+		}
+		since = upper
+		return nil
+	})
+	if err != nil {
+		return Retained{}, queryFault(err, "read the outbox' partitions")
+	}
+	return r, nil
+}
+
+// Commit records the new slot, with what is missing as the rows from before it. The
+// next run publishes them first.
+func (r *Repair) Commit(ctx context.Context) error {
+	s := r.s
+	if r.point == 0 {
+		return errors.New("capture: Commit of a comparison")
+	}
+	failpoint.Hit("capture.repair.compared")
+	point := pglogrepl.LSN(r.point).String()
+	_, err := r.tx.Exec(ctx, `set local synchronous_commit = on`)
+	if err == nil {
+		_, err = r.tx.Exec(ctx, `update runnel.pipeline set slot = $2, system_id = $3, consistent_point = $4::text::pg_lsn,
+			snapshot = $5::text::pg_snapshot, snapshot_done = false, settled_epoch = $6, slot_limit = $4::text::pg_lsn,
+			damage = null, repaired_at = now() where name = $1`,
+			s.cfg.Pipeline, s.cfg.Slot, s.systemID, point, r.snapshot, int32(s.eras.newest().Epoch))
+	}
+	if err == nil {
+		err = r.tx.Commit(ctx)
+	}
+	if err != nil {
+		return queryFault(err, "record the repaired slot")
+	}
+	r.tx = nil
+	failpoint.Hit("capture.repair.done")
+	s.damage = nil
+	s.cfg.Logger.Info("made the slot anew", keySlot, s.cfg.Slot, keyLSN, point)
+	return nil
+}
+
+// Close gives up what is not committed. It is idempotent.
+func (r *Repair) Close(ctx context.Context) {
+	if r.tx == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+	defer cancel()
+	_ = r.tx.Rollback(ctx) // the connection ends with the source
+	r.tx = nil
+}
+
+// repairQuery selects the rows that a repair found missing: all from before the slot
+// that are to be published.
+const repairQuery = `select o.seq, o.id, o.aggregate_type, o.aggregate_id, o.event_type, o.encoding, o.fingerprint, o.payload, o.headers, o.occurred_at
+	from runnel.repair_row r join runnel.outbox o on o.seq = r.seq and o.id = r.id and o.inserted_at = r.inserted_at
+	where r.pipeline = $1 order by r.seq`
+
+// fromBefore returns the query of the rows from before the slot, with its parameter.
+func (s *Source) fromBefore() (query, parameter string) {
+	if s.rec.repaired.IsZero() {
+		return snapshotQuery, s.rec.snapshot
+	}
+	return repairQuery, s.cfg.Pipeline
+}
+
+// began is when the slot was made.
+func (r *record) began() time.Time {
+	if r.repaired.IsZero() {
+		return r.created
+	}
+	return r.repaired
+}

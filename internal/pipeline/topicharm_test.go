@@ -1,0 +1,153 @@
+package pipeline_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/internal/wire"
+)
+
+// TestTopicDeleted: a topic that was deleted is not filled from the middle in
+// silence, also not when it is made anew.
+func TestTopicDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	_, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+	pgtest.Eventually(t, 20*time.Second, func() bool {
+		return pgtest.Value[int](t, w.db, `select coalesce(sum(ordinal), 0)::int from runnel.progress_partition`) == 100
+	}, "progress saved")
+	stop()
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	p, _ := w.start()
+	w.write(101, 20)
+	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+	if n := len(w.topic("order")); n != 0 {
+		t.Errorf("%d events in the topic made anew", n)
+	}
+
+	// As the remedy says, for each partition in turn: it goes on behind what was lost.
+	end := w.walEnd()
+	for done := map[string]bool{}; !done[""]; {
+		var st pipeline.Status
+		pgtest.Eventually(t, 60*time.Second, func() bool {
+			st = p.Status()
+			return st.State == pipeline.Streaming && w.confirmed(end) || st.Code == "TOPIC_TRUNCATED" && !done[st.Message]
+		}, "the next partition, or all is published")
+		if done[st.Message] = true; st.Message != "" {
+			_, update, _ := strings.Cut(st.Remedy, "\n")
+			w.db.Exec(t, update)
+		}
+	}
+	w.caughtUp()
+	lowest, n := uint64(1<<63), 0
+	w.readFrom("order", true, func(_ *broker.Incoming, s position.Stamp) { lowest, n = min(lowest, s.Ordinal), n+1 })
+	if n != 20 || lowest < 2 {
+		t.Errorf("%d events behind what was lost, from ordinal %d on", n, lowest)
+	}
+}
+
+// TestForeignMessage: what another producer has put into a partition halts the daemon,
+// which names it; listed, it is passed over.
+func TestForeignMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	_, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+	stop()
+	w.intrude("order")
+	w.write(101, 100)
+	var names []string
+	for len(names) < w.cfg.Partitions {
+		p, stop := w.start()
+		st := reaches(t, p, pipeline.Halted, "FOREIGN_MESSAGE")
+		name, _, found := strings.Cut(st.Message, ": ")
+		if !found || !strings.Contains(st.Message, "sent by producer") || !strings.Contains(st.Remedy, "topics.foreign") || slices.Contains(names, name) {
+			t.Fatalf("%s: %s", st.Message, st.Remedy)
+		}
+		names = append(names, name)
+		w.cfg.Foreign = strings.Join(names, ", ")
+		stop()
+	}
+	p, _ := w.start()
+	reaches(t, p, pipeline.Streaming, "")
+	w.caughtUp()
+	n := 0
+	w.readFrom("order", true, func(m *broker.Incoming, _ position.Stamp) { n++ })
+	if n != 200 {
+		t.Errorf("%d events, want 200", n)
+	}
+	cfg := w.cfg
+	cfg.Foreign = "order 1:2:3"
+	if _, err := pipeline.New(cfg); !errors.Is(err, broker.ErrConfig) {
+		t.Error(err)
+	}
+}
+
+// intrude publishes a message of another producer to every partition of a topic.
+func (w *world) intrude(local string) {
+	w.t.Helper()
+	full := wire.TopicName(w.cfg.Namespace, local)
+	n, err := w.client.Partitions(w.t.Context(), full)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.cfg.Partitions = n
+	enforced := "/admin/v2/namespaces/" + w.cfg.Namespace + "/schemaValidationEnforced"
+	pulsartest.Admin(w.t, http.MethodPost, enforced, false)
+	defer pulsartest.Admin(w.t, http.MethodPost, enforced, true)
+	for i := range n {
+		brokertest.SendRaw(w.t, broker.Partition{Topic: full, Index: i}.String(), brokertest.Raw{Payload: []byte{0}})
+	}
+}
+
+// TestTopicGrown: partitions that somebody adds stay empty, so that an aggregate's events
+// stay where they were; and with fewer than there were nothing is published.
+func TestTopicGrown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck, w.cfg.Partitions = time.Second, 3
+	w.init()
+	_, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+	stop()
+	path := "/admin/v2/persistent/" + w.cfg.Namespace + "/order/partitions"
+	pulsartest.Admin(t, http.MethodPost, path, 6)
+	_, stop = w.start()
+	w.write(101, 200)
+	w.complete("order")
+	stop()
+	for i := range 3 {
+		p := broker.Partition{Topic: wire.TopicName(w.cfg.Namespace, "order"), Index: 3 + i}
+		reader, err := w.client.Read(t.Context(), p, broker.Start{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more, err := reader.HasNext(t.Context()); more || err != nil {
+			t.Errorf("%s has messages: %v, %v", p, more, err)
+		}
+		reader.Close()
+	}
+
+	pulsartest.Admin(t, http.MethodDelete, path+"?force=true", nil)
+	pulsartest.Admin(t, http.MethodPut, path, 2)
+	p, _ := w.start()
+	reaches(t, p, pipeline.Halted, "PARTITION_COUNT")
+}
