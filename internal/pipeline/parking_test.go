@@ -393,6 +393,59 @@ func TestParkedThenKnown(t *testing.T) {
 	}
 }
 
+// TestRepairAccountsForWhatIsParked: a repair of the slot neither publishes what is parked,
+// nor takes for parked what was released and is in no topic. A retry that the lost slot
+// had not shown yet is as if it had not been tried.
+func TestRepairAccountsForWhatIsParked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Park, w.cfg.Recheck = true, time.Second
+	w.init()
+	_, stop := w.start()
+	w.write(1, 40)
+	poisons["JSON that does not fit"].insert(w)
+	w.write(41, 40)
+	w.insert("order", "2", "OrderShipped", 2, nil, []byte(`{"order_id":1}`))
+	w.write(81, 40)
+	w.accounted("order", nil)
+	key := func(key string) func(*deadletter.Letter) bool {
+		return func(l *deadletter.Letter) bool { return l.Key.AggregateID == key && l.Code == "EVENT_UNENCODABLE" }
+	}
+	discarded := map[string]bool{}
+	for id, l := range w.letters() {
+		if key("2")(l) {
+			discarded[id] = true
+		}
+	}
+	w.release(true, key("2"))
+	w.accounted("order", discarded)
+	stop()
+	pending := pipeline.Release{Namespace: w.cfg.Namespace, Pipeline: w.cfg.Name, Slot: w.cfg.Slot, Client: w.client, DB: w.db.Conn(t), Match: everything, Wait: time.Second}
+	if _, err := pending.Run(t.Context()); !errors.Is(err, pipeline.ErrReleasePending) {
+		t.Fatal(err)
+	}
+	before := len(w.letters())
+	w.dropSlot(w.db.Conn(t))
+	w.write(121, 40)
+	p, _ := w.start()
+	reaches(t, p, pipeline.Halted, "SLOT_MISSING")
+	plan, err := pipeline.PlanRepair(t.Context(), w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pipeline.Repair(t.Context(), w.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	w.accounted("order", discarded)
+	if after := len(w.letters()); after <= before {
+		t.Errorf("%d were parked, %d are: those behind them are missing", before, after)
+	}
+	if r := w.release(false, func(l *deadletter.Letter) bool { return l.Key.AggregateID == "2" }); r.Left > 0 || r.Events == 0 {
+		t.Errorf("%+v", r)
+	}
+	w.accounted("order", discarded)
+}
+
 // TestParkingKilled: a daemon that is killed again and again while it parks, and while
 // people retry, parks and publishes each event once.
 func TestParkingKilled(t *testing.T) {
