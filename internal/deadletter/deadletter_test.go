@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
@@ -115,6 +117,31 @@ func TestLog(t *testing.T) {
 	if _, err := l.Add(at(50), nil, map[string]string{"type": "Placed"}); err == nil {
 		t.Error("a message of another type was taken")
 	}
+}
+
+// What is kept of the lowest is what a look at everything tells.
+func TestSummary(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var l Log
+		for n := range uint64(rapid.IntRange(0, 40).Draw(t, "steps")) {
+			if all := l.All(); len(all) > 0 && rapid.Bool().Draw(t, "release") {
+				e := rapid.SampledFrom(all).Draw(t, "event")
+				if _, ok := l.Release(e.Key, Ref{e.ID, e.Position}); !ok {
+					t.Fatal("not released")
+				}
+			} else {
+				e := letter(n+10, byte(n)).Entry
+				e.Key.AggregateID = rapid.StringMatching("[ab]").Draw(t, "key")
+				e.Committed = int64(rapid.IntRange(1, 5).Draw(t, "committed"))
+				l.Park(e)
+			}
+			got := l.Summary()
+			l.look()
+			if want := l.Summary(); l.n > 0 && got != want || got.Events != len(l.All()) {
+				t.Fatalf("%+v, want %+v", got, want)
+			}
+		}
+	})
 }
 
 func TestRecord(t *testing.T) {

@@ -10,8 +10,10 @@ import (
 // Log is what the messages of a dead-letter topic add up to: the events that are parked.
 // The zero value is empty.
 type Log struct {
-	keys map[Key][]Entry // in the order of their ranks; none is empty
-	n    int
+	keys  map[Key][]Entry // in the order of their ranks; none is empty
+	n     int
+	lows  Summary // Floor and Since alone
+	stale bool    // lows must be looked up again
 }
 
 // Add takes the topic's next message. It returns the release, if it is one.
@@ -49,6 +51,12 @@ func (l *Log) Park(e Entry) {
 		i--
 	}
 	l.keys[e.Key] = slices.Insert(all, i, e)
+	if l.n == 0 || e.Position.Less(l.lows.Floor) {
+		l.lows.Floor = e.Position
+	}
+	if l.n == 0 || e.Committed < l.lows.Since {
+		l.lows.Since = e.Committed
+	}
 	l.n++
 }
 
@@ -61,6 +69,7 @@ func (l *Log) Release(key Key, ref Ref) (Entry, bool) {
 	}
 	e := all[i]
 	l.n--
+	l.stale = l.stale || e.Position == l.lows.Floor || e.Committed == l.lows.Since
 	if all = slices.Delete(all, i, i+1); len(all) == 0 {
 		delete(l.keys, key)
 	} else {
@@ -105,19 +114,26 @@ type Summary struct {
 
 // Summary adds the log up.
 func (l *Log) Summary() Summary {
-	s := Summary{Events: l.n, Aggregates: len(l.keys)}
+	if l.stale {
+		l.look()
+	}
+	return Summary{Events: l.n, Aggregates: len(l.keys), Floor: l.lows.Floor, Since: l.lows.Since}
+}
+
+// look looks the lowest of everything up. A log of nothing has none.
+func (l *Log) look() {
+	l.lows, l.stale = Summary{}, false
 	first := true
 	for _, entries := range l.keys {
 		for i := range entries {
 			e := &entries[i]
-			if first || e.Position.Less(s.Floor) {
-				s.Floor = e.Position
+			if first || e.Position.Less(l.lows.Floor) {
+				l.lows.Floor = e.Position
 			}
-			if first || e.Committed < s.Since {
-				s.Since = e.Committed
+			if first || e.Committed < l.lows.Since {
+				l.lows.Since = e.Committed
 			}
 			first = false
 		}
 	}
-	return s
 }

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -390,6 +391,24 @@ func TestParkedThenKnown(t *testing.T) {
 	}
 	if n := len(w.topic("parcel")); n != 2 {
 		t.Errorf("%d events in topic parcel", n)
+	}
+}
+
+// TestDeadLettersAreKept: however short the retention of the namespace is.
+func TestDeadLettersAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Park, w.cfg.Retention = true, 2*time.Hour
+	w.init()
+	p, _ := w.start()
+	reaches(t, p, pipeline.Streaming, "")
+	var kept struct {
+		Minutes int `json:"retentionTimeInMinutes"`
+		MB      int `json:"retentionSizeInMB"`
+	}
+	answer := pulsartest.Admin(t, http.MethodGet, "/admin/v2/persistent/"+w.cfg.Namespace+"/"+deadletter.Topic(w.cfg.Name)+"/retention", nil)
+	if err := json.Unmarshal(answer, &kept); err != nil || kept.Minutes != -1 || kept.MB != -1 {
+		t.Errorf("%s: %v", answer, err)
 	}
 }
 
