@@ -257,7 +257,9 @@ func (r *reporter) publish(l *loop) {
 	var total uint64
 	for i := range l.topics {
 		topics[i] = TopicStatus{Topic: l.topics[i].local, Published: l.topics[i].published}
-		total += l.topics[i].published
+		if l.topics[i].codec != nil { // parked is not published
+			total += l.topics[i].published
+		}
 	}
 	for _, ln := range l.lanes {
 		if s := l.state.Published(ln.id); s.Ordinal > 0 {
