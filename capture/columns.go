@@ -41,6 +41,7 @@ const (
 	fieldOccurredAt
 	fieldControlPipeline
 	fieldControlKind
+	fieldControlBody
 )
 
 type column struct {
@@ -71,7 +72,7 @@ var controlColumns = map[string]column{
 	"seq":         {oidInt8, fieldIgnored},
 	"pipeline":    {oidText, fieldControlPipeline},
 	"kind":        {oidText, fieldControlKind},
-	"body":        {oidJSONB, fieldIgnored},
+	"body":        {oidJSONB, fieldControlBody},
 	"inserted_at": {oidTimestamptz, fieldIgnored},
 }
 

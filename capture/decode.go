@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
@@ -28,9 +29,9 @@ const (
 // decoder turns pgoutput messages (protocol version 1, binary) into inputs.
 //
 // Invariants:
-//  1. Inputs come as (Begin Row* Commit | WALEnd)*.
-//  2. A row's index counts the outbox rows of its transaction from 0. Rows of
-//     runnel.control are not counted.
+//  1. Inputs come as (Begin (Row | ControlRecord)* Commit | WALEnd)*.
+//  2. A row's index counts the outbox rows and this pipeline's control records of its
+//     transaction from 0. Control records of other pipelines are not counted.
 //  3. No input is added by a message that is refused.
 //  4. A row of another table is refused: it may be the outbox's, under the name
 //     of its partition, and to skip it would confirm it.
@@ -138,7 +139,7 @@ func (d *decoder) insert(m []byte, b *batcher) error {
 	case relationOther:
 		return d.stranger()
 	case relationControl:
-		return d.control(m[6:])
+		return d.control(m[6:], b)
 	}
 	in := b.next()
 	in.Kind = router.Row
@@ -194,14 +195,14 @@ func (d *decoder) tuple(t []byte, e *router.Event) error {
 	return nil
 }
 
-// control reads a row of runnel.control. No kind is known yet, so one for this
-// pipeline halts it; those of others are none of its business.
-func (d *decoder) control(t []byte) error {
+// control reads a row of runnel.control. One for this pipeline of a kind that is not
+// known halts it; those of others are none of its business.
+func (d *decoder) control(t []byte, b *batcher) error {
 	fields := d.rel.fields
 	if int(binary.BigEndian.Uint16(t)) != len(fields) {
 		return d.malformed("Insert with another number of columns")
 	}
-	var pipeline, kind []byte
+	var pipeline, kind, body []byte
 	t = t[2:]
 	for _, f := range fields {
 		value, rest, _, ok := cell(t)
@@ -214,6 +215,8 @@ func (d *decoder) control(t []byte) error {
 			pipeline = value
 		case fieldControlKind:
 			kind = value
+		case fieldControlBody:
+			body = value
 		}
 	}
 	if len(t) != 0 {
@@ -222,8 +225,19 @@ func (d *decoder) control(t []byte) error {
 	if string(pipeline) != d.pipeline {
 		return nil
 	}
-	return ErrControlUnknown.New("a control record of kind %.80q", kind).
-		At("%s", position.Position{Epoch: d.epoch, LSN: d.lsn, Index: d.index})
+	at := position.Position{Epoch: d.epoch, LSN: d.lsn, Index: d.index}
+	if string(kind) != deadletter.ControlRelease {
+		return ErrControlUnknown.New("a control record of kind %.80q", kind).At("%s", at)
+	}
+	if len(body) < 1 || body[0] != 1 { // jsonb's own version, then its text
+		return d.malformed("Insert of a control record")
+	}
+	in := b.next()
+	in.Kind = router.ControlRecord
+	in.Control = &router.Control{Position: at, Kind: string(kind), Body: bytes.Clone(body[1:])}
+	d.index++
+	b.bytes += len(t)
+	return nil
 }
 
 // cell reads one column. Only the binary format is accepted: every type of our

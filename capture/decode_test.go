@@ -45,6 +45,8 @@ func TestDecodeTransaction(t *testing.T) {
 		insertMessage(1, sampleRow([]byte("one"))),
 		insertMessage(2, controlRow("another", "whatever")), // not ours to obey, not counted
 		insertMessage(1, sampleRow([]byte("two"))),
+		insertMessage(2, controlRow("p", "release")), // has a position
+		insertMessage(1, sampleRow([]byte("three"))),
 		commitMessage(100, 148),
 	} {
 		if err := d.decode(m, &b); err != nil {
@@ -54,20 +56,26 @@ func TestDecodeTransaction(t *testing.T) {
 	d.walEnd(150, &b)
 	d.walEnd(170, &b)
 	in := b.cut().Inputs
-	if len(in) != 5 || in[0].Kind != router.Begin || in[3].Kind != router.Commit || in[4].Kind != router.WALEnd {
+	if len(in) != 7 || in[0].Kind != router.Begin || in[5].Kind != router.Commit || in[6].Kind != router.WALEnd {
 		t.Fatalf("got %v", in)
 	}
 	if want := (router.Transaction{Position: position.Position{Epoch: 3, LSN: 100}, XID: 77, Committed: unixMicro(1_000_000)}); in[0].Transaction != want {
 		t.Fatalf("got %v, want %v", in[0].Transaction, want)
 	}
-	for i, payload := range []string{"one", "two"} {
+	for i, payload := range []string{"one", "two", "", "three"} {
+		if payload == "" {
+			if c := in[1+i].Control; in[1+i].Kind != router.ControlRecord || c.Kind != "release" || string(c.Body) != "{}" || c.Position.Index != uint32(i) {
+				t.Fatalf("control %+v", c)
+			}
+			continue
+		}
 		e := in[1+i].Event
 		if string(e.Payload) != payload || e.Position != (position.Position{Epoch: 3, LSN: 100, Index: uint32(i)}) {
 			t.Fatalf("row %d: %s at %s", i, e.Payload, e.Position)
 		}
 	}
-	if in[3].LSN != 148 || in[4].LSN != 170 {
-		t.Fatalf("commit ends at %d, WAL at %d", in[3].LSN, in[4].LSN)
+	if in[5].LSN != 148 || in[6].LSN != 170 {
+		t.Fatalf("commit ends at %d, WAL at %d", in[5].LSN, in[6].LSN)
 	}
 }
 

@@ -141,6 +141,11 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)`,
 		r.s.cfg.Pipeline, r.saved.snapshot)
+	if err == nil {
+		// An event that was parked and retried has two rows, of which the last is to be published.
+		_, err = r.tx.Exec(ctx, `delete from runnel.repair_row a using runnel.repair_row b
+			where a.pipeline = $1 and b.pipeline = $1 and a.id = b.id and a.seq < b.seq`, r.s.cfg.Pipeline)
+	}
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}

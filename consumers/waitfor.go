@@ -31,7 +31,8 @@ const (
 // An event counts as applied when the projection passed its id, which it keeps
 // for Config.WaitWindow, or when its position is past the token in the event's
 // partition of every topic that it reads. That a topic of it holds the event is
-// taken for granted; where HandleBatch takes all types, only of a topic that is
+// taken for granted, so that one which the pipeline parked counts as applied once
+// others of its partition were; where HandleBatch takes all types, only of a topic that is
 // called after the aggregate type.
 //
 // Errors: ErrTokenMalformed; ErrTokenForeign; ErrParked; ErrNoWaiting, at once, for

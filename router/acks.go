@@ -12,6 +12,9 @@ func (s *State) Acquired(a Acquired) error {
 	if s.err == nil {
 		s.err = s.acquired(a)
 	}
+	if s.err == nil {
+		s.err = s.decide()
+	}
 	return s.err // not the poison: what came before it goes on
 }
 
@@ -40,7 +43,7 @@ func (s *State) acquired(a Acquired) error {
 			}
 			continue
 		}
-		s.bytes -= cost(&w.event)
+		s.bytes -= w.bytes()
 		s.events--
 		if err := s.skipWaiting(l, w); err != nil {
 			return err
@@ -64,6 +67,19 @@ func (s *State) Resize(id Lane, maxBytes int) { s.lanes[id].maxBytes = maxBytes 
 // Acked tells that the oldest n messages in flight on a lane are durable. The
 // first of them all is the probe, found directly behind the tail.
 func (s *State) Acked(id Lane, n int) error {
+	if err := s.takeAcked(id, n); err != nil {
+		return err
+	}
+	if s.err != nil {
+		return nil // the run is over: whoever ended it knows
+	}
+	if s.err = s.goOn(); s.err == nil {
+		s.err = s.decide()
+	}
+	return s.err
+}
+
+func (s *State) takeAcked(id Lane, n int) error {
 	l := &s.lanes[id]
 	if n > l.inFlight.len() {
 		s.err = ErrAckOrder.New("%d acknowledgements with %d in flight", n, l.inFlight.len()).

@@ -36,16 +36,25 @@ type Transaction struct {
 	Committed int64
 }
 
+// Control is a row of runnel.control for this pipeline: a decision that the rows after
+// it are subject to. It has a position of its own, as if it were one of them.
+type Control struct {
+	Position position.Position
+	Kind     string
+	Body     []byte // JSON; it aliases nothing
+}
+
 // InputKind says what an Input is.
 type InputKind uint8
 
 // The inputs of one replication stream, in the order in which they may occur:
-// (Begin Row* Commit | WALEnd)*.
+// (Begin (Row | ControlRecord)* Commit | WALEnd)*.
 const (
 	Begin InputKind = iota + 1
 	Row
 	Commit
 	WALEnd // the server has sent everything up to LSN
+	ControlRecord
 )
 
 // Input is one step of the replication stream.
@@ -55,6 +64,7 @@ type Input struct {
 	Transaction Transaction // Begin
 	LSN         uint64      // Commit: end of the commit record; WALEnd
 	Epoch       uint32      // WALEnd: of LSN
+	Control     *Control    // ControlRecord
 }
 
 // Batch is what the capture hands over at once: inputs in stream order, with

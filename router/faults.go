@@ -23,6 +23,21 @@ var (
 	ErrTooLarge = fault.Define("EVENT_TOO_LARGE", fault.Runtime,
 		"An event is larger than the broker, or the topic's own policy, accepts.",
 		"Raise the topic's or the broker's maxMessageSize; the pipeline goes on by itself.")
+	ErrBehind = fault.Define("EVENT_BEHIND_PARKED", fault.Runtime,
+		"An earlier event of the same aggregate is parked, so this one waits behind it.",
+		"See the earlier one in `runnel dlq list --pipeline`, put right what it says, then `runnel dlq retry --pipeline`.")
+	ErrParkedLimit = fault.Define("PARKED_LIMIT", fault.Runtime,
+		"An event would have to be parked, and as many are as may be: what is wrong concerns more than single events.",
+		"The cause says what is wrong with this one; `runnel dlq list --pipeline` shows the others. Once that is put right, let the daemon past this event with a greater capture.parked_limit, then `runnel dlq retry --pipeline --all`.")
+	ErrSpoilt = fault.Define("EVENT_SPOILT", fault.Runtime,
+		"An event was on its way to its topic when the daemon ended, and can't be published any more; it can't be parked either, as later ones are.",
+		"Undo what was changed meanwhile, which the cause names: the topic's or the broker's maxMessageSize, or the topic's schemas. The daemon goes on by itself.")
+	ErrNoDeadLetters = fault.Define("DEAD_LETTERS_MISSING", fault.Runtime,
+		"Parked events are to be released, and the pipeline has no dead-letter topic.",
+		"Set capture.poison to park, then run `runnel schemas apply`. If the topic was deleted, the events parked there are in the outbox as long as its retention keeps them.")
+	ErrControl = fault.Define("CONTROL_INVALID", fault.Runtime,
+		"A control record in the outbox's log can't be carried out.",
+		"Somebody wrote to runnel.control by hand, or a newer `runnel` did: start a daemon that is as new. Only the schema's owner may write there.")
 	ErrHole = fault.Define("REPLAY_MISMATCH", fault.Runtime,
 		"A partition does not hold exactly the events that were routed to it: one is missing below its last message, or a foreign one is there.",
 		"Do not delete the slot. Compare the partition with the outbox before going on.")
@@ -39,4 +54,4 @@ var (
 
 // Faults lists this package's fault codes.
 var Faults = []*fault.Code{ErrRoute, ErrNoAggregateID, ErrUnknownEvent, ErrUnencodable,
-	ErrHeaders, ErrTooLarge, ErrHole, ErrEpochAhead, ErrAckOrder, ErrProtocol}
+	ErrHeaders, ErrTooLarge, ErrBehind, ErrParkedLimit, ErrSpoilt, ErrNoDeadLetters, ErrControl, ErrHole, ErrEpochAhead, ErrAckOrder, ErrProtocol}

@@ -65,6 +65,15 @@ type waiting struct {
 	txn    txn
 	target *target
 	event  Event
+	out    *Send // the message, where its fate was decided already
+	size   int   // what it is counted with; 0: cost of event
+}
+
+func (w *waiting) bytes() int {
+	if w.size > 0 {
+		return w.size
+	}
+	return cost(&w.event)
 }
 
 // sent is what is remembered of a message in flight.

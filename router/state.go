@@ -37,6 +37,8 @@ type Config struct {
 	// may go over them. Defaults: 32 MiB, 65536.
 	MaxBytes  int
 	MaxEvents int
+	// DeadLetters, if there is a dead-letter topic: the last of Topics then.
+	DeadLetters *DeadLetters
 }
 
 // State is one run of the router: from the start of a replication stream until
@@ -64,6 +66,8 @@ type State struct {
 	bytes, maxBytes   int
 	events, maxEvents int
 
+	parking *parking // nil: there is no dead-letter topic
+
 	ready  Ready
 	poison error // the first event that can't be published
 	err    error // why the run is over at once
@@ -78,8 +82,9 @@ type target struct {
 // Ready is what the caller has to do. The caller clears it with Reset after
 // taking it.
 type Ready struct {
-	Acquire []Lane // become the exclusive producer of these partitions
-	Send    []Send // publish, in this order within a lane
+	Acquire []Lane   // become the exclusive producer of these partitions
+	Send    []Send   // publish, in this order within a lane
+	Notices []Notice // tell somebody
 }
 
 // Reset empties r, keeping its memory.
@@ -87,6 +92,8 @@ func (r *Ready) Reset() {
 	r.Acquire = r.Acquire[:0]
 	clear(r.Send) // lets the arena go
 	r.Send = r.Send[:0]
+	clear(r.Notices)
+	r.Notices = r.Notices[:0]
 }
 
 // arenaSize is how much memory a lane takes at once. What is in flight keeps its
@@ -118,8 +125,16 @@ func New(cfg Config) *State {
 	if s.maxEvents <= 0 {
 		s.maxEvents = 65536
 	}
+	letters := -1
+	if cfg.DeadLetters != nil {
+		letters = len(cfg.Topics) - 1
+	}
 	for i, t := range cfg.Topics {
-		s.byName[t.Name] = i
+		if i == letters {
+			s.parking = &parking{cfg: *cfg.DeadLetters, lane: Lane(len(s.lanes))}
+		} else {
+			s.byName[t.Name] = i
+		}
 		s.first = append(s.first, Lane(len(s.lanes)))
 		for p := range t.Partitions {
 			s.lanes = append(s.lanes, lane{topic: i, partition: p})
@@ -155,7 +170,7 @@ func (s *State) Settled() bool {
 			return false
 		}
 	}
-	return true
+	return s.parking == nil || len(s.parking.back) == 0
 }
 
 // Poison returns the first event that can't be published, nil while there is
@@ -216,7 +231,7 @@ func (s *State) step(in *Input) error {
 		if s.window.open || begin.Less(position.Position{Epoch: s.tx.Epoch, LSN: s.tx.LSN}) {
 			return ErrProtocol.New("a transaction begins at %s after one at %s", p, s.tx)
 		}
-		if err := s.overdue(begin); err != nil {
+		if err := s.reach(begin); err != nil {
 			return err
 		}
 		s.tx = begin
@@ -229,6 +244,14 @@ func (s *State) step(in *Input) error {
 			return err
 		}
 		s.tx.Index++
+	case ControlRecord:
+		if !s.window.open || in.Control.Position != s.tx {
+			return ErrProtocol.New("a control record at %s where %s was expected", in.Control.Position, s.tx)
+		}
+		if err := s.queueControl(in.Control); err != nil {
+			return err
+		}
+		s.tx.Index++
 	case Commit:
 		if !s.window.open {
 			return ErrProtocol.New("a commit at %016x outside a transaction", in.LSN)
@@ -238,7 +261,7 @@ func (s *State) step(in *Input) error {
 		if s.window.open {
 			return nil
 		}
-		if err := s.overdue(position.Position{Epoch: max(in.Epoch, s.tx.Epoch), LSN: in.LSN}); err != nil {
+		if err := s.reach(position.Position{Epoch: max(in.Epoch, s.tx.Epoch), LSN: in.LSN}); err != nil {
 			return err
 		}
 		s.window.walEnd(in.LSN)
@@ -250,6 +273,9 @@ func (s *State) step(in *Input) error {
 
 // route sends an event to its lane.
 func (s *State) route(e *Event) error {
+	if s.parking != nil {
+		return s.queueEvent(e)
+	}
 	if len(e.AggregateID) == 0 {
 		s.reject(poison(ErrNoAggregateID.New("event %s of type %s has no aggregate id", uuid(e.ID), e.Type), e))
 		return nil
@@ -328,6 +354,10 @@ func (s *State) send(id Lane, l *lane, w *waiting) error {
 	if l.dead {
 		return nil
 	}
+	if w.out != nil {
+		s.handOut(id, l, w, *w.out)
+		return nil
+	}
 	out, err := s.encode(l, w.target, &w.event)
 	switch {
 	case isEnvironment(err):
@@ -337,14 +367,36 @@ func (s *State) send(id Lane, l *lane, w *waiting) error {
 		s.reject(err)
 		return nil
 	}
+	s.handOut(id, l, w, out)
+	return nil
+}
+
+// hand hands out a message whose fate is decided, or keeps it until the probe is
+// acknowledged (invariant 4 of lane).
+func (s *State) hand(id Lane, w *waiting, out Send) error {
+	l := &s.lanes[id]
+	if err := s.match(l, w.event.Position); err != nil {
+		return err
+	}
+	if l.phase == laneProbing && l.probed {
+		w.out = &out
+		w.event = Event{Position: w.event.Position} // out has what is needed
+		l.waiting = append(l.waiting, *w)
+		return nil
+	}
+	s.handOut(id, l, w, out)
+	return nil
+}
+
+// handOut gives a message the next ordinal.
+func (s *State) handOut(id Lane, l *lane, w *waiting, out Send) {
 	l.ordinal++
 	l.probed = true
 	out.Lane = id
 	out.Stamp.Ordinal = l.ordinal
 	out.Properties[position.Property] = out.Stamp.String()
-	l.inFlight.push(sent{txn: w.txn, bytes: cost(&w.event), stamp: out.Stamp})
+	l.inFlight.push(sent{txn: w.txn, bytes: w.bytes(), stamp: out.Stamp})
 	s.ready.Send = append(s.ready.Send, out)
-	return nil
 }
 
 // text returns b as a string without copying: what is in an arena never changes.

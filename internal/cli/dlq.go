@@ -25,15 +25,23 @@ type dlqFlags struct {
 	limit, version                       int
 	all, dryRun, yes                     bool
 	discards                             bool // not a flag: the command removes events
+	pipeline, exclusive                  bool // pipeline: what the daemon parked, not a projection
+	wait                                 time.Duration
 }
 
 func (f *dlqFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	projectionFlag(cmd, &f.projection)
+	f.addWhose(cmd)
 	flags.StringVar(&f.eventType, "type", "", "events of this `type`")
 	flags.StringVar(&f.key, "key", "", "events of this `aggregate`")
 	flags.StringVar(&f.code, "error", "", "events whose last error has this `code`")
 	f.addVersion(cmd)
+}
+
+// addWhose adds the flags that say whose parked events are meant.
+func (f *dlqFlags) addWhose(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.projection, "projection", "", "what the projection of this `name` parked")
+	cmd.Flags().BoolVar(&f.pipeline, "pipeline", false, "what the pipeline parked")
 }
 
 func (f *dlqFlags) addVersion(cmd *cobra.Command) {
@@ -46,14 +54,12 @@ func (f *dlqFlags) addChange(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.id, "id", "", "the event with this `id`")
 	cmd.Flags().BoolVar(&f.all, "all", false, "all parked events")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing")
+	cmd.Flags().DurationVar(&f.wait, "wait", time.Minute, "of the pipeline's: how `long` to wait for the daemon")
 }
 
 // filter returns what the flags select.
 func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
 	filter := consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code, Version: f.version}
-	if err := requireProjection(f.projection); err != nil {
-		return filter, err
-	}
 	if f.id != "" {
 		id, err := uuid.Parse(f.id)
 		if err != nil {
@@ -68,10 +74,14 @@ func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
 func (f *dlqFlags) changes() (consumers.ParkedFilter, error) {
 	filter, err := f.filter()
 	if err == nil && filter == (consumers.ParkedFilter{Version: f.version}) != f.all {
-		err = ErrUsage.New("which parked events are meant is not said, or said twice").
-			Fix("Give --id, --key, --type or --error, or else --all.")
+		err = errWhich()
 	}
 	return filter, err
+}
+
+func errWhich() error {
+	return ErrUsage.New("which parked events are meant is not said, or said twice").
+		Fix("Give --id, --key, --type or --error, or else --all.")
 }
 
 // parkedResult is one parked event.
@@ -202,13 +212,19 @@ func (r dlqShowResult) text(p *printer) {
 
 func dlqSpec() *spec {
 	return &spec{
-		use: "dlq", short: "See, retry and discard the events that a projection parked",
-		long: `An event that a projection's handler refuses for longer than its schedule of
-retries is parked: a row beside the copy, with the later events of its key behind
-it. These commands work on the projection's own database (--postgres), as a role
-that may change schema runnel_projections.`,
-		example: `  runnel dlq list --projection fulfilment --postgres postgres://shop@localhost/fulfilment`,
-		sub:     []*spec{dlqListSpec(), dlqShowSpec(), dlqRetrySpec(), dlqDiscardSpec()},
+		use: "dlq", short: "See, retry and discard events that are parked",
+		long: `An event that cannot be published is parked by the pipeline, where capture.poison
+is park: in its dead-letter topic, with the later events of its aggregate behind it
+(--pipeline).
+
+An event that a projection's handler refuses for longer than its schedule of
+retries is parked by the projection: a row beside the copy, with the later events of
+its key behind it (--projection NAME). For these the commands work on the
+projection's own database (--postgres), as a role that may change schema
+runnel_projections.`,
+		example: `  runnel dlq list --pipeline
+  runnel dlq list --projection fulfilment --postgres postgres://shop@localhost/fulfilment`,
+		sub: []*spec{dlqListSpec(), dlqShowSpec(), dlqRetrySpec(), dlqDiscardSpec()},
 	}
 }
 
@@ -221,22 +237,32 @@ func dlqListSpec() *spec {
 	var f dlqFlags
 	return &spec{
 		use: "list", short: "List parked events",
-		long: `Lists the parked events of a projection in the order of their partitions. One that
+		long: `With --pipeline, lists what the pipeline parked in the order of its commits; what
+has the error EVENT_BEHIND_PARKED waits for an earlier event of its aggregate.
+
+With --projection, lists what a projection parked in the order of the partitions. One that
 is retrying is tried again by itself; one that is parked waits for a person; one
 that is behind waits for an earlier event of its key.`,
-		example: `  runnel dlq list --projection fulfilment
+		example: `  runnel dlq list --pipeline
+  runnel dlq list --projection fulfilment
   runnel dlq list --projection fulfilment --error EVENT_UNDECODABLE -o json`,
 		flags: func(cmd *cobra.Command) {
 			f.add(cmd)
 			cmd.Flags().IntVar(&f.limit, "limit", 100, "`number` of events at most")
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
-			filter, err := f.filter()
-			if err != nil {
+			if err := f.whose(); err != nil {
 				return nil, err
 			}
 			if f.limit < 1 {
 				return nil, ErrUsage.New("--limit is %d", f.limit).Fix("Give a number from 1.")
+			}
+			if f.pipeline {
+				return listLetters(ctx, c, &f)
+			}
+			filter, err := f.filter()
+			if err != nil {
+				return nil, err
 			}
 			return withParked(ctx, c, f.projection, func(conn *pgx.Conn) (any, error) {
 				all, err := consumers.Parked(ctx, conn, f.projection, filter, f.limit+1)
@@ -261,16 +287,24 @@ func dlqShowSpec() *spec {
 	var f dlqFlags
 	return &spec{
 		use: "show EVENT-ID", short: "Show one parked event",
-		long: `Shows a parked event with its error and headers, decoded with the schema that the
-broker's registry has of it. Without the broker its bytes are shown.`,
-		example: `  runnel dlq show 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --projection fulfilment -o json`,
-		args:    oneArg("EVENT-ID"),
+		long: `Shows a parked event with its error and headers: one that a projection parked decoded
+with the schema that the broker's registry has of it, or its bytes without the
+broker; one that the pipeline parked as it was written.`,
+		example: `  runnel dlq show 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --pipeline
+  runnel dlq show 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --projection fulfilment -o json`,
+		args: oneArg("EVENT-ID"),
 		flags: func(cmd *cobra.Command) {
-			projectionFlag(cmd, &f.projection)
+			f.addWhose(cmd)
 			f.addVersion(cmd)
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
 			f.id = c.args[0]
+			if err := f.whose(); err != nil {
+				return nil, err
+			}
+			if f.pipeline {
+				return showLetter(ctx, c, &f)
+			}
 			filter, err := f.filter()
 			if err != nil {
 				return nil, err

@@ -30,6 +30,12 @@ func (r dlqChangeResult) text(p *printer) {
 
 // dlqChange is what retry and discard have in common.
 func dlqChange(ctx context.Context, c *call, f *dlqFlags, verb string, change func(*pgx.Conn, consumers.ParkedFilter) (changed int, what string, err error)) (any, error) {
+	if err := f.whose(); err != nil {
+		return nil, err
+	}
+	if f.pipeline {
+		return changeLetters(ctx, c, f, verb)
+	}
 	filter, err := f.changes()
 	if err != nil {
 		return nil, err
@@ -53,13 +59,23 @@ func dlqRetrySpec() *spec {
 	var f dlqFlags
 	return &spec{
 		use: "retry", short: "Let parked events be tried again",
-		long: `Makes parked events due. A running instance of the projection tries them within
-seconds, those behind them follow in order, and live events go on meanwhile. An
-event that fails again goes through its schedule of retries once more. Where only
+		long: `With --pipeline, writes everything that is parked of the aggregates of events that
+match to the outbox again, in order, and waits until the daemon has published it. One
+that cannot be published this time either is parked again, in its place. It takes a
+member of the schema's owner (--postgres). What comes meanwhile is retried as well; for
+an aggregate that never rests, --exclusive holds all writers of the outbox for a moment.
+
+With --projection, makes parked events due. A running instance of the projection tries
+them within seconds, those behind them follow in order, and live events go on meanwhile.
+An event that fails again goes through its schedule of retries once more. Where only
 events behind another match, that one is tried first.`,
-		example: `  runnel dlq retry --projection fulfilment --error EVENT_UNDECODABLE --dry-run
+		example: `  runnel dlq retry --pipeline --key order-7 --postgres postgres://runnel_owner@localhost/shop
+  runnel dlq retry --projection fulfilment --error EVENT_UNDECODABLE --dry-run
   runnel dlq retry --projection fulfilment --key order-7`,
-		flags: f.addChange,
+		flags: func(cmd *cobra.Command) {
+			f.addChange(cmd)
+			cmd.Flags().BoolVar(&f.exclusive, "exclusive", false, "of the pipeline's: hold the writers of the outbox meanwhile")
+		},
 		run: func(ctx context.Context, c *call) (any, error) {
 			return dlqChange(ctx, c, &f, "retried", func(conn *pgx.Conn, filter consumers.ParkedFilter) (int, string, error) {
 				n, err := consumers.RetryParked(ctx, conn, f.projection, filter)
@@ -97,12 +113,18 @@ func oneVersion(ctx context.Context, conn *pgx.Conn, projection string, filter c
 func dlqDiscardSpec() *spec {
 	var f dlqFlags
 	return &spec{
-		use: "discard", short: "Remove parked events from the copy",
-		long: `Removes parked events: the copy will never hold what they said, but one that is
-built later has them from the topic again. What waited behind them is tried.
-Without --yes nothing is changed. During a rebuild, where both copies parked events
-that match, --version says whose are meant.`,
-		example: `  runnel dlq discard --projection fulfilment --id 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10
+		use: "discard", short: "Give parked events up",
+		long: `With --pipeline, gives up events that match: they are never published, and no copy will
+hold what they said. What waited behind them waits on, to be retried.
+
+With --projection, removes parked events: the copy will never hold what they said, but one
+that is built later has them from the topic again. What waited behind them is tried.
+During a rebuild, where both copies parked events that match, --version says whose are
+meant.
+
+Without --yes nothing is changed.`,
+		example: `  runnel dlq discard --pipeline --id 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10 --yes
+  runnel dlq discard --projection fulfilment --id 0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10
   runnel dlq discard --projection fulfilment --type OrderNoted --yes`,
 		flags: func(cmd *cobra.Command) {
 			f.addChange(cmd)

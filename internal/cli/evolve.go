@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/history"
@@ -140,8 +141,12 @@ func target(cfg *config.Config) (evolution.Target, error) {
 	if err != nil {
 		return evolution.Target{}, err
 	}
+	letters := ""
+	if cfg.Capture.Poison == config.Park {
+		letters = deadletter.Topic(cfg.Name)
+	}
 	return evolution.Target{
-		Namespace: cfg.Topics.Namespace, Partitions: cfg.Topics.Partitions, History: history.Topic(cfg.Name),
+		Namespace: cfg.Topics.Namespace, Partitions: cfg.Topics.Partitions, History: history.Topic(cfg.Name), DeadLetters: letters,
 		Policy:  broker.NamespacePolicy{Retention: broker.Retention{Time: max(0, cfg.Topics.Retention)}},
 		TopicOf: func(aggregateType, eventType string) string { return routes.Explain(aggregateType, eventType).Topic },
 	}, nil

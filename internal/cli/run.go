@@ -50,6 +50,8 @@ func pipelineConfig(o daemonOptions) pipeline.Config {
 		Routes:          wire.Rules(cfg),
 		InFlight:        int(cfg.Capture.InFlight),
 		Stall:           cfg.Capture.Stall,
+		Park:            cfg.Capture.Poison == config.Park,
+		ParkedLimit:     cfg.Capture.ParkedLimit,
 		OutboxRetention: cfg.Outbox.Retention,
 		Roles:           outbox.Roles(cfg.Roles),
 		AutoApply:       o.autoApply,

@@ -98,6 +98,10 @@ func (r statusResult) text(p *printer) {
 	default:
 		add("waiting", "%s read and not published yet; the oldest was committed %.1f s ago", doctor.Count(d.InFlightEvents, "event"), d.OldestSeconds)
 	}
+	if d != nil && d.Parked != nil {
+		add("parked", "%s of %s, the first committed %s ago: see `runnel dlq list --pipeline`", doctor.Count(d.Parked.Events, "event"),
+			doctor.Count(d.Parked.Aggregates, "aggregate"), doctor.FormatAge(d.Parked.Since))
+	}
 	if r.Progress != nil {
 		add("confirmed", "%s, noted %s ago", r.Progress.ConfirmedLSN, doctor.FormatAge(r.Progress.UpdatedAt))
 	}

@@ -5,6 +5,9 @@ import "time"
 // Forever is the duration written "forever".
 const Forever time.Duration = -1
 
+// Park is the value of Capture.Poison that parks events.
+const Park = "park"
+
 // HTTPOff is the value of Config.HTTP that serves nothing.
 const HTTPOff = "off"
 
@@ -88,8 +91,11 @@ type Capture struct {
 	// and _, at most 63. Default: runnel_<name>.
 	Slot string
 	// Poison (capture.poison) is what happens to an event that cannot be
-	// published: stop, which halts at it. Default: stop.
+	// published: stop, which halts at it, or Park. Default: stop.
 	Poison string
+	// ParkedLimit (capture.parked_limit) is how many events may be parked before
+	// the pipeline halts; 1 to 1000000. Default: 10000.
+	ParkedLimit int
 	// InFlight (capture.in_flight) bounds the bytes read but not acknowledged,
 	// 64KiB to 16GiB. Default: 32MiB.
 	InFlight int64

@@ -160,8 +160,8 @@ func TestBadFiles(t *testing.T) {
 		{"route to a partition", "routes: [{topic: a-partition-1}]\n", ":1:10", ErrValue, "local name"},
 		{"route with a bad glob", "routes: [{topic: a, type: '[A'}]\n", ":1:10", ErrValue, "* ?"},
 		{"secret", "postgres: {password: x}\n", ":1:12", ErrSecretInline, "RUNNEL_POSTGRES_PASSWORD"},
-		{"park", "capture: {poison: park}\n", ":1:19", ErrPoisonPark, "stop"},
-		{"no poison policy", "capture: {poison: skip}\n", ":1:19", ErrValue, "want stop, found"},
+		{"a limit of none", "capture: {parked_limit: 0}\n", ":1:25", ErrValue, "1 to 1000000"},
+		{"no poison policy", "capture: {poison: skip}\n", ":1:19", ErrValue, "want one of stop, park"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file := write(t, tc.yaml)
@@ -230,7 +230,7 @@ func TestAllFaults(t *testing.T) {
 func TestRefusedAreShown(t *testing.T) {
 	file := write(t, `name: [a]
 postgres: {url: 'mysql://u:hunter2@h/db', password: hunter2}
-capture: {stall: soon, in_flight: 1MiB, poison: park}
+capture: {stall: soon, in_flight: 1MiB, poison: none}
 topics: {partitions: true, namespace: 7, nane: x}
 routes:
   - {topic: a-partition-1}
@@ -253,7 +253,7 @@ http: 1
 		"postgres.password": {Hidden, ":2:43", "CONFIG_SECRET_INLINE"},
 		"capture.stall":     {"soon", ":3:18", "CONFIG_VALUE"},
 		"capture.in_flight": {"1MiB", ":3:35", ""},
-		"capture.poison":    {"park", ":3:49", "POISON_PARK_UNAVAILABLE"},
+		"capture.poison":    {"none", ":3:49", "CONFIG_VALUE"},
 		"topics.partitions": {"(a truth value)", ":4:22", "CONFIG_TYPE"},
 		"topics.namespace":  {"7", ":4:39", "CONFIG_TYPE"},
 		"routes":            {"- {topic: a-partition-1}", ":6:3", "CONFIG_VALUE"},

@@ -28,13 +28,10 @@ var (
 	ErrSecretFile = fault.Define("SECRET_FILE_UNREADABLE", fault.Environment,
 		"A file that holds a secret cannot be read or is empty.",
 		"Make the file readable for the user that runs Runnel, and write the secret into it.")
-	ErrPoisonPark = fault.Define("POISON_PARK_UNAVAILABLE", fault.Input,
-		"This version cannot park events that cannot be published.",
-		"Remove capture.poison, or set it to stop: the pipeline then halts at such an event and names it.")
 )
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
 	ErrNotFound, ErrSyntax, ErrUnknownKey, ErrType, ErrValue, ErrMissing,
-	ErrSecretInline, ErrSecretFile, ErrPoisonPark,
+	ErrSecretInline, ErrSecretFile,
 }

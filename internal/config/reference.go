@@ -42,7 +42,9 @@ var about = map[string]string{
 	"pulsar.token_file": "A file that holds the token to authenticate with. It is read again when it changes.",
 	"pulsar.ca_file":    "The certificate authorities to trust for both addresses, in PEM. Default: the system's.",
 	"capture.slot":      "The replication slot. Default: runnel_ and the pipeline's name.",
-	"capture.poison":    "What to do with an event that cannot be published: stop halts the pipeline at it.",
+	"capture.poison": "What to do with an event that cannot be published: stop halts the pipeline at it; park puts it, and the later " +
+		"events of its aggregate, into the pipeline's dead-letter topic, and goes on with the others.",
+	"capture.parked_limit": "How many events may be parked. The pipeline halts at one more.",
 	"capture.in_flight": "How many bytes of events may be on their way to the broker, each event counted with twice its " +
 		"payload and 4 KiB. It bounds the daemon's memory: less than 128 MiB with the default, or as GOMEMLIMIT says.",
 	"capture.stall": "If the broker acknowledges nothing for so long while something is in flight, the run starts over.",

@@ -58,7 +58,10 @@ var settings = []*setting{
 		return textValue{&c.Capture.Slot, "a slot name of lower-case letters, digits and _"}
 	}},
 	{key: "capture.poison", def: "stop", field: func(c *Config) value {
-		return poisonValue{choiceValue{&c.Capture.Poison, []string{"stop"}}}
+		return choiceValue{&c.Capture.Poison, []string{"stop", Park}}
+	}},
+	{key: "capture.parked_limit", def: "10000", field: func(c *Config) value {
+		return intValue{&c.Capture.ParkedLimit, 1, 1_000_000}
 	}},
 	{key: "capture.in_flight", def: "32MiB", field: func(c *Config) value {
 		return sizeValue{&c.Capture.InFlight, 64 << 10, 16 << 30}

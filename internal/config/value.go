@@ -57,16 +57,6 @@ func (v choiceValue) want() string {
 	return "one of " + strings.Join(v.choices, ", ")
 }
 
-// poisonValue knows a choice that is planned, so as to refuse it by name.
-type poisonValue struct{ choiceValue }
-
-func (v poisonValue) set(s string) error {
-	if s == "park" {
-		return ErrPoisonPark.New("capture.poison: park cannot be set in this version")
-	}
-	return v.choiceValue.set(s)
-}
-
 type intValue struct {
 	p        *int
 	min, max int

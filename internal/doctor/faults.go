@@ -35,6 +35,9 @@ var (
 	ErrEventTypes = fault.Define("EVENT_TYPES_MISSING", fault.Environment,
 		"Events of the catalog are not registered in the database, so writers may not publish them.",
 		"Apply the catalog: `runnel schemas plan`, then `runnel schemas apply`. Before its very first start, `runnel init --schemas DIR` will do.")
+	ErrParked = fault.Define("EVENTS_PARKED", fault.Environment,
+		"Events that could not be published are parked, with the later ones of their aggregates.",
+		"See what is wrong with them in `runnel dlq list --pipeline`; once that is put right, `runnel dlq retry --pipeline` publishes them.")
 	ErrSecretOpen = fault.Define("SECRET_FILE_OPEN", fault.Environment,
 		"A file with a secret is open to every user of this machine.",
 		"Take the rights of others away from it: `chmod o= FILE`.")
@@ -50,5 +53,5 @@ var (
 var Faults = []*fault.Code{
 	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotIdle, ErrStandbyAwaited, ErrSlotNotForFailover,
 	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
-	ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
+	ErrParked, ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/config"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/wire"
@@ -22,6 +24,7 @@ var pulsarChecks = []Check{
 	{Name: "namespace", About: "the namespace has the policies that exactly once needs", Needs: []string{"pulsar-admin"}, Run: checkNamespace},
 	{Name: "topics", About: "the catalog's topics are there, partitioned and deduplicated", Needs: []string{"namespace", "catalog"}, Run: checkTopics},
 	{Name: "topic-schemas", About: "the registry holds the catalog's events", Needs: []string{"topics"}, Run: checkTopicSchemas},
+	{Name: "parked", About: "no event waits in the pipeline's dead-letter topic", Needs: []string{"pulsar-admin"}, Run: checkParked},
 }
 
 func checkPulsar(ctx context.Context, s *Session) (string, error) {
@@ -109,6 +112,9 @@ func checkTopics(ctx context.Context, s *Session) (string, error) {
 		return "", err
 	}
 	names = append(names, historyTopic(s))
+	if s.cfg.Capture.Poison == config.Park {
+		names = append(names, wire.TopicName(s.cfg.Topics.Namespace, deadletter.Topic(s.cfg.Name)))
+	}
 	var published map[string]int // with how many partitions; not known without the database
 	if s.pg != nil {
 		published, _ = outbox.PublishedPartitions(ctx, s.pg, "") // what keeps it from being read, other checks say
@@ -140,6 +146,19 @@ func checkTopics(ctx context.Context, s *Session) (string, error) {
 		return "", errors.Join(faults...)
 	}
 	return strings.Join(found, ", "), nil
+}
+
+func checkParked(ctx context.Context, s *Session) (string, error) {
+	all, err := pipeline.ParkedEvents(ctx, s.pulsar, s.cfg.Topics.Namespace, s.cfg.Name)
+	if err != nil || len(all) == 0 {
+		return "nothing is parked", err
+	}
+	since, aggregates := all[0].Committed, make(map[deadletter.Key]bool)
+	for _, l := range all {
+		since, aggregates[l.Key] = min(since, l.Committed), true
+	}
+	return "", warning{ErrParked.New("%s of %s, the first of %s ago, because of %s", Count(len(all), "event"),
+		Count(len(aggregates), "aggregate"), FormatAge(time.UnixMicro(since)), all[0].Code)}
 }
 
 func checkTopicSchemas(ctx context.Context, s *Session) (string, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -71,7 +72,7 @@ func (a *Applier) step(ctx context.Context, s *Step) error {
 	case SetPolicy:
 		return a.Cluster.SetNamespacePolicy(ctx, s.Object, s.Policy, a.Target.Policy)
 	case CreateTopic:
-		_, err := a.Cluster.EnsureTopic(ctx, s.Object, s.Partitions, nil)
+		_, err := a.Cluster.EnsureTopic(ctx, s.Object, s.Partitions, a.retention(s.Object))
 		if errors.Is(err, broker.ErrPartitionCount) {
 			return ErrStale.Wrap(err, "somebody else created the topic").At("%s", s.Object)
 		}
@@ -82,6 +83,15 @@ func (a *Applier) step(ctx context.Context, s *Step) error {
 		return a.types(ctx, *s)
 	}
 	return fmt.Errorf("evolution: a step of kind %q", s.Kind)
+}
+
+// retention is for ever for the dead-letter topic: what is parked is nowhere else once the
+// outbox is clean. nil: as the namespace has it.
+func (a *Applier) retention(full string) *broker.Retention {
+	if a.Target.DeadLetters == "" || full != wire.TopicName(a.Target.Namespace, a.Target.DeadLetters) || a.Target.Policy.Retention == (broker.Retention{}) {
+		return nil
+	}
+	return &broker.Retention{}
 }
 
 func (a *Applier) register(ctx context.Context, s *Step) error {

@@ -58,11 +58,12 @@ func (t *Topic) drift(c *schemas.Catalog, s *State) []Difference {
 		}
 	}
 	newest := t.newest()
+	what, own := s.Target.own(t.Name)
 	switch {
-	case t.Name == s.Target.History && t.Exists:
+	case own && t.Exists:
 		return nil
-	case t.Name == s.Target.History:
-		return []Difference{{"topic " + t.Name, "the pipeline's history", "missing", fixApply}}
+	case own:
+		return []Difference{{"topic " + t.Name, what, "missing", fixApply}}
 	case !t.Exists && len(events) > 0:
 		return []Difference{{"topic " + t.Name, counted(len(events)), "missing", fixApply}}
 	case !t.Exists:

@@ -181,7 +181,7 @@ func (p *Plan) policies(s *State, mode Mode) {
 
 // topic plans a topic, and its schema.
 func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdrawal, mode Mode) error {
-	if t.Name == s.Target.History {
+	if _, own := s.Target.own(t.Name); own {
 		if !t.Exists {
 			p.create(t, 1)
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -37,8 +38,24 @@ type Target struct {
 	// History is the local name of the pipeline's history topic, which has one partition
 	// and no schema.
 	History string
+	// DeadLetters is that of its dead-letter topic, alike; "" when it needs none.
+	DeadLetters string
 	// TopicOf returns the local name of the topic of an event.
 	TopicOf func(aggregateType, eventType string) string
+}
+
+// own reports whether a topic is one of the pipeline's own, that no event of a catalog
+// goes to, and what it is.
+func (t Target) own(local string) (what string, ok bool) {
+	switch local {
+	case "":
+		return "", false
+	case t.History:
+		return "the pipeline's history", true
+	case t.DeadLetters:
+		return "the pipeline's dead letters", true
+	}
+	return "", false
 }
 
 func (t Target) topicOf(e *schemas.EventType) string { return t.TopicOf(e.AggregateType, e.Name) }
@@ -143,9 +160,11 @@ func (s *State) topicNames(ctx context.Context, cluster Cluster, c *schemas.Cata
 		}
 	}
 	// Those of other pipelines are theirs to make.
-	names = slices.DeleteFunc(names, history.IsTopic)
-	if s.Target.History != "" {
-		names = append(names, s.Target.History)
+	names = slices.DeleteFunc(names, func(name string) bool { return history.IsTopic(name) || deadletter.IsTopic(name) })
+	for _, own := range []string{s.Target.History, s.Target.DeadLetters} {
+		if own != "" {
+			names = append(names, own)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil

@@ -18,6 +18,7 @@ func (l *loop) act(ctx, hard context.Context) {
 	}
 	l.state.Ready().Acquire = l.state.Ready().Acquire[:0]
 	l.send(hard)
+	l.tell()
 }
 
 // send hands out the messages. Its context must not end with the run's: a send
@@ -177,8 +178,11 @@ func (l *loop) resize(r resize) {
 	}
 }
 
-// schema returns the broker's form of a topic schema.
+// schema returns the broker's form of a topic schema; nil for a message without one.
 func (l *loop) schema(t *schemas.TopicSchema) *broker.Schema {
+	if t == nil {
+		return nil
+	}
 	s := l.schemas[t]
 	if s == nil {
 		s = brokerSchema(t)

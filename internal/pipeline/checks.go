@@ -204,7 +204,9 @@ func (r *run) stamp(m *broker.Incoming) (position.Stamp, error) {
 
 func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-func (r *run) producerName() string { return "runnel-" + r.cfg.Name }
+func (r *run) producerName() string { return producerName(r.cfg.Name) }
+
+func producerName(pipeline string) string { return "runnel-" + pipeline }
 
 // everyPartition lists the partitions of the topics, and those that former
 // routes led to.
@@ -280,6 +282,12 @@ func (r *run) auditStart(ctx context.Context) error {
 func (r *run) strikePublished(ctx context.Context, p broker.Partition, from position.Position, ids map[string]capture.Missing) error {
 	if len(ids) == 0 {
 		return nil
+	}
+	if r.isDeadLetters(p) {
+		return r.readIDs(ctx, p, from, eras(r.source.Eras()), func(id [16]byte) error {
+			delete(ids, formatID(id))
+			return nil
+		})
 	}
 	reader, err := r.client.ReadSince(ctx, p, from)
 	if errors.Is(err, broker.ErrTopicMissing) {

@@ -40,6 +40,10 @@ type Config struct {
 	InFlight int
 	// Stall ends a run in which nothing is acknowledged for so long. Default: 60 s.
 	Stall time.Duration
+	// Park parks events that can't be published in the pipeline's dead-letter topic,
+	// ParkedLimit of them at most. Default: no, and 10,000.
+	Park        bool
+	ParkedLimit int
 	// Recheck is how long a halted pipeline waits before it looks again. Default: 30 s.
 	Recheck time.Duration
 	// OutboxRetention keeps outbox partitions for so long. Zero: 7 days. Less: forever.
@@ -65,6 +69,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Partitions, 4)
 	def(&c.InFlight, 32<<20)
 	def(&c.Stall, time.Minute)
+	def(&c.ParkedLimit, 10_000)
 	def(&c.Recheck, 30*time.Second)
 	def(&c.OutboxRetention, 7*24*time.Hour)
 	def(&c.Version, "unknown")

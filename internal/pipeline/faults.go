@@ -37,10 +37,16 @@ var (
 	ErrNoEvents = fault.Define("CATALOG_WITHOUT_EVENTS", fault.Input,
 		"The folder of schemas holds no event.",
 		"An event is a record with the property \"aggregate\", which names its aggregate type.")
+	ErrReleaseRight = fault.Define("RELEASE_FORBIDDEN", fault.Environment,
+		"This role may not release what the pipeline parked: that publishes events, or discards them, in the place of those who wrote them.",
+		"Give --postgres as a member of the schema's owner (roles.owner), or let the owner allow it to a role of operators, named here NAME:\n  GRANT USAGE ON SCHEMA runnel TO NAME;\n  GRANT EXECUTE ON FUNCTION runnel.release_parked, runnel.hold_writers TO NAME;")
+	ErrReleasePending = fault.Define("RELEASE_PENDING", fault.Runtime,
+		"Parked events are released in the database, and the daemon has not carried that out yet.",
+		"It does once it streams: start it, or see what holds it up with `runnel status`. Do not release them again; `runnel dlq list --pipeline` shows what is parked then.")
 	ErrListen = fault.Define("HTTP_LISTEN", fault.Environment,
 		"The address for health and metrics can't be listened on.",
 		"Give --http an address of this machine, or off.")
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrHistory, ErrTruncated, ErrNoEvents, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}

@@ -228,7 +228,7 @@ func (r *run) lostEvents(ctx context.Context) (lost Lost, newest uint32, err err
 			mu.Lock()
 			newest = max(newest, tail.Epoch)
 			mu.Unlock()
-			if tail.Ordinal == 0 || h.Holds(tail.Position) {
+			if tail.Ordinal == 0 || h.Holds(tail.Position) || r.isDeadLetters(p) { // what is parked was not published
 				return nil
 			}
 			return r.readLost(ctx, p, from, h, func(e LostEvent) error {

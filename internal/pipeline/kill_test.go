@@ -42,6 +42,8 @@ type daemonConfig struct {
 	Name, Slot, Namespace, Schemas, Postgres, Pulsar, PulsarAdmin string
 	Roles                                                         outbox.Roles
 	Routes                                                        []router.RouteRule
+	Park                                                          bool
+	ParkedLimit                                                   int
 }
 
 func daemonMain(text string) int {
@@ -52,6 +54,7 @@ func daemonMain(text string) int {
 	}
 	cfg := pipeline.Config{
 		Name: d.Name, Slot: d.Slot, Namespace: d.Namespace, Schemas: d.Schemas, Roles: d.Roles, Routes: d.Routes,
+		Park: d.Park, ParkedLimit: d.ParkedLimit,
 		AutoApply: true, HTTP: "127.0.0.1:0",
 		Postgres: func() (string, error) { return d.Postgres, nil },
 		Broker:   broker.Config{URL: d.Pulsar, AdminURL: d.PulsarAdmin},
@@ -83,7 +86,7 @@ func (w *world) spawn() *process {
 	text, err := json.Marshal(daemonConfig{
 		Name: w.cfg.Name, Slot: w.cfg.Slot, Namespace: w.cfg.Namespace, Schemas: w.cfg.Schemas,
 		Postgres: w.url, Pulsar: w.cfg.Broker.URL, PulsarAdmin: w.cfg.Broker.AdminURL,
-		Roles: w.cfg.Roles, Routes: w.cfg.Routes,
+		Roles: w.cfg.Roles, Routes: w.cfg.Routes, Park: w.cfg.Park, ParkedLimit: w.cfg.ParkedLimit,
 	})
 	if err != nil {
 		w.t.Fatal(err)

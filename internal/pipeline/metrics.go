@@ -19,6 +19,7 @@ type metrics struct {
 	published      *prometheus.CounterVec
 	warning        *prometheus.GaugeVec
 	retention      *walMetrics
+	parked         prometheus.Gauge
 	inFlightEvents prometheus.Gauge
 	inFlightBytes  prometheus.Gauge
 }
@@ -39,6 +40,8 @@ func newMetrics(version string, oldest func() float64) *metrics {
 			Help: "Events acknowledged by the broker, by topic."}, []string{"topic"}),
 		warning: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "runnel_warning",
 			Help: "1 while something is about to go wrong, by code."}, []string{"code"}),
+		parked: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_parked_events",
+			Help: "Events in the dead-letter topic that wait to be retried or discarded."}),
 		inFlightEvents: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_events",
 			Help: "Events queued or sent and not acknowledged."}),
 		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_bytes",
@@ -49,7 +52,7 @@ func newMetrics(version string, oldest func() float64) *metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
 		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.warning, age,
+	m.registry.MustRegister(m.runs, m.errors, m.haltedCode, m.state, m.published, m.warning, age, m.parked,
 		m.inFlightEvents, m.inFlightBytes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.retention = newWALMetrics(m.registry)

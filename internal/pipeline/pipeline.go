@@ -29,6 +29,7 @@ type Pipeline struct {
 	foreign broker.Foreign
 	log     *slog.Logger
 	report  *reporter
+	tried   map[string]time.Time // types that a run was ended for, to see whether they are known: see mayBeKnown
 }
 
 // foreignMessages reads the list of Config.Foreign.
@@ -57,7 +58,7 @@ func New(cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pipeline{cfg: cfg, routes: routes, foreign: foreign, log: cfg.Logger, report: newReporter(cfg)}, nil
+	return &Pipeline{cfg: cfg, routes: routes, foreign: foreign, log: cfg.Logger, report: newReporter(cfg), tried: make(map[string]time.Time)}, nil
 }
 
 // Status returns how the pipeline is. It is safe for concurrent use.
@@ -144,7 +145,7 @@ func (p *Pipeline) pause(ctx context.Context, wait time.Duration) {
 }
 
 func (p *Pipeline) newRun() *run {
-	return &run{cfg: p.cfg, routes: p.routes, foreign: p.foreign, log: p.log, report: p.report}
+	return &run{cfg: p.cfg, routes: p.routes, foreign: p.foreign, log: p.log, report: p.report, tried: p.tried}
 }
 
 // runOnce makes one run, and tells whether anything was published in it.

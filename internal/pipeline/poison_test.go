@@ -13,38 +13,42 @@ import (
 	"github.com/runnel-cdc/runnel/router"
 )
 
+// poisons are events that can't be published, by what is wrong with them.
+var poisons = map[string]struct {
+	insert func(w *world)
+	code   string
+	waits  bool // other events of its aggregate are written
+}{
+	"unknown event type":     {func(w *world) { w.insert("order", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN", true},
+	"unknown aggregate type": {func(w *world) { w.insert("dinner", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN", false},
+	"JSON that does not fit": {func(w *world) { w.insert("order", "1", "OrderShipped", 2, nil, []byte(`{"order_id":1}`)) }, "EVENT_UNENCODABLE", true},
+	"unknown fingerprint":    {func(w *world) { w.insert("order", "1", "OrderShipped", 1, make([]byte, 32), []byte{2, 'a'}) }, "EVENT_UNENCODABLE", true},
+	"Avro cut off":           {func(w *world) { w.avro("OrderShipped", 2, 'a', 6, 'D', 'H') }, "EVENT_UNENCODABLE", true},
+	"Avro with more behind":  {func(w *world) { w.avro("OrderCancelled", 2, 'a', 2, 'b', 2, 0) }, "EVENT_UNENCODABLE", true},
+	// An array of 2^62 lines.
+	"Avro with a hostile count": {func(w *world) {
+		w.avro("OrderPlaced", append([]byte{2, 'a', 72}, "6f9619ff-8b86-d011-b42d-00c04fc964ff\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"...)...)
+	}, "EVENT_UNENCODABLE", true},
+	"larger than the broker accepts": {func(w *world) {
+		w.insert("order", "1", "OrderCancelled", 2, nil,
+			fmt.Appendf(nil, `{"order_id":"1","reason":"%s","cancelled_at":"2026-01-01T00:00:00Z"}`, strings.Repeat("x", 6<<20)))
+	}, "EVENT_TOO_LARGE", true},
+	"no aggregate id": {func(w *world) {
+		w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_aggregate_id_valid`)
+		w.insert("order", "", "OrderShipped", 2, nil, []byte(`{}`))
+	}, "EVENT_WITHOUT_AGGREGATE_ID", false},
+	"headers that are not text": {func(w *world) {
+		w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_headers_flat`)
+		w.db.Exec(w.t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload, headers)
+			values ('order', '1', 'OrderShipped', 2, '{"order_id":"1","carrier":"DHL","shipped_at":0}', '{"a":1}')`)
+	}, "EVENT_HEADERS_INVALID", true},
+}
+
 // TestPoisonHalts: an event that can't be published halts the pipeline with its
 // position; what was committed before it is published, and nothing is lost once it
 // is put right.
 func TestPoisonHalts(t *testing.T) {
-	for name, test := range map[string]struct {
-		insert func(w *world)
-		code   string
-	}{
-		"unknown event type":     {func(w *world) { w.insert("order", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN"},
-		"unknown aggregate type": {func(w *world) { w.insert("dinner", "1", "OrderEaten", 2, nil, []byte(`{}`)) }, "EVENT_TYPE_UNKNOWN"},
-		"JSON that does not fit": {func(w *world) { w.insert("order", "1", "OrderShipped", 2, nil, []byte(`{"order_id":1}`)) }, "EVENT_UNENCODABLE"},
-		"unknown fingerprint":    {func(w *world) { w.insert("order", "1", "OrderShipped", 1, make([]byte, 32), []byte{2, 'a'}) }, "EVENT_UNENCODABLE"},
-		"Avro cut off":           {func(w *world) { w.avro("OrderShipped", 2, 'a', 6, 'D', 'H') }, "EVENT_UNENCODABLE"},
-		"Avro with more behind":  {func(w *world) { w.avro("OrderCancelled", 2, 'a', 2, 'b', 2, 0) }, "EVENT_UNENCODABLE"},
-		// An array of 2^62 lines.
-		"Avro with a hostile count": {func(w *world) {
-			w.avro("OrderPlaced", append([]byte{2, 'a', 72}, "6f9619ff-8b86-d011-b42d-00c04fc964ff\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"...)...)
-		}, "EVENT_UNENCODABLE"},
-		"larger than the broker accepts": {func(w *world) {
-			w.insert("order", "1", "OrderCancelled", 2, nil,
-				fmt.Appendf(nil, `{"order_id":"1","reason":"%s","cancelled_at":"2026-01-01T00:00:00Z"}`, strings.Repeat("x", 6<<20)))
-		}, "EVENT_TOO_LARGE"},
-		"no aggregate id": {func(w *world) {
-			w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_aggregate_id_valid`)
-			w.insert("order", "", "OrderShipped", 2, nil, []byte(`{}`))
-		}, "EVENT_WITHOUT_AGGREGATE_ID"},
-		"headers that are not text": {func(w *world) {
-			w.db.Exec(w.t, `alter table runnel.outbox drop constraint outbox_headers_flat`)
-			w.db.Exec(w.t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload, headers)
-				values ('order', '1', 'OrderShipped', 2, '{"order_id":"1","carrier":"DHL","shipped_at":0}', '{"a":1}')`)
-		}, "EVENT_HEADERS_INVALID"},
-	} {
+	for name, test := range poisons {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/wire"
@@ -66,6 +67,9 @@ func (r *run) provisionTopics(ctx context.Context, catalog *schemas.Catalog) err
 	target := evolution.Target{
 		Namespace: r.cfg.Namespace, Policy: r.policy(), Partitions: r.cfg.Partitions, History: history.Topic(r.cfg.Name),
 		TopicOf: func(aggregateType, eventType string) string { return r.routes.Explain(aggregateType, eventType).Topic },
+	}
+	if r.cfg.Park {
+		target.DeadLetters = deadletter.Topic(r.cfg.Name)
 	}
 	mode := evolution.Additions
 	if r.holder != "" {

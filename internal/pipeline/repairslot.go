@@ -145,10 +145,11 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 		return err
 	}
 	defer reader.Close()
+	letters := parkedIDs{}
 	for {
 		more, err := reader.HasNext(ctx)
 		if err != nil || !more {
-			return err
+			return errors.Join(err, letters.each(found))
 		}
 		m, err := reader.Next(ctx)
 		if err != nil {
@@ -157,6 +158,15 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 		stamp, err := r.stamp(m)
 		if err != nil {
 			return err
+		}
+		if r.isDeadLetters(p) {
+			if stamp.Ordinal > 0 && h.Holds(stamp.Position) {
+				err = letters.add(stamp.Position, m)
+			}
+			if err != nil {
+				return broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
+			}
+			continue
 		}
 		id, err := uuid.Parse(m.Properties[router.PropertyID])
 		if stamp.Ordinal > 0 && err != nil {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,6 +44,8 @@ type run struct {
 	client   *broker.Pulsar
 	registry *schemas.Registry
 	topics   []topic
+	letters  bool // the last of them is the dead-letter topic
+	tried    map[string]time.Time
 	source   *capture.Source
 	progress *capture.Progress
 	repairs  bool            // and does not stream
@@ -123,7 +126,7 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	if err := r.checkNamespace(ctx); err != nil {
 		return err
 	}
-	if r.topics, err = r.loadTopics(ctx, catalog); err != nil {
+	if err = r.loadTopics(ctx, catalog); err != nil {
 		return err
 	}
 	source := capture.Config{
@@ -152,7 +155,7 @@ func (r *run) registerEventTypes(ctx context.Context, catalog *schemas.Catalog) 
 	}
 	types := slices.DeleteFunc(slices.Clone(catalog.Events()), func(e *schemas.EventType) bool {
 		return slices.ContainsFunc(r.topics, func(t topic) bool {
-			return t.local == r.routes.Explain(e.AggregateType, e.Name).Topic && slices.Contains(t.retired, e.Name)
+			return t.codec != nil && t.local == r.routes.Explain(e.AggregateType, e.Name).Topic && slices.Contains(t.retired, e.Name)
 		})
 	})
 	db, err := r.connect(ctx)
@@ -231,7 +234,7 @@ func first(errs ...error) error {
 
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
 	start := r.source.At(r.source.StartLSN())
-	cfg := router.Config{Routes: r.routes, Start: start, Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
+	cfg := router.Config{Routes: r.routes, Start: start, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
 		return broker.CheckSize(&broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: m.Properties}, r.producerName(), limit)
 	}}
 	for _, t := range r.topics { // nothing else runs yet
@@ -257,7 +260,10 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		if err := r.takeHistory(ctx, hard, l); err != nil {
 			return err
 		}
-		return r.checkRoutes(ctx)
+		if err := r.checkRoutes(ctx); err != nil {
+			return err
+		}
+		return r.takeDeadLetters(ctx, hard, l)
 	}
 	return l
 }

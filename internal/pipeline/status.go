@@ -43,6 +43,15 @@ type Status struct {
 	InFlightBytes  int           `json:"in_flight_bytes"`
 	Published      uint64        `json:"published"` // events, in this run
 	Topics         []TopicStatus `json:"topics,omitempty"`
+	// Parked is what the dead-letter topic holds; nil when nothing is parked.
+	Parked *ParkedStatus `json:"parked,omitempty"`
+}
+
+// ParkedStatus is what waits for a person.
+type ParkedStatus struct {
+	Events     int       `json:"events"`
+	Aggregates int       `json:"aggregates"`
+	Since      time.Time `json:"since"` // when the first of them was committed
 }
 
 // TopicStatus is one topic's part of a Status.
@@ -248,7 +257,9 @@ func (r *reporter) publish(l *loop) {
 	var total uint64
 	for i := range l.topics {
 		topics[i] = TopicStatus{Topic: l.topics[i].local, Published: l.topics[i].published}
-		total += l.topics[i].published
+		if l.topics[i].codec != nil { // parked is not published
+			total += l.topics[i].published
+		}
 	}
 	for _, ln := range l.lanes {
 		if s := l.state.Published(ln.id); s.Ordinal > 0 {
@@ -256,8 +267,16 @@ func (r *reporter) publish(l *loop) {
 				PartitionStatus{ln.partition.Index, s.String(), s.Ordinal})
 		}
 	}
+	parked, known := l.state.Parked()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if known {
+		r.metrics.parked.Set(float64(parked.Events))
+		r.st.Parked = nil
+		if parked.Events > 0 {
+			r.st.Parked = &ParkedStatus{parked.Events, parked.Aggregates, time.UnixMicro(parked.Since)}
+		}
+	}
 	r.st.Confirmed = formatLSN(l.state.Confirmed())
 	r.st.InFlightEvents, r.st.InFlightBytes, r.oldest = events, bytes, oldest
 	r.st.Published, r.st.Topics = total, topics

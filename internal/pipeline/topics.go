@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -20,7 +21,7 @@ type topic struct {
 	local      string // name within the namespace
 	full       string // persistent://tenant/namespace/local
 	partitions int
-	codec      *liveCodec
+	codec      *liveCodec // nil for the dead-letter topic
 	newest     *broker.Schema
 	retired    []string // events that are published no more
 	maxBytes   int      // largest message; known once a lane was acquired
@@ -45,12 +46,13 @@ func plan(c *schemas.Catalog, routes *router.Routes) (names []string, events map
 }
 
 // loadTopics reads what broker and registry hold for the catalog's topics, and
-// checks that it is enough to publish every event of the catalog.
-func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, error) {
+// checks that it is enough to publish every event of the catalog. The dead-letter topic,
+// if there is one, comes last.
+func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 	names, events := plan(c, r.routes)
 	registered, recorded, err := r.registeredTopics(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range registered {
 		if !slices.Contains(names, name) {
@@ -64,13 +66,14 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) ([]topic, erro
 			err = r.keepCount(&t, recorded[t.full])
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if t.codec != nil {
 			topics = append(topics, t)
 		}
 	}
-	return topics, nil
+	r.topics = topics
+	return r.loadDeadLetters(ctx, recorded)
 }
 
 // loadTopic reads a topic that events of the catalog go to; or, with none, one that
@@ -141,7 +144,7 @@ func (r *run) registeredTopics(ctx context.Context) (names []string, recorded ma
 		return nil, nil, err
 	}
 	for _, full := range slices.Sorted(maps.Keys(recorded)) {
-		if name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, "")); ok {
+		if name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, "")); ok && !deadletter.IsTopic(name) {
 			names = append(names, name)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/nearest"
@@ -66,7 +67,7 @@ func Topics(ctx context.Context, rest REST, namespace string) ([]string, error) 
 	}
 	topics := slices.DeleteFunc(names, func(n string) bool { // the broker's own, e.g. for policies, and pipelines' histories
 		local := n[strings.LastIndexByte(n, '/')+1:]
-		return strings.HasPrefix(local, "__") || history.IsTopic(local)
+		return strings.HasPrefix(local, "__") || history.IsTopic(local) || deadletter.IsTopic(local)
 	})
 	slices.Sort(topics)
 	return topics, err

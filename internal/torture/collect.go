@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
@@ -133,7 +134,7 @@ func (r *runner) strangeTopics(ctx context.Context) (strange []string, err error
 		}
 	}
 	for _, name := range names {
-		if _, local, _ := strings.Cut(name, namespace+"/"); !known[name] && !strings.HasPrefix(local, "__") && !history.IsTopic(local) {
+		if _, local, _ := strings.Cut(name, namespace+"/"); !known[name] && !strings.HasPrefix(local, "__") && !history.IsTopic(local) && !deadletter.IsTopic(local) {
 			strange = append(strange, name)
 		}
 	}

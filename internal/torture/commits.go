@@ -36,7 +36,7 @@ func readCommits(ctx context.Context, address string) ([]Commit, error) {
 type commitParser struct {
 	all     []Commit
 	open    bool
-	id, seq int // the columns' indexes
+	columns map[string][2]int // indexes of id and seq, by the table's id; -1: of runnel.control
 }
 
 var errCut = errors.New("a message of pgoutput is cut off")
@@ -78,20 +78,25 @@ func (p *commitParser) relation(m []byte) error {
 	if len(m) < 4 {
 		return errCut
 	}
+	table := string(m[:4])
 	m = m[4:]
-	for range 2 {
-		_, rest, ok := bytes.Cut(m, []byte{0})
+	var name string
+	for range 2 { // schema, then name
+		text, rest, ok := bytes.Cut(m, []byte{0})
 		if !ok {
 			return errCut
 		}
-		m = rest
+		name, m = string(text), rest
+	}
+	if p.columns == nil {
+		p.columns = make(map[string][2]int)
 	}
 	if len(m) < 3 {
 		return errCut
 	}
 	count := int(binary.BigEndian.Uint16(m[1:]))
 	m = m[3:]
-	p.id, p.seq = -1, -1
+	id, seq := -1, -1
 	for i := range count {
 		if len(m) < 1 {
 			return errCut
@@ -102,20 +107,27 @@ func (p *commitParser) relation(m []byte) error {
 		}
 		switch string(name) {
 		case "id":
-			p.id = i
+			id = i
 		case "seq":
-			p.seq = i
+			seq = i
 		}
 		m = rest[8:]
 	}
-	if p.id < 0 || p.seq < 0 {
+	if name == "control" {
+		id, seq = -1, -1
+	} else if id < 0 || seq < 0 {
 		return errors.New("the outbox has no columns id and seq")
 	}
+	p.columns[table] = [2]int{id, seq}
 	return nil
 }
 
 func (p *commitParser) insert(m []byte) (err error) {
 	if len(m) < 7 || m[4] != 'N' || !p.open {
+		return errCut
+	}
+	columns, ok := p.columns[string(m[:4])]
+	if !ok {
 		return errCut
 	}
 	count := int(binary.BigEndian.Uint16(m[5:]))
@@ -139,9 +151,9 @@ func (p *commitParser) insert(m []byte) (err error) {
 		text := string(m[5 : 5+n])
 		m = m[5+n:]
 		switch i {
-		case p.id:
+		case columns[0]:
 			e.ID = text
-		case p.seq:
+		case columns[1]:
 			if e.Seq, err = strconv.ParseInt(text, 10, 64); err != nil {
 				return err
 			}

@@ -16,6 +16,11 @@ func relationMessage() []byte {
 	return m
 }
 
+func controlMessage() []byte {
+	m := append([]byte("R\x00\x00\x00\x02runnel\x00control\x00d"), 0, 1, 0)
+	return append(append(m, "seq\x00"...), make([]byte, 8)...)
+}
+
 func insertMessage(values ...string) []byte {
 	m := append([]byte("I\x00\x00\x00\x01N"), 0, byte(len(values)))
 	for _, v := range values {
@@ -38,13 +43,13 @@ func TestCommitParser(t *testing.T) {
 	for _, m := range [][]byte{
 		beginMessage(7), []byte("C"), // nothing of the outbox
 		beginMessage(8), relationMessage(), insertMessage("41", "a", "x"), insertMessage("40", "b", ""), []byte("C"),
-		beginMessage(9), insertMessage("42", "c", "y"), []byte("C"),
+		beginMessage(9), controlMessage(), append([]byte("I\x00\x00\x00\x02N"), insertMessage("7")[6:]...), insertMessage("42", "c", "y"), []byte("C"),
 	} {
 		if err := p.message(m); err != nil {
 			t.Fatalf("%q: %v", m, err)
 		}
 	}
-	want := []Commit{{LSN: 8, Events: []CommitEvent{{"a", 41}, {"b", 40}}}, {LSN: 9, Events: []CommitEvent{{"c", 42}}}}
+	want := []Commit{{LSN: 8, Events: []CommitEvent{{"a", 41}, {"b", 40}}}, {LSN: 9, Events: []CommitEvent{{}, {"c", 42}}}}
 	if !reflect.DeepEqual(p.all, want) || p.open {
 		t.Errorf("%+v, want %+v", p.all, want)
 	}

@@ -26,6 +26,7 @@ type settings struct {
 	HTTP                          string
 	Partitions                    int
 	AutoApply                     bool
+	Park                          bool
 	Version                       int    // of the projection
 	Repair                        string // hash of a plan to carry out
 }
@@ -71,7 +72,7 @@ func (s settings) pipeline(log *slog.Logger) pipeline.Config {
 		Broker:    broker.Config{URL: s.Pulsar, AdminURL: s.PulsarAdmin, Logger: log, KeepAlive: 2 * time.Second},
 		Namespace: namespace, Partitions: s.Partitions, Schemas: s.Schemas, Routes: routes(),
 		Stall: 20 * time.Second, Recheck: time.Second, OutboxRetention: -1, Roles: outbox.Roles{},
-		AutoApply: s.AutoApply, HTTP: s.HTTP, Logger: log,
+		AutoApply: s.AutoApply, Park: s.Park, ParkedLimit: 1_000_000, HTTP: s.HTTP, Logger: log,
 	}
 }
 

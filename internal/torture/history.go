@@ -68,7 +68,8 @@ type Commit struct {
 	Events []CommitEvent `json:"events"` // in the order of the rows
 }
 
-// CommitEvent is an outbox row.
+// CommitEvent is an outbox row; or, without an id, a control record, which has a place
+// among the rows and is no event.
 type CommitEvent struct {
 	ID  string `json:"id"`
 	Seq int64  `json:"seq"`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -112,7 +113,9 @@ type expected struct {
 }
 
 // index puts every committed event in its place. What committed before the slot
-// was made comes first, in order of seq; the rest in commit order.
+// was made comes first, in order of seq; the rest in commit order. An event that was
+// parked was committed again with each retry: of its places the one counts that its
+// message says, and the last if there is none.
 func (j *judge) index() {
 	j.byID = make(map[string]*TruthRow, len(j.Truth))
 	for i := range j.Truth {
@@ -122,6 +125,9 @@ func (j *judge) index() {
 	lsn := make(map[string]uint64)
 	for _, c := range j.Commits {
 		for i, e := range c.Events {
+			if e.ID == "" {
+				continue
+			}
 			lsn[e.ID] = c.LSN
 			if c.LSN < j.Run.ConsistentPoint {
 				early = append(early, e)
@@ -136,11 +142,35 @@ func (j *judge) index() {
 		first[i] = expected{e.ID, lsn[e.ID], position.Position{Epoch: j.Run.Epoch, LSN: j.Run.ConsistentPoint - 1, Index: uint32(i)}}
 	}
 	j.expected = append(first, j.expected...)
+	if slices.ContainsFunc(j.Faults, func(f FaultRecord) bool { return strings.HasPrefix(f.Fault, groupPoison+".") }) {
+		j.expected = j.retried(j.expected)
+	}
 	j.repaired()
 	j.place = make(map[string]int, len(j.expected))
 	for i, e := range j.expected {
 		j.place[e.id] = i
 	}
+}
+
+// retried leaves one place for each event.
+func (j *judge) retried(all []expected) []expected {
+	says := make(map[string]string, len(j.Topic))
+	for i := range j.Topic {
+		says[j.Topic[i].ID] = j.Topic[i].Position
+	}
+	chosen := make(map[string]int, len(all))
+	for i, e := range all {
+		if was, ok := chosen[e.id]; !ok || !strings.HasPrefix(says[e.id], all[was].at.String()) {
+			chosen[e.id] = i
+		}
+	}
+	var out []expected
+	for i, e := range all {
+		if chosen[e.id] == i {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // repaired gives what a repair published its place. Which events these are the topic

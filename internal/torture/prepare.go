@@ -64,7 +64,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	}
 	for _, sql := range []string{
 		truthTables,
-		"create publication " + truthSlot + " for table runnel.outbox with (publish = 'insert', publish_via_partition_root = true)",
+		"create publication " + truthSlot + " for table runnel.outbox, runnel.control with (publish = 'insert', publish_via_partition_root = true)",
 		"select pg_create_logical_replication_slot('" + truthSlot + "', 'pgoutput')",
 	} {
 		if _, err := db.Exec(ctx, sql); err != nil {

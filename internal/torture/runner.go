@@ -41,6 +41,7 @@ type runner struct {
 	spawned []*process // all that ever were
 	made    bool       // namespace, topics and schemas, by the first daemon
 	version int        // of the projection
+	park    bool       // the daemons park what cannot be published
 	net     *network   // between the daemon and the servers; nil: nothing is
 	history History
 }
@@ -75,6 +76,7 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		}
 		err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx)))
 	}()
+	r.park = hasGroup(faults, groupPoison)
 	if hasGroup(faults, groupNet) {
 		if r.net, err = newNetwork(r.stack); err != nil {
 			return nil, err
@@ -343,7 +345,7 @@ func (r *runner) passing(ctx context.Context, n int) error {
 
 func (r *runner) daemonSettings() settings {
 	s := settings{Postgres: r.asRole, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL,
-		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.made}
+		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.made, Park: r.park}
 	if r.net != nil {
 		r.net.lead(&s)
 	}

@@ -25,6 +25,7 @@ type workload struct {
 
 	begun    atomic.Int64 // transactions
 	done     atomic.Int64 // that ended, in whatever way
+	held     atomic.Bool  // no transaction begins
 	unhurt   atomic.Bool  // long and prepared transactions are allowed: the slot is made
 	stopping chan struct{}
 	writers  sync.WaitGroup
@@ -94,6 +95,9 @@ func (w *writer) run(ctx context.Context) {
 		case <-w.stopping:
 			return
 		case <-tick.C:
+		}
+		if w.held.Load() {
+			continue
 		}
 		if err := w.once(ctx); err != nil && ctx.Err() == nil {
 			if !w.expected(err) {
