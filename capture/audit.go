@@ -63,8 +63,8 @@ func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (
 	}
 	rows, err := conn.Query(ctx, `select id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, '')
 		from runnel.outbox
-		where xid >= pg_snapshot_xmin($1::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-		order by seq limit $2`, base, cfg.AuditLimit+1)
+		where xid >= pg_snapshot_xmin($1::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) and seq > $3
+		order by seq limit $2`, base, cfg.AuditLimit+1, rec.settledSeq)
 	if err != nil {
 		return nil, queryFault(err, "read the outbox")
 	}

@@ -17,13 +17,14 @@ type recording struct {
 	cancel context.CancelFunc
 }
 
+// How often the limit is raised at most: raising it writes WAL, and would keep an idle
+// database busy.
 const (
-	// raiseInterval is how often the limit is raised at most. While next to nothing is
-	// written, the interval doubles with each time, up to idleInterval: raising it writes
-	// WAL, and would keep an idle database busy.
-	raiseInterval = time.Second
-	// busyBytes of WAL beyond the limit, of whatever, say that the server is not idle.
-	busyBytes = 64 << 10
+	busyRaise   = time.Second     // while events are published, or others write much
+	afterRaise  = 5 * time.Second // for afterwards after that: the server logs within 15 s where decoding may begin again
+	afterwards  = 30 * time.Second
+	idleRaise   = time.Minute
+	muchWritten = 64 << 10 // bytes of WAL beyond the limit
 )
 
 // confirmable is what the server may be told: what is confirmed, but nothing
@@ -53,12 +54,16 @@ func (r *run) limitDue() bool {
 	if !r.limited() {
 		return false
 	}
-	confirmed := r.confirmed.Load()
+	confirmed, now := r.confirmed.Load(), time.Now()
 	event := r.decoder.beyond >= r.limit && confirmed > r.decoder.beyond
-	if event || confirmed-r.limit > busyBytes {
-		r.interval = raiseInterval
+	interval := idleRaise
+	switch {
+	case event || confirmed-r.limit > muchWritten:
+		r.busyAt, interval = now, busyRaise
+	case now.Sub(r.busyAt) < afterwards:
+		interval = afterRaise
 	}
-	return time.Since(r.raised) >= r.interval
+	return now.Sub(r.raised) >= interval
 }
 
 // keepRecord moves the pipeline's record on, without waiting.
@@ -81,7 +86,7 @@ func (r *run) keepRecord() error {
 func (r *run) record(done bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), recordLimit)
 	w := &recording{done: done, result: make(chan error, 1), cancel: cancel}
-	r.recording, r.raised, r.interval = w, time.Now(), min(2*max(r.interval, raiseInterval/2), idleInterval)
+	r.recording, r.raised = w, time.Now()
 	write := r.raiseLimit
 	if done {
 		r.delivered = false

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // Era is a stretch of the history that leads to the server's: its WAL from Begin on,
@@ -20,7 +22,10 @@ type Era struct {
 	Epoch    uint32
 	SystemID string
 	Timeline int32
-	Begin    uint64 // LSN at which it forked from the one before
+	Begin    uint64 // LSN at which it begins
+	// Before is where the era before it ends, in that one's LSNs: Begin, where this one
+	// forked from it, on the same system.
+	Before uint64
 }
 
 // lineage are the eras that lead to the server's, in order. It is never empty.
@@ -29,12 +34,16 @@ type lineage []Era
 // at returns the epoch of an LSN: an event's is that of the timeline that contains its
 // commit, so that what is replayed after a failover has the position it had before.
 func (l lineage) at(lsn uint64) uint32 {
+	epoch := l.newest().Epoch
 	for _, e := range slices.Backward(l) {
-		if lsn >= e.Begin {
-			return e.Epoch
+		if e.SystemID != l.newest().SystemID {
+			break // its LSNs say nothing here
+		}
+		if epoch = e.Epoch; lsn >= e.Begin {
+			break
 		}
 	}
-	return l[0].Epoch
+	return epoch
 }
 
 // newest returns the era that the server writes.
@@ -44,21 +53,21 @@ func (l lineage) newest() Era { return l[len(l)-1] }
 // says of its own: eras that are not recorded yet come last, without a number. It is
 // nil when nothing is recorded.
 func (s *Source) readLineage(ctx context.Context) (lineage, error) {
-	rows, err := s.sql.Query(ctx, `select epoch, system_id::text, timeline, begin_lsn::text from runnel.epoch order by epoch`)
+	rows, err := s.sql.Query(ctx, `select epoch, system_id::text, timeline, begin_lsn::text, coalesce(before_lsn, begin_lsn)::text from runnel.epoch order by epoch`)
 	if err != nil {
 		return nil, queryFault(err, "read the recorded history")
 	}
 	var l lineage
 	var n int32
-	var begin string
+	var begin, before string
 	var e Era
-	_, err = pgx.ForEachRow(rows, []any{&n, &e.SystemID, &e.Timeline, &begin}, func() (err error) {
+	_, err = pgx.ForEachRow(rows, []any{&n, &e.SystemID, &e.Timeline, &begin, &before}, func() (err error) {
 		e.Epoch = uint32(n)
 		if e.Begin, err = parseLSN(begin); err != nil {
 			return err
 		}
-		if len(l) > 0 && l.newest().SystemID != e.SystemID {
-			l = nil // LSNs of another system say nothing here
+		if e.Before, err = parseLSN(before); err != nil {
+			return err
 		}
 		l = append(l, e)
 		return nil
@@ -77,8 +86,11 @@ func (s *Source) extend(ctx context.Context, l lineage) (lineage, error) {
 	last := l.newest()
 	recorded := fmt.Sprintf("recorded: system %s, timeline %d; the server: system %s, timeline %d", last.SystemID, last.Timeline, s.systemID, s.timeline)
 	switch {
+	case last.SystemID != s.systemID && s.cfg.Repair:
+		// Where the era before it ends is not known: see Source.EndFormer.
+		return append(l, Era{SystemID: s.systemID, Timeline: s.timeline}), nil
 	case last.SystemID != s.systemID:
-		return nil, ErrEpochChanged.New("%s: the database was loaded from a dump, cloned by rows, or upgraded by pg_upgrade", recorded)
+		return nil, errMovedTo(recorded)
 	case last.Timeline == s.timeline:
 		return l, nil
 	}
@@ -99,7 +111,7 @@ func (s *Source) extend(ctx context.Context, l lineage) (lineage, error) {
 		if from+i+1 < len(parents) {
 			next = parents[from+i+1].timeline
 		}
-		l = append(l, Era{SystemID: s.systemID, Timeline: next, Begin: p.end})
+		l = append(l, Era{SystemID: s.systemID, Timeline: next, Begin: p.end, Before: p.end})
 	}
 	return l, nil
 }
@@ -181,8 +193,9 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 			if e.Epoch > 0 {
 				continue
 			}
-			tag, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) values ($1, $2, $3, $4::text::pg_lsn)
-				on conflict do nothing`, int32(next), e.SystemID, e.Timeline, pglogrepl.LSN(e.Begin).String())
+			tag, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn, before_lsn)
+				values ($1, $2, $3, $4::text::pg_lsn, nullif($5, $4)::pg_lsn)
+				on conflict do nothing`, int32(next), e.SystemID, e.Timeline, pglogrepl.LSN(e.Begin).String(), pglogrepl.LSN(e.Before).String())
 			if err != nil {
 				return err
 			}
@@ -204,6 +217,48 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 		s.rec.settled = lineage(eras).newest().Epoch
 	}
 	return nil
+}
+
+// errMovedTo says that the database is on another server than it was.
+func errMovedTo(what string) error {
+	return ErrEpochChanged.New("%s: the database was loaded from a dump, cloned by rows, or upgraded by pg_upgrade", what)
+}
+
+// Moved reports whether the database is on another server than when this pipeline last
+// published. Only a source opened with Config.Repair is then.
+func (s *Source) Moved() bool { return s.rec != nil && s.rec.systemID != s.systemID }
+
+// Former returns the position, in the history of the server on which the pipeline last
+// published, below which nothing is that this database may lack. It is for a database that
+// has Moved.
+func (s *Source) Former(ctx context.Context) (position.Position, error) {
+	saved, err := readSample(ctx, s.sql, s.cfg.Pipeline)
+	if err != nil {
+		return position.Position{}, err
+	}
+	lsn, err := parseLSN(saved.since)
+	if err != nil || lsn == 0 {
+		return position.Position{}, err
+	}
+	former := s.former()
+	return position.Position{Epoch: former.at(lsn), LSN: recordStart(lsn)}, nil
+}
+
+// former are the eras up to the last one of the server on which the pipeline last published.
+func (s *Source) former() lineage {
+	l := s.eras
+	for len(l) > 1 && l.newest().SystemID != s.rec.systemID {
+		l = l[:len(l)-1]
+	}
+	return l
+}
+
+// EndFormer says where the history ends of the server on which the pipeline last
+// published: at the first event that this database lacks.
+func (s *Source) EndFormer(before uint64) {
+	if i := len(s.former()); i < len(s.eras) && s.eras[i].Epoch == 0 {
+		s.eras[i].Before = before
+	}
 }
 
 // errRecorded is no fault: another pipeline of the database was faster.

@@ -74,7 +74,7 @@ var (
 		"Configure the recorded slot, or give the pipeline another name.")
 	ErrEpochChanged = fault.Define("EPOCH_CHANGED", fault.Environment,
 		"The server's history does not go on from the one that the pipeline was recorded with: a dump, an older backup, an upgrade, or another server.",
-		"Check that the address is that of the right server. Positions of two histories cannot be compared, so nothing is published until this is settled.")
+		"Check that the address is that of the right server. If it is to go on from here, and the former one is out of use: `runnel slot repair` says what it lacks, and goes on from what it has.")
 	ErrOutboxShape = fault.Define("OUTBOX_SHAPE", fault.Environment,
 		"The columns of runnel.outbox or runnel.control are not those this version knows.",
 		"Upgrade the daemon if the schema is newer, or run `runnel init` if it is older; undo changes made by hand.")

@@ -13,9 +13,9 @@ import (
 // failoverSince is the first version whose slots survive a failover.
 const failoverSince = 170000
 
-// makeSlot makes the slot. The exported snapshot dies with the next command on the
+// makeSlot makes the slot. The snapshot that it exports dies with the next command on the
 // replication connection.
-func (s *Source) makeSlot(ctx context.Context) (point uint64, snapshot string, err error) {
+func (s *Source) makeSlot(ctx context.Context) (point uint64, exported string, err error) {
 	stop := s.sayWhatCreationAwaits(ctx)
 	// It waits for every running transaction of the cluster. When ctx ends,
 	// pgconn tells the server to stop, or the slot would stay busy until then.
@@ -29,18 +29,22 @@ func (s *Source) makeSlot(ctx context.Context) (point uint64, snapshot string, e
 	if err != nil {
 		return 0, "", queryFault(err, "create slot "+s.cfg.Slot)
 	}
-	if point, err = parseLSN(result.ConsistentPoint); err != nil {
-		return 0, "", err
-	}
-	snapshot, err = s.readExported(ctx, result.SnapshotName)
-	return point, snapshot, err
+	point, err = parseLSN(result.ConsistentPoint)
+	return point, result.SnapshotName, err
 }
 
 // createSlot makes the first slot and commits its record.
 func (s *Source) createSlot(ctx context.Context) error {
-	point, snapshot, err := s.makeSlot(ctx)
+	point, exported, err := s.makeSlot(ctx)
 	if err != nil {
 		return err
+	}
+	tx, snapshot, err := s.see(ctx, exported)
+	if err != nil {
+		return err
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		return queryFault(err, "read the slot's snapshot")
 	}
 	// A commit that this server loses in a crash would let the rows be chosen
 	// anew after some were published.
@@ -81,25 +85,30 @@ func (s *Source) createSlot(ctx context.Context) error {
 	return nil
 }
 
-// readExported reads, within the slot's snapshot, which transactions it sees.
+// see begins a transaction that sees what an exported snapshot does, or what there is
+// now where none is named, and returns which transactions that are.
 //
-// Transactions that rolled back while the slot was made can leave its xmax
+// Transactions that rolled back while the slot was made can leave the snapshot's xmax
 // below its xmin, a text that pg_snapshot refuses. What lies between has ended,
 // and is below xmin, which decides first: with xmax at xmin it says the same.
-func (s *Source) readExported(ctx context.Context, name string) (snapshot string, err error) {
-	err = pgx.BeginTxFunc(ctx, s.sql, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+func (s *Source) see(ctx context.Context, exported string) (tx pgx.Tx, snapshot string, err error) {
+	if tx, err = s.sql.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}); err != nil {
+		return nil, "", queryFault(err, "read the slot's snapshot")
+	}
+	if exported != "" {
 		// The name is the server's own; the statement takes no parameters.
-		if _, err := tx.Exec(ctx, "set transaction snapshot "+quoteLiteral(name)); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, `select case when pg_snapshot_xmin(s) > pg_snapshot_xmax(s)
+		_, err = tx.Exec(ctx, "set transaction snapshot "+quoteLiteral(exported))
+	}
+	if err == nil {
+		err = tx.QueryRow(ctx, `select case when pg_snapshot_xmin(s) > pg_snapshot_xmax(s)
 			then format('%s:%s:', pg_snapshot_xmin(s), pg_snapshot_xmin(s)) else s::text end
 			from pg_current_snapshot() s`).Scan(&snapshot)
-	})
-	if err != nil {
-		return "", queryFault(err, "read the slot's snapshot")
 	}
-	return snapshot, nil
+	if err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx)) // the connection ends with the source
+		return nil, "", queryFault(err, "read the slot's snapshot")
+	}
+	return tx, snapshot, nil
 }
 
 // sayWhatCreationAwaits logs, once a second, whom the creation of the slot

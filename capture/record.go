@@ -23,6 +23,7 @@ type record struct {
 	limit           uint64    // nothing beyond is confirmed by this pipeline; 0: not known
 	damage          string    // why the slot must be repaired; "": nothing is known
 	repaired        time.Time // when the slot was made anew; zero: it is the first
+	settledSeq      int64     // rows up to it are of another server's time
 }
 
 // The damages that are recorded.
@@ -38,9 +39,9 @@ func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, 
 	var limit string
 	var repaired *time.Time
 	err := conn.QueryRow(ctx, `select slot, system_id::text, consistent_point::text, snapshot::text, snapshot_done, created_at, settled_epoch,
-			coalesce(slot_limit, '0/0')::text, coalesce(damage, ''), repaired_at
+			coalesce(slot_limit, '0/0')::text, coalesce(damage, ''), repaired_at, settled_seq
 		from runnel.pipeline where name = $1 and consistent_point is not null and snapshot is not null`, pipeline).
-		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created, &settled, &limit, &r.damage, &repaired)
+		Scan(&r.slot, &r.systemID, &point, &r.snapshot, &r.done, &r.created, &settled, &limit, &r.damage, &repaired, &r.settledSeq)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

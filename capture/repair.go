@@ -25,7 +25,7 @@ func (s *Source) Damage() error { return s.damage }
 // Invariants:
 //  1. Every row that the pipeline's next run does not stream, and that is not known as
 //     confirmed, is a candidate: what commits at or above the new slot's consistent
-//     point is streamed, all else is visible in its snapshot.
+//     point is streamed, all else is visible in its snapshot, which the transaction sees.
 //  2. From before the old slot is dropped until Commit, the record says that a repair is
 //     under way: nothing is published from a slot whose rows from before are not known.
 //  3. The rows get positions just below the new slot's consistent point, in order of seq:
@@ -35,16 +35,13 @@ type Repair struct {
 	tx       pgx.Tx
 	saved    sample
 	point    uint64 // of the new slot; 0: none was made
-	snapshot string // in which candidates are visible
+	snapshot string // that the transaction sees: the new slot's
 }
 
 // Compare compares without making a slot. Nothing of it can be committed.
 func (s *Source) Compare(ctx context.Context) (*Repair, error) {
 	r := &Repair{s: s}
-	if err := s.sql.QueryRow(ctx, `select pg_current_snapshot()::text`).Scan(&r.snapshot); err != nil {
-		return nil, queryFault(err, "read the snapshot")
-	}
-	return r, r.begin(ctx)
+	return r, r.begin(ctx, "")
 }
 
 // Remake drops what is left of the slot, makes it anew and compares. It waits for every
@@ -62,12 +59,13 @@ func (s *Source) Remake(ctx context.Context) (*Repair, error) {
 	}
 	failpoint.Hit("capture.repair.dropped")
 	r := &Repair{s: s}
-	var err error
-	if r.point, r.snapshot, err = s.makeSlot(ctx); err != nil {
+	point, exported, err := s.makeSlot(ctx)
+	if err != nil {
 		return nil, err
 	}
+	r.point = point
 	failpoint.Hit("capture.repair.made")
-	return r, r.begin(ctx)
+	return r, r.begin(ctx, exported)
 }
 
 // recordDamage records why the slot must be repaired.
@@ -117,10 +115,12 @@ func (s *Source) dropUseless(ctx context.Context) error {
 	return nil
 }
 
-// begin notes the candidates.
-func (r *Repair) begin(ctx context.Context) (err error) {
-	if r.tx, err = r.s.sql.Begin(ctx); err != nil {
-		return queryFault(err, "begin the repair")
+// begin notes the candidates: what an exported snapshot shows, or what there is now, and
+// is not known as confirmed. To a database that has moved nothing is known: xids, of rows
+// and of the progress, are another server's.
+func (r *Repair) begin(ctx context.Context, exported string) (err error) {
+	if r.tx, r.snapshot, err = r.s.see(ctx, exported); err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -130,6 +130,9 @@ func (r *Repair) begin(ctx context.Context) (err error) {
 	if r.saved, err = readSample(ctx, r.tx, r.s.cfg.Pipeline); err != nil {
 		return err
 	}
+	if r.s.Moved() {
+		r.saved = sample{since: "0/0", snapshot: emptySnapshot}
+	}
 	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1`, r.s.cfg.Pipeline); err != nil {
 		return queryFault(err, "note what may be missing")
 	}
@@ -138,8 +141,8 @@ func (r *Repair) begin(ctx context.Context) (err error) {
 		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot)
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-			and pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
-		order by id, seq desc`, r.s.cfg.Pipeline, r.saved.snapshot, r.snapshot)
+		order by id, seq desc`,
+		r.s.cfg.Pipeline, r.saved.snapshot)
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}
@@ -234,6 +237,9 @@ func (s *Source) Retained(ctx context.Context) (Retained, error) {
 		return Retained{}, err
 	}
 	r := Retained{Complete: saved.at}
+	if s.Moved() {
+		r.Complete = time.Time{}
+	}
 	since := saved.at
 	if since.IsZero() && s.rec != nil {
 		since = s.rec.created
@@ -274,6 +280,12 @@ func (r *Repair) Commit(ctx context.Context) error {
 			snapshot = $5::text::pg_snapshot, snapshot_done = false, settled_epoch = $6, slot_limit = $4::text::pg_lsn,
 			damage = null, repaired_at = now() where name = $1`,
 			s.cfg.Pipeline, s.cfg.Slot, s.systemID, point, r.snapshot, int32(s.eras.newest().Epoch))
+	}
+	if err == nil && s.Moved() {
+		_, err = r.tx.Exec(ctx, `update runnel.pipeline set settled_seq = coalesce((select max(seq) from runnel.outbox), 0) where name = $1`, s.cfg.Pipeline)
+	}
+	if err == nil && s.Moved() { // in the LSNs and xids of another server
+		_, err = r.tx.Exec(ctx, `update runnel.progress set confirmed_lsn = '0/0', snapshot = null, sampled_lsn = null, sampled_at = null where pipeline = $1`, s.cfg.Pipeline)
 	}
 	if err == nil {
 		err = r.tx.Commit(ctx)

@@ -82,13 +82,13 @@ type run struct {
 
 	tick       *time.Ticker // wakes a blocked send
 	nextStatus time.Time
-	recording  *recording    // nil: none is under way
-	raised     time.Time     // when a recording was begun last
-	interval   time.Duration // to the next one, while next to nothing is written
-	delivered  bool          // the rows from before the slot were handed over
-	settled    bool          // that they are confirmed is recorded
-	sent       int64         // when the newest message was, by the server's clock
-	broken     bool          // the connection is of no use any more
+	recording  *recording // nil: none is under way
+	raised     time.Time  // when a recording was begun last
+	busyAt     time.Time  // when there was something to confirm last
+	delivered  bool       // the rows from before the slot were handed over
+	settled    bool       // that they are confirmed is recorded
+	sent       int64      // when the newest message was, by the server's clock
+	broken     bool       // the connection is of no use any more
 }
 
 func (r *run) stream() error {

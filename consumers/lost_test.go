@@ -44,7 +44,7 @@ func (s *source) remember(t *testing.T, pipeline string, eras ...history.Era) {
 // which says so, and not in one that is built afterwards.
 func TestLostEvents(t *testing.T) {
 	s := onPulsar(t, 2)
-	first := history.NewEra(1, "7", 1, 0)
+	first := history.NewEra(1, "7", 1, 0, 0)
 	s.remember(t, pipeline, first)
 	w := &world{db: pgtest.New(t), scripted: newScripted(nil)}
 	cfg := w.config(t)
@@ -74,7 +74,7 @@ func TestLostEvents(t *testing.T) {
 	pgtest.Eventually(t, patience, at(6, 6), "all is applied")
 	w.requireCopy(t, all)
 
-	s.remember(t, pipeline, first, history.NewEra(2, "7", 2, 40))
+	s.remember(t, pipeline, first, history.NewEra(2, "7", 2, 40, 40))
 	s.stamps[0].Epoch, s.stamps[1].Epoch = 2, 2
 	publish(0, 6, "a", all, kept)
 	publish(1, 6, "b", all, kept)

@@ -49,7 +49,12 @@ func (r repairResult) text(p *printer) {
 
 func (r repairResult) textOfFork(p *printer) {
 	f := r.Fork
-	p.line("The server is on timeline %d, which forked at %s.", f.Timeline, f.LSN)
+	if f.System != "" {
+		p.line("The server is another one, system %s: the database was loaded from a dump, cloned by rows, or upgraded by pg_upgrade.", f.System)
+		p.line("%s", p.paint(bold, "The one it was must not run any more, or no service write to it."))
+	} else {
+		p.line("The server is on timeline %d, which forked at %s.", f.Timeline, f.LSN)
+	}
 	if f.Lost == 0 {
 		p.line("It has all that was published.")
 		if r.Slot == nil {

@@ -48,11 +48,17 @@ type Era struct {
 	SystemID string `json:"system_id"`
 	Timeline int32  `json:"timeline"`
 	Begin    string `json:"begin_lsn"` // as in positions: 16 hexadecimal digits
+	// Before is where the era before ends, of another server; "" on the same one: Begin.
+	Before string `json:"before_lsn,omitempty"`
 }
 
-// NewEra returns an era.
-func NewEra(epoch uint32, systemID string, timeline int32, begin uint64) Era {
-	return Era{epoch, systemID, timeline, fmt.Sprintf("%016x", begin)}
+// NewEra returns an era. before is where the one before it ends.
+func NewEra(epoch uint32, systemID string, timeline int32, begin, before uint64) Era {
+	e := Era{Epoch: epoch, SystemID: systemID, Timeline: timeline, Begin: fmt.Sprintf("%016x", begin)}
+	if before != begin {
+		e.Before = fmt.Sprintf("%016x", before)
+	}
+	return e
 }
 
 // maxRecord bounds a record, in bytes. An era takes some 100.
@@ -75,7 +81,7 @@ func Parse(text []byte) (Record, error) {
 func (r Record) Marshal() ([]byte, error) { return json.Marshal(r) }
 
 // History returns where the eras begin. The error says what is wrong with them: epochs
-// rise, and so do their beginnings.
+// rise, and so do their beginnings on one server.
 func (r Record) History() (position.History, error) {
 	var h position.History
 	for i, e := range r.Eras {
@@ -83,10 +89,16 @@ func (r Record) History() (position.History, error) {
 		if err != nil {
 			return nil, fmt.Errorf("era %d: %w", i, err)
 		}
-		if n := len(h); e.Epoch == 0 || n > 0 && (e.Epoch <= h[n-1].Epoch || begin < h[n-1].Begin) {
+		before := begin
+		if e.Before != "" {
+			if before, err = strconv.ParseUint(e.Before, 16, 64); err != nil {
+				return nil, fmt.Errorf("era %d: %w", i, err)
+			}
+		}
+		if n := len(h); e.Epoch == 0 || n > 0 && (e.Epoch <= h[n-1].Epoch || begin < h[n-1].Begin && e.SystemID == r.Eras[i-1].SystemID) {
 			return nil, fmt.Errorf("era %d, epoch %d from %s on, is out of order", i, e.Epoch, e.Begin)
 		}
-		h = append(h, position.Era{Epoch: e.Epoch, Begin: begin})
+		h = append(h, position.Era{Epoch: e.Epoch, Begin: begin, Before: before})
 	}
 	if len(h) == 0 {
 		return nil, errors.New("a history without an era")

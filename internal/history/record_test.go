@@ -8,7 +8,7 @@ import (
 )
 
 func TestRecord(t *testing.T) {
-	r := Record{Pipeline: "orders", Eras: []Era{NewEra(1, "7", 1, 0x3000158), NewEra(3, "7", 3, 1<<32)}}
+	r := Record{Pipeline: "orders", Eras: []Era{NewEra(1, "7", 1, 0x3000158, 0x3000158), NewEra(3, "7", 3, 1<<32, 1<<32)}}
 	text, err := r.Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -21,9 +21,27 @@ func TestRecord(t *testing.T) {
 	if err != nil || h.Newest() != 3 || h.Holds(position.Position{Epoch: 1, LSN: 1 << 32}) || !h.Holds(position.Position{Epoch: 1, LSN: 1}) {
 		t.Errorf("%v, %v", h, err)
 	}
-	other := Record{Eras: []Era{NewEra(3, "8", 3, 5)}}
+	other := Record{Eras: []Era{NewEra(3, "8", 3, 5, 5)}}
 	if d := r.Differs(other); !strings.Contains(d, "epoch 3 is timeline 3 of system 7 here, and timeline 3 of system 8 there") {
 		t.Error(d)
+	}
+}
+
+// TestMovedRecord: on another server LSNs begin anew; what the former one committed
+// until the database left it is held.
+func TestMovedRecord(t *testing.T) {
+	r := Record{Pipeline: "orders", Eras: []Era{NewEra(1, "7", 1, 1<<32, 1<<32), NewEra(2, "8", 1, 0, 5<<32)}}
+	text, err := r.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := back.History()
+	if err != nil || !h.Holds(position.Position{Epoch: 1, LSN: 5<<32 - 1}) || h.Holds(position.Position{Epoch: 1, LSN: 5 << 32}) || !h.Holds(position.Position{Epoch: 2, LSN: 1}) {
+		t.Errorf("%s: %v, %v", text, h, err)
 	}
 }
 
@@ -36,6 +54,7 @@ func TestParseRefuses(t *testing.T) {
 		"no LSN":          `{"eras":[{"epoch":1,"begin_lsn":"x"}]}`,
 		"epochs fall":     `{"eras":[{"epoch":2,"begin_lsn":"00"},{"epoch":1,"begin_lsn":"01"}]}`,
 		"beginnings fall": `{"eras":[{"epoch":1,"begin_lsn":"02"},{"epoch":2,"begin_lsn":"01"}]}`,
+		"no end":          `{"eras":[{"epoch":1,"begin_lsn":"00","before_lsn":"x"}]}`,
 		"too long":        `{"pipeline":"` + strings.Repeat("x", maxRecord) + `"}`,
 	} {
 		if r, err := Parse([]byte(text)); err == nil {

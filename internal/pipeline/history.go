@@ -27,7 +27,7 @@ import (
 func eras(all []capture.Era) position.History {
 	h := make(position.History, len(all))
 	for i, e := range all {
-		h[i] = position.Era{Epoch: e.Epoch, Begin: e.Begin}
+		h[i] = position.Era{Epoch: e.Epoch, Begin: e.Begin, Before: e.Before}
 	}
 	return h
 }
@@ -116,7 +116,11 @@ func (r *run) compareHistory(ctx context.Context, last *history.Record) (lost Lo
 	if err != nil {
 		return Lost{}, 0, err
 	}
-	lost, greatest, err = r.lostEvents(ctx)
+	if r.source.Moved() {
+		lost, greatest, err = r.lackedEvents(ctx)
+	} else {
+		lost, greatest, err = r.lostEvents(ctx)
+	}
 	if err != nil {
 		return Lost{}, 0, err
 	}
@@ -227,10 +231,11 @@ func (r *run) lostEvents(ctx context.Context) (lost Lost, newest uint32, err err
 			if tail.Ordinal == 0 || h.Holds(tail.Position) || r.isDeadLetters(p) { // what is parked was not published
 				return nil
 			}
-			return r.readLost(ctx, p, from, h, func(e LostEvent) {
+			return r.readLost(ctx, p, from, h, func(e LostEvent) error {
 				mu.Lock()
 				defer mu.Unlock()
 				lost.add(e)
+				return nil
 			})
 		})
 	}
@@ -270,7 +275,7 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 }
 
 // readLost tells found of each event of a partition that the history does not hold.
-func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Position, h position.History, found func(LostEvent)) error {
+func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Position, h position.History, found func(LostEvent) error) error {
 	reader, err := r.client.ReadSince(ctx, p, from)
 	if err != nil {
 		return err
@@ -290,7 +295,10 @@ func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Po
 			return err
 		}
 		if stamp.Ordinal > 0 && !stamp.Less(from) && !h.Holds(stamp.Position) {
-			found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
+			err := found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
+			if err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -325,7 +333,7 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 	r.fence = producer
 	mine := history.Record{Pipeline: r.cfg.Name}
 	for _, e := range r.source.Eras() {
-		mine.Eras = append(mine.Eras, history.NewEra(e.Epoch, e.SystemID, e.Timeline, e.Begin))
+		mine.Eras = append(mine.Eras, history.NewEra(e.Epoch, e.SystemID, e.Timeline, e.Begin, e.Before))
 	}
 	p := r.historyTopic()
 	if last != nil {

@@ -31,6 +31,9 @@ type RepairPlan struct {
 type Fork struct {
 	Timeline int32  `json:"timeline"`
 	LSN      string `json:"fork_lsn"`
+	// System is the server's system identifier, where it is another server than it was;
+	// there is no LSN then.
+	System string `json:"system_id,omitempty"`
 	// Lost is how many events the database has lost, Events the first of them.
 	Lost       int         `json:"lost"`
 	Events     []LostEvent `json:"events"`
@@ -166,10 +169,13 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *h
 		}
 		greatest = newest
 		plan.Fork = &Fork{Timeline: unsettled[0].Timeline, LSN: formatLSN(unsettled[0].Begin), Lost: lost.Count, Events: append([]LostEvent{}, lost.Events...), Readers: []string{}}
+		if r.source.Moved() {
+			plan.Fork.LSN, plan.Fork.System = "", unsettled[0].SystemID
+		}
 		if err := r.describe(ctx, plan.Fork); err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(sum, " fork %d %s %d %x", plan.Fork.Timeline, plan.Fork.LSN, lost.Count, lost.digest)
+		_, _ = fmt.Fprintf(sum, " fork %s %d %s %d %x", plan.Fork.System, plan.Fork.Timeline, plan.Fork.LSN, lost.Count, lost.digest)
 	}
 	if r.source.Damage() != nil {
 		if err := r.settleTails(ctx); err != nil {

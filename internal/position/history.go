@@ -3,7 +3,11 @@ package position
 // Era is where an epoch begins in the history of a source database.
 type Era struct {
 	Epoch uint32
-	Begin uint64 // LSN at which it forked from the era before
+	Begin uint64 // LSN at which it begins, of its own server
+	// Before is the LSN of the era before at which that one ends: what it committed there
+	// or later is lost. On the same server that is Begin, where this era forked from it.
+	// LSNs of another server say nothing about it.
+	Before uint64
 }
 
 // History are the eras that lead to what a database holds now, in order. What was
@@ -18,7 +22,7 @@ func (h History) Holds(p Position) bool {
 	}
 	for i, e := range h {
 		if e.Epoch == p.Epoch {
-			return i+1 == len(h) || p.LSN < h[i+1].Begin
+			return i+1 == len(h) || p.LSN < h[i+1].Before
 		}
 	}
 	return false

@@ -3,7 +3,7 @@ package position
 import "testing"
 
 func TestHistoryHolds(t *testing.T) {
-	h := History{{1, 100}, {3, 500}, {4, 900}}
+	h := History{{1, 100, 100}, {3, 500, 500}, {4, 900, 900}}
 	for _, c := range []struct {
 		epoch uint32
 		lsn   uint64
@@ -16,6 +16,12 @@ func TestHistoryHolds(t *testing.T) {
 	} {
 		if got := h.Holds(Position{Epoch: c.epoch, LSN: c.lsn}); got != c.want {
 			t.Errorf("epoch %d, LSN %d: %v", c.epoch, c.lsn, got)
+		}
+	}
+	moved := History{{1, 100, 100}, {2, 0, 700}} // to a server whose LSNs begin anew
+	for lsn, want := range map[uint64]bool{99: true, 699: true, 700: false, 5000: false} {
+		if got := moved.Holds(Position{Epoch: 1, LSN: lsn}); got != want {
+			t.Errorf("before the move, LSN %d: %v", lsn, got)
 		}
 	}
 	if !History(nil).Holds(Position{Epoch: 7, LSN: 7}) || h.Newest() != 4 || History(nil).Newest() != 0 {

@@ -10,6 +10,31 @@ comment on column runnel.pipeline.slot_limit is 'the pipeline confirms nothing b
 comment on column runnel.pipeline.damage is 'why the slot must be repaired before anything is published; null: nothing is known';
 comment on column runnel.pipeline.repaired_at is 'when the slot was made anew: the rows from before it that are to be published are those in runnel.repair_row';
 
+alter table runnel.pipeline add column settled_seq bigint not null default 0;
+comment on column runnel.pipeline.settled_seq is 'rows up to this came with the database from another server: their xids are of that one, and whether they were published is settled';
+
+alter table runnel.epoch add column before_lsn pg_lsn;
+comment on column runnel.epoch.before_lsn is 'of an era on another server than the one before: where that one ends, in LSNs of its own; null: at begin_lsn';
+
+-- Whether every row of the partition is visible in the snapshot up to which
+-- each pipeline has confirmed.
+create or replace function runnel.partition_confirmed(name text) returns boolean
+    language plpgsql volatile
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    confirmed boolean;
+begin
+    execute format('select not exists (
+            select from runnel.pipeline p
+              join runnel.progress g on g.pipeline = p.name
+              join runnel.%I o on o.xid >= pg_snapshot_xmin(g.snapshot) and o.seq > p.settled_seq
+             where not pg_visible_in_snapshot(o.xid, g.snapshot))', name)
+       into confirmed;
+    return confirmed;
+end
+$$;
+
 alter table runnel.progress
     add column sampled_lsn pg_lsn,
     add column sampled_at  timestamptz;

@@ -1,0 +1,114 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/devstack"
+	"github.com/runnel-cdc/runnel/internal/devstack/stacktest"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/position"
+)
+
+// carry copies what a query gives into a table of another database, as a dump would.
+func carry(t *testing.T, from, to *pgtest.DB, query, table string) {
+	t.Helper()
+	var rows bytes.Buffer
+	if _, err := from.Conn(t).PgConn().CopyTo(t.Context(), &rows, "copy ("+query+") to stdout"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.Conn(t).PgConn().CopyFrom(t.Context(), &rows, "copy "+table+" from stdin"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMovedDatabase: a database that was loaded from a dump on another server goes on
+// under the pipeline's name when somebody says so: what it lacks is given up, what it has
+// is in the topics once, and who stays with the former server is refused.
+func TestMovedDatabase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.init()
+	w.cfg.Recheck = time.Second
+	_, stop := w.start()
+	w.write(1, 300)
+	w.complete("order")
+	pgtest.Eventually(t, 30*time.Second, func() bool {
+		return pgtest.Value[int](t, w.db, `select coalesce(sum(ordinal), 0)::int from runnel.progress_partition`) == 300
+	}, "progress saved")
+	w.db.Exec(t, `create table saved as select * from runnel.progress`)
+	w.write(301, 40)
+	w.complete("order")
+	stop()
+	former := w.cfg
+
+	// The dump lacks some of what was published after progress was saved last.
+	db := pgtest.NewOn(t, stacktest.Up(t, devstack.Options{Postgres: true}).PostgresURL)
+	moved := newWorldOn(t, db)
+	moved.cfg.Name, moved.cfg.Namespace, moved.cfg.Recheck = w.cfg.Name, w.cfg.Namespace, time.Second
+	moved.init()
+	for table, query := range map[string]string{
+		"runnel.outbox":             `select * from runnel.outbox where not convert_from(payload, 'UTF8')::jsonb ->> 'order_id' in ('305', '306', '307', '308', '309', '310')`,
+		"runnel.pipeline":           `select * from runnel.pipeline`,
+		"runnel.epoch":              `select * from runnel.epoch`,
+		"runnel.progress":           `select * from saved`,
+		"runnel.progress_partition": `select * from runnel.progress_partition`,
+	} {
+		carry(t, w.db, db, query, table)
+	}
+	db.Exec(t, `update runnel.pipeline set slot = $1`, moved.cfg.Slot) // the test's own names
+	db.Exec(t, `select setval('runnel.outbox_seq', (select max(seq) from runnel.outbox))`)
+	p, stop := moved.start()
+	if st := reaches(t, p, pipeline.Halted, "EPOCH_CHANGED"); !strings.Contains(st.Remedy, "runnel slot repair") {
+		t.Error(st.Remedy)
+	}
+	moved.write(341, 20)
+
+	plan, err := pipeline.PlanRepair(t.Context(), moved.cfg)
+	if err != nil || plan.Fork == nil || plan.Slot == nil {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	// All of the transaction that it has a part of, and what was published behind that.
+	if plan.Fork.System == "" || plan.Fork.Lost != 40 || plan.Slot.Missing != 54 || plan.Slot.Complete != nil || plan.Slot.Code != "EPOCH_CHANGED" {
+		t.Fatalf("%+v %+v", plan.Fork, plan.Slot)
+	}
+	if _, err := pipeline.Repair(t.Context(), moved.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, p, pipeline.Streaming, "")
+	moved.write(361, 50)
+	moved.caughtUp()
+	stop()
+	_, stop = moved.start() // and the audit finds nothing
+	moved.write(411, 10)
+	moved.caughtUp()
+	stop()
+
+	held, all := map[string]int{}, 0
+	moved.read("order", func(m *broker.Incoming, s position.Stamp) {
+		all++
+		if s.Epoch == 2 || orderNumber(m.Payload) <= 300 {
+			held[m.Properties["id"]]++
+		}
+	})
+	have := pgtest.Values[string](t, db, "select id::text from runnel.outbox")
+	for _, id := range have {
+		if held[id] != 1 {
+			t.Errorf("%s is in the topic %d times", id, held[id])
+		}
+	}
+	if len(held) != len(have) || all != len(have)+40 {
+		t.Errorf("%d events in the database, %d in the topic, of which the history holds %d", len(have), all, len(held))
+	}
+	if plan, err := pipeline.PlanRepair(t.Context(), moved.cfg); err != nil || plan.Hash != "" {
+		t.Errorf("again: %+v, %v", plan, err)
+	}
+
+	w.cfg = former
+	p, _ = w.start()
+	reaches(t, p, pipeline.Halted, "EPOCH_AHEAD")
+}
