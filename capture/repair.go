@@ -136,16 +136,13 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1`, r.s.cfg.Pipeline); err != nil {
 		return queryFault(err, "note what may be missing")
 	}
+	// An event that was parked and retried has several rows, of which the last is to be published.
 	_, err = r.tx.Exec(ctx, `insert into runnel.repair_row (pipeline, seq, id, inserted_at, early)
-		select $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot)
+		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot)
 		from runnel.outbox
-		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)`,
+		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+		order by id, seq desc`,
 		r.s.cfg.Pipeline, r.saved.snapshot)
-	if err == nil {
-		// An event that was parked and retried has two rows, of which the last is to be published.
-		_, err = r.tx.Exec(ctx, `delete from runnel.repair_row a using runnel.repair_row b
-			where a.pipeline = $1 and b.pipeline = $1 and a.id = b.id and a.seq < b.seq`, r.s.cfg.Pipeline)
-	}
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}

@@ -73,7 +73,7 @@ func (r *run) eachBehind(ctx context.Context, from position.Position, found func
 			mu.Lock()
 			newest = max(newest, tail.Epoch)
 			mu.Unlock()
-			if tail.Ordinal == 0 || tail.Less(from) {
+			if tail.Ordinal == 0 || tail.Less(from) || r.isDeadLetters(p) { // what is parked was not published
 				return nil
 			}
 			return r.eventsOf(ctx, p, from, func(events []LostEvent) error {

@@ -111,7 +111,7 @@ func TestReadLost(t *testing.T) {
 	box.release(at(100), 10, 1)
 	box.release(at(110), 20, 2)
 	box.park(at(120), 3)
-	h := position.History{{Epoch: 1, Begin: 0}, {Epoch: 2, Begin: 105}}
+	h := position.History{{Epoch: 1, Begin: 0}, {Epoch: 2, Begin: 105, Before: 105}}
 	got, err := Read(t.Context(), Topic{Broker: &box}, at(105), h, nil)
 	if err != nil {
 		t.Fatal(err)
