@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -110,6 +111,28 @@ func (s *Source) inspect(st Slot) error {
 			pglogrepl.LSN(st.ConfirmedFlush), s.cfg.Pipeline, pglogrepl.LSN(rec.limit))
 	}
 	return nil
+}
+
+// Inspect says, for who only looks, why a slot must be repaired before the pipeline that
+// it was recorded for may stream from it; nil when nothing of that is known, or recorded.
+func Inspect(ctx context.Context, conn *pgx.Conn, pipeline string, slot Slot) error {
+	rec, err := readRecord(ctx, conn, pipeline)
+	if err != nil || rec == nil {
+		return err
+	}
+	s := &Source{cfg: settings{Config: Config{Pipeline: pipeline, Slot: slot.Name}}, rec: rec}
+	var now Era
+	var epoch int32
+	err = conn.QueryRow(ctx, `select s.system_identifier::text, w.timeline, coalesce(e.epoch, 0)
+		from pg_control_system() s
+		cross join (select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer) w (timeline)
+		left join runnel.epoch e on e.system_id = s.system_identifier::text and e.timeline = w.timeline`).Scan(&now.SystemID, &now.Timeline, &epoch)
+	if err != nil {
+		return queryFault(err, "identify the server")
+	}
+	now.Epoch = uint32(epoch)
+	s.systemID, s.eras = now.SystemID, lineage{now}
+	return s.inspect(slot)
 }
 
 // useSlot makes the slot the one to stream from.

@@ -185,6 +185,21 @@ func TestSlotChecks(t *testing.T) {
 	expect(Fail, "SLOT_MISSING")
 	db.Exec(t, "select pg_create_physical_replication_slot($1)", cfg.Capture.Slot)
 	expect(Fail, "SLOT_FOREIGN")
+
+	// What only the pipeline's record tells of a slot that is there.
+	db.Exec(t, "select pg_drop_replication_slot($1)", cfg.Capture.Slot)
+	db.Exec(t, "update runnel.pipeline set consistent_point = '0/1', snapshot = pg_current_snapshot(), settled_epoch = 1")
+	expect(Fail, "SLOT_MISSING")
+	db.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", cfg.Capture.Slot)
+	expect(Fail, "EPOCH_CHANGED")
+	db.Exec(t, "update runnel.pipeline set system_id = (select system_identifier::text from pg_control_system())")
+	expect(Warn, "SLOT_IDLE")
+	db.Exec(t, "update runnel.pipeline set damage = 'repair'")
+	expect(Fail, "REPAIR_UNFINISHED")
+	db.Exec(t, "update runnel.pipeline set damage = null, slot_limit = '0/1'")
+	expect(Warn, "SLOT_IDLE") // of an era that is not recorded nothing is known
+	db.Exec(t, "insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) select 1, system_identifier::text, 1, '0/0' from pg_control_system()")
+	expect(Fail, "SLOT_MOVED")
 }
 
 func TestPulsarChecks(t *testing.T) {

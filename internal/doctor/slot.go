@@ -36,6 +36,11 @@ func checkSlot(ctx context.Context, s *Session) (string, error) {
 		daemon = s.askDaemon(ctx).Status
 	}
 	saw, err := judgeSlot(slot, recorded, s.cfg.Name, s.pg.Config().Database, daemon)
+	if err == nil || errors.As(err, new(warning)) {
+		if damage := capture.Inspect(ctx, s.pg, s.cfg.Name, slot); damage != nil {
+			return "", damage
+		}
+	}
 	if err == nil && slot.Active {
 		saw += ", streamed by " + slot.Holder(ctx, s.pg)
 	}
