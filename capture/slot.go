@@ -162,7 +162,7 @@ func (s *Source) firstSlot(ctx context.Context, st Slot) error {
 			return err
 		}
 		eras, lineageErr := s.readLineage(ctx)
-		if lineageErr != nil || eras == nil { // whose events they are nobody knows
+		if lineageErr != nil || eras == nil || eras.newest().Epoch == 0 { // whose events they are nobody knows
 			return cmp.Or(lineageErr, err)
 		}
 		s.eras, s.damage = eras, err

@@ -5,9 +5,17 @@ type Era struct {
 	Epoch uint32
 	Begin uint64 // LSN at which it begins, of its own server
 	// Before is the LSN of the era before at which that one ends: what it committed there
-	// or later is lost. On the same server that is Begin, where this era forked from it.
+	// or later is lost. 0: at Begin, where this era forked from it, on the same server.
 	// LSNs of another server say nothing about it.
 	Before uint64
+}
+
+// ends is the LSN of the era before at which that one ends.
+func (e Era) ends() uint64 {
+	if e.Before == 0 {
+		return e.Begin
+	}
+	return e.Before
 }
 
 // History are the eras that lead to what a database holds now, in order. What was
@@ -22,7 +30,7 @@ func (h History) Holds(p Position) bool {
 	}
 	for i, e := range h {
 		if e.Epoch == p.Epoch {
-			return i+1 == len(h) || p.LSN < h[i+1].Before
+			return i+1 == len(h) || p.LSN < h[i+1].ends()
 		}
 	}
 	return false
