@@ -132,6 +132,9 @@ func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, 
 		}
 		return tx.QueryRow(ctx, update, s.cfg.Pipeline).Scan(&text)
 	})
+	if err != nil && ctx.Err() != nil {
+		return 0, ErrUnreachable.Wrap(err, "no answer within %s", recordLimit).At("%s", s.cfg.address())
+	}
 	if err != nil {
 		return 0, queryFault(err, "write the pipeline's record")
 	}

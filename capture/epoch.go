@@ -86,8 +86,9 @@ func (s *Source) extend(ctx context.Context, l lineage) (lineage, error) {
 	last := l.newest()
 	recorded := fmt.Sprintf("recorded: system %s, timeline %d; the server: system %s, timeline %d", last.SystemID, last.Timeline, s.systemID, s.timeline)
 	switch {
-	case last.SystemID != s.systemID && s.cfg.Repair:
-		// Where the era before it ends is not known: see Source.EndFormer.
+	case last.SystemID != s.systemID && (s.cfg.Repair || s.rec == nil || s.rec.systemID == s.systemID):
+		// Where the era before it ends is not known: see Source.EndFormer. To a pipeline
+		// that began on this server it does not matter.
 		return append(l, Era{SystemID: s.systemID, Timeline: s.timeline}), nil
 	case last.SystemID != s.systemID:
 		return nil, errMovedTo(recorded)
@@ -214,7 +215,7 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 	}
 	s.eras = eras
 	if s.rec != nil {
-		s.rec.settled = lineage(eras).newest().Epoch
+		s.rec.settled, s.rec.limit, s.limit = lineage(eras).newest().Epoch, s.flushed, s.flushed
 	}
 	return nil
 }

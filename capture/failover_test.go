@@ -45,6 +45,10 @@ func TestFailover(t *testing.T) {
 	if err := s.Settle(t.Context(), 4); err != nil { // some topic has seen epoch 4
 		t.Fatal(err)
 	}
+	// The limit of the former era is none: what is confirmed beyond the slot is recorded anew.
+	if s.limit != s.flushed || s.rec.limit != s.flushed {
+		t.Errorf("the limit is %x, the slot is at %x", s.limit, s.flushed)
+	}
 	if s.Epoch() != 5 || len(s.Unsettled()) != 0 {
 		t.Fatalf("epoch %d, not settled %+v", s.Epoch(), s.Unsettled())
 	}

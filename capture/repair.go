@@ -133,16 +133,20 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if r.s.Moved() {
 		r.saved = sample{since: "0/0", snapshot: emptySnapshot}
 	}
+	settled := int64(0) // xids of rows up to it say nothing: they may have been published at any time
+	if r.s.rec != nil {
+		settled = r.s.rec.settledSeq
+	}
 	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1`, r.s.cfg.Pipeline); err != nil {
 		return queryFault(err, "note what may be missing")
 	}
 	// An event that was parked and retried has several rows, of which the last is to be published.
 	_, err = r.tx.Exec(ctx, `insert into runnel.repair_row (pipeline, seq, id, inserted_at, early)
-		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot)
+		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot) or seq <= $3
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
 		order by id, seq desc`,
-		r.s.cfg.Pipeline, r.saved.snapshot)
+		r.s.cfg.Pipeline, r.saved.snapshot, settled)
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}

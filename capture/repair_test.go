@@ -273,3 +273,27 @@ func TestLimit(t *testing.T) {
 	f.Exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.config.Slot)
 	openFails(t, f.config, ErrSlotMoved, "has confirmed nothing beyond")
 }
+
+// TestNewPipelineOnAMovedDatabase: a pipeline that has published nothing begins in the
+// copy of a database, under a number that the former server's histories have not.
+func TestNewPipelineOnAMovedDatabase(t *testing.T) {
+	f := newFixture(t)
+	f.Exec(t, "insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) values (1, '7', 1, '0/0'), (2, '7', 2, '5/0')")
+	f.insert(t, 1, 2, "carried over")
+	s := f.open(t)
+	if u := s.Unsettled(); len(u) == 0 || u[len(u)-1].Epoch != 0 || s.Moved() {
+		t.Fatalf("%+v", u)
+	}
+	if err := s.Settle(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	r := follow(t, s)
+	if rows := r.await(2); rows[0].at.Epoch != 3 {
+		t.Errorf("%s", rows[0].at)
+	}
+	r.mustStop()
+	f.insert(t, 3, 3, "after")
+	again := follow(t, f.open(t))
+	again.await(1)
+	again.mustStop()
+}

@@ -181,9 +181,7 @@ func (r *run) take() error {
 		}
 		return err
 	}
-	if err := r.status(false); err != nil {
-		return err
-	}
+	// Before the server is told anything: another process may have made the slot anew.
 	now, publication, err := r.look()
 	if err != nil {
 		return err
@@ -194,7 +192,10 @@ func (r *run) take() error {
 	if now.ConfirmedFlush != r.flushed {
 		return errMoved(r.cfg.Slot, r.flushed, now.ConfirmedFlush)
 	}
-	return unchanged(r.cfg.Publication, r.publication, publication)
+	if err := unchanged(r.cfg.Publication, r.publication, publication); err != nil {
+		return err
+	}
+	return r.status(false)
 }
 
 // look reads the slot and the publication's state. The server may have died
@@ -206,6 +207,13 @@ func (r *run) look() (slot Slot, publication string, err error) {
 	defer r.sqlMu.Unlock()
 	if slot, err = ReadSlot(ctx, r.sql, r.cfg.Slot); err != nil {
 		return Slot{}, "", err
+	}
+	rec, err := readRecord(ctx, r.sql, r.cfg.Pipeline)
+	if err != nil {
+		return Slot{}, "", err
+	}
+	if rec == nil || rec.consistentPoint != r.rec.consistentPoint || rec.damage != "" {
+		return Slot{}, "", fmt.Errorf("the record of slot %s changed since it was looked at: start over", r.cfg.Slot)
 	}
 	publication, err = readPublication(ctx, r.sql, r.cfg.Publication)
 	return slot, publication, err

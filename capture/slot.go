@@ -35,11 +35,12 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 	if !s.cfg.Repair {
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	if s.rec, err = readRecord(ctx, s.sql, s.cfg.Pipeline); err != nil {
-		return err
-	}
+	// Before the record: the daemon that streams raises its limit before the slot moves.
 	st, err := ReadSlot(ctx, s.sql, s.cfg.Slot)
 	if err != nil {
+		return err
+	}
+	if s.rec, err = readRecord(ctx, s.sql, s.cfg.Pipeline); err != nil {
 		return err
 	}
 	if err := s.sameSlot(ctx); err != nil {

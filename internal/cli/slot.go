@@ -150,8 +150,8 @@ topics. With --apply they are given up, and recorded as no part of the history: 
 daemon goes on behind them.
 
 Nothing but the plan that was listed is applied. The daemon may run meanwhile: it is
-halted, publishes nothing, and goes on by itself. A repair that was cut off is begun
-again with the same command.`,
+halted, publishes nothing, and goes on by itself. A repair that was cut off is planned
+and applied again.`,
 		example: `  runnel slot repair
   runnel slot repair --apply 3f9a2b7c51d04e68`,
 		flags: func(cmd *cobra.Command) {

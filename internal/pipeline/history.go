@@ -80,8 +80,8 @@ func (r *run) readHistory(ctx context.Context, p broker.Partition, at broker.Mes
 //
 // Invariant: when it is recorded that an era is settled, no daemon can publish an event of
 // the eras before it that this database does not hold. For it publishes as the history
-// topic's producer, which this one is; and once the record of the new era is there, it
-// refuses to.
+// topic's producer, which this one is until the record of the new era is there; and then
+// it refuses to.
 func (r *run) settleHistory(ctx context.Context) error {
 	unsettled := r.source.Unsettled()
 	if len(unsettled) == 0 {
@@ -89,7 +89,7 @@ func (r *run) settleHistory(ctx context.Context) error {
 	}
 	r.log.Warn("the server's history has forked: looking for events that were published, and that it has lost",
 		"timeline", unsettled[len(unsettled)-1].Timeline, "fork", formatLSN(unsettled[0].Begin))
-	producer, last, _, err := r.acquireHistory(ctx)
+	producer, last, tail, err := r.acquireHistory(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,9 @@ func (r *run) settleHistory(ctx context.Context) error {
 	}
 	failpoint.Hit("pipeline.settle") // nothing was lost, and that is not recorded
 	if err := r.source.Settle(ctx, greatest); err != nil {
+		return err
+	}
+	if err := r.publishEras(ctx, producer, last, tail); err != nil {
 		return err
 	}
 	r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
@@ -331,6 +334,16 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 		return err
 	}
 	r.fence = producer
+	if err := r.publishEras(ctx, producer, last, tail); err != nil {
+		return err
+	}
+	l.watch(hard, producer, r.historyTopic())
+	return nil
+}
+
+// publishEras writes the eras of the database into the history topic, if they are not
+// there: from then on who has not heard of the newest can't publish.
+func (r *run) publishEras(ctx context.Context, producer broker.Producer, last *history.Record, tail broker.Tail) error {
 	mine := history.Record{Pipeline: r.cfg.Name}
 	for _, e := range r.source.Eras() {
 		mine.Eras = append(mine.Eras, history.NewEra(e.Epoch, e.SystemID, e.Timeline, e.Begin, e.Before))
@@ -351,7 +364,6 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 		}
 		r.log.Info("the history topic holds the new era", "epoch", r.source.Epoch())
 	}
-	l.watch(hard, producer, p)
 	return nil
 }
 

@@ -76,15 +76,39 @@ func TestMovedDatabase(t *testing.T) {
 	if plan.Fork.System == "" || plan.Fork.Lost != 40 || plan.Slot.Missing != 54 || plan.Slot.Complete != nil || plan.Slot.Code != "EPOCH_CHANGED" {
 		t.Fatalf("%+v %+v", plan.Fork, plan.Slot)
 	}
+	stop()
 	if _, err := pipeline.Repair(t.Context(), moved.cfg, plan.Hash); err != nil {
 		t.Fatal(err)
 	}
+	stayed := w.cfg // at the former server, before any daemon has begun at the new one
+	w.cfg = former
+	refused, end := w.start()
+	reaches(t, refused, pipeline.Halted, "EPOCH_AHEAD")
+	end()
+	w.cfg = stayed
+	p, stop = moved.start()
 	reaches(t, p, pipeline.Streaming, "")
 	moved.write(361, 50)
 	moved.caughtUp()
 	stop()
 	_, stop = moved.start() // and the audit finds nothing
 	moved.write(411, 10)
+	moved.caughtUp()
+	pgtest.Eventually(t, 30*time.Second, func() bool {
+		return pgtest.Value[bool](t, db, `select snapshot is not null from runnel.progress`)
+	}, "progress saved")
+	stop()
+
+	// Its slot is lost: what came with the dump is not published once more.
+	db.Exec(t, `select pg_drop_replication_slot($1)`, moved.cfg.Slot)
+	moved.write(421, 10)
+	if plan, err = pipeline.PlanRepair(t.Context(), moved.cfg); err != nil || plan.Fork != nil || plan.Slot == nil || plan.Slot.Missing != 10 {
+		t.Fatalf("%+v %+v, %v", plan.Fork, plan.Slot, err)
+	}
+	if _, err := pipeline.Repair(t.Context(), moved.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	_, stop = moved.start()
 	moved.caughtUp()
 	stop()
 
@@ -107,8 +131,4 @@ func TestMovedDatabase(t *testing.T) {
 	if plan, err := pipeline.PlanRepair(t.Context(), moved.cfg); err != nil || plan.Hash != "" {
 		t.Errorf("again: %+v, %v", plan, err)
 	}
-
-	w.cfg = former
-	p, _ = w.start()
-	reaches(t, p, pipeline.Halted, "EPOCH_AHEAD")
 }

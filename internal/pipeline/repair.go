@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/history"
+	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
@@ -89,8 +90,8 @@ func PlanRepair(ctx context.Context, cfg Config) (RepairPlan, error) { return re
 // the rows that are in no topic by then are what it begins with. The daemon goes on by
 // itself. The plan that is returned has what was missing when the slot was made.
 //
-// It may be cut off at any point, and begun again with the same hash: until it is done,
-// nothing is published. ErrRepairStale: there is another plan by now.
+// It may be cut off at any point, and begun again, as a rule with the same hash: until it
+// is done, nothing is published. ErrRepairStale: there is another plan by now.
 func Repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 	if hash == "" {
 		return RepairPlan{}, ErrRepairStale.New("no plan is named")
@@ -118,18 +119,18 @@ func repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 	if len(r.source.Unsettled()) == 0 && r.source.Damage() == nil {
 		return plan, nil
 	}
-	err = r.alone(ctx, func(ctx context.Context, last *history.Record) error {
-		return r.repair(ctx, &plan, hash, last)
+	err = r.alone(ctx, func(ctx context.Context, last *history.Record, publishEras func() error) error {
+		return r.repair(ctx, &plan, hash, last, publishEras)
 	})
 	return plan, err
 }
 
 // alone does something while nobody else can publish for the pipeline. last is the last
-// record of the history topic; nil when there is none.
-func (r *run) alone(ctx context.Context, do func(ctx context.Context, last *history.Record) error) error {
+// record of the history topic; nil when there is none. publishEras writes the next one.
+func (r *run) alone(ctx context.Context, do func(ctx context.Context, last *history.Record, publishEras func() error) error) error {
 	limited, cancel := context.WithTimeoutCause(ctx, repairWait, errRepairWait)
 	defer cancel()
-	producer, last, _, err := r.acquireHistory(limited)
+	producer, last, tail, err := r.acquireHistory(limited)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (r *run) alone(ctx context.Context, do func(ctx context.Context, last *hist
 		case <-ctx.Done():
 		}
 	}()
-	err = do(ctx, last)
+	err = do(ctx, last, func() error { return r.publishEras(ctx, producer, last, tail) })
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrLaneLost) {
 		err = cause
 	}
@@ -158,10 +159,11 @@ func (r *run) alone(ctx context.Context, do func(ctx context.Context, last *hist
 // Invariant: from before the topics are read until the new slot is recorded, nobody
 // else publishes for the pipeline, and what others had sent has settled. So what is not
 // in a topic then is nowhere.
-func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *history.Record) error {
+func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *history.Record, publishEras func() error) error {
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "runnel repair 2 %s", plan.Pipeline)
 	var greatest uint32
+	var tails map[broker.Partition]position.Stamp
 	if unsettled := r.source.Unsettled(); len(unsettled) > 0 {
 		lost, newest, err := r.compareHistory(ctx, last)
 		if err != nil {
@@ -178,7 +180,8 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *h
 		_, _ = fmt.Fprintf(sum, " fork %s %d %s %d %x", plan.Fork.System, plan.Fork.Timeline, plan.Fork.LSN, lost.Count, lost.digest)
 	}
 	if r.source.Damage() != nil {
-		if err := r.settleTails(ctx); err != nil {
+		var err error
+		if tails, err = r.settleTails(ctx); err != nil {
 			return err
 		}
 		if err := r.planSlot(ctx, plan); err != nil {
@@ -186,7 +189,13 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *h
 		}
 		// Neither what is missing nor the fault: the one grows while services write, the
 		// other is another one after a repair that was cut off.
-		_, _ = fmt.Fprintf(sum, " slot %s %v %v", plan.Slot.Name, plan.Slot.Complete, plan.Slot.Uncovered)
+		_, _ = fmt.Fprintf(sum, " slot %s", plan.Slot.Name)
+		if at := plan.Slot.Complete; at != nil {
+			_, _ = fmt.Fprintf(sum, " %s", at.UTC().Format(time.RFC3339Nano))
+		}
+		for _, u := range plan.Slot.Uncovered {
+			_, _ = fmt.Fprintf(sum, " %s %s", u.From.UTC().Format(time.RFC3339Nano), u.To.UTC().Format(time.RFC3339Nano))
+		}
 	}
 	plan.Hash = hex.EncodeToString(sum.Sum(nil)[:8])
 	switch {
@@ -202,9 +211,12 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *h
 		if err := r.source.Settle(ctx, greatest); err != nil {
 			return err
 		}
+		if err := publishEras(); err != nil {
+			return err
+		}
 	}
 	if plan.Slot != nil {
-		return r.remakeSlot(ctx, plan.Slot)
+		return r.remakeSlot(ctx, plan.Slot, tails)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	"github.com/google/uuid"
@@ -40,7 +41,7 @@ func (r *run) compareSlot(ctx context.Context, plan *SlotPlan) error {
 }
 
 // remakeSlot makes the slot anew, with what is missing by then as the rows from before it.
-func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan) error {
+func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan, tails map[broker.Partition]position.Stamp) error {
 	c, err := r.source.Remake(ctx)
 	if err != nil {
 		return err
@@ -49,23 +50,39 @@ func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan) error {
 	if err := r.missing(ctx, c, plan); err != nil {
 		return err
 	}
+	// What a former daemon had sent may have been stored late, behind what was read.
+	again, err := r.settleTails(ctx)
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(tails, again) {
+		return errStillStored
+	}
 	return c.Commit(ctx)
 }
 
+// errStillStored is no fault: somebody's messages were stored late.
+var errStillStored = errors.New("the topics grew while they were read: start over")
+
 // settleTails waits until all that was ever sent to the partitions is in them, or never
-// will be.
-func (r *run) settleTails(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, repairWait, errRepairWait)
-	defer cancel()
+// will be, and returns their last messages.
+func (r *run) settleTails(ctx context.Context) (map[broker.Partition]position.Stamp, error) {
+	var mu sync.Mutex
+	tails := make(map[broker.Partition]position.Stamp)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(acquireAtOnce)
 	for _, p := range r.everyPartition() {
 		group.Go(func() error {
-			_, err := r.exclusiveTail(ctx, p)
+			ctx, cancel := context.WithTimeoutCause(ctx, repairWait, errRepairWait)
+			defer cancel()
+			tail, err := r.exclusiveTail(ctx, p)
+			mu.Lock()
+			defer mu.Unlock()
+			tails[p] = tail
 			return err
 		})
 	}
-	return group.Wait()
+	return tails, group.Wait()
 }
 
 // missing strikes off what the topics hold, and notes what is left.
