@@ -84,12 +84,7 @@ func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (
 		a.pending[a.rows[i].ID] = struct{}{}
 	}
 	// Read after the rows: what is visible has its commit record before this.
-	var through string
-	if err := conn.QueryRow(ctx, `select pg_current_wal_insert_lsn()::text`).Scan(&through); err != nil {
-		return nil, queryFault(err, "read the WAL position")
-	}
-	lsn, err := parseLSN(through)
-	a.through = recordStart(lsn)
+	a.through, err = WALEnd(ctx, conn, false)
 	return a, err
 }
 

@@ -91,7 +91,7 @@ func (s *Source) extend(ctx context.Context, l lineage) (lineage, error) {
 		// that began on this server it does not matter.
 		return append(l, Era{SystemID: s.systemID, Timeline: s.timeline}), nil
 	case last.SystemID != s.systemID:
-		return nil, errMovedTo(recorded)
+		return nil, errOtherServer(recorded)
 	case last.Timeline == s.timeline:
 		return l, nil
 	}
@@ -220,8 +220,8 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 	return nil
 }
 
-// errMovedTo says that the database is on another server than it was.
-func errMovedTo(what string) error {
+// errOtherServer says that the database is on another server than it was.
+func errOtherServer(what string) error {
 	return ErrEpochChanged.New("%s: the database was loaded from a dump, cloned by rows, or upgraded by pg_upgrade", what)
 }
 

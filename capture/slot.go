@@ -92,7 +92,7 @@ func (s *Source) inspect(st Slot) error {
 	rec := s.rec
 	switch {
 	case s.Moved():
-		return errMovedTo(fmt.Sprintf("recorded: system %s; the server: system %s", rec.systemID, s.systemID))
+		return errOtherServer(fmt.Sprintf("recorded: system %s; the server: system %s", rec.systemID, s.systemID))
 	case rec.damage == damageRepair:
 		return ErrRepairUnfinished.New("slot %s of pipeline %s", s.cfg.Slot, s.cfg.Pipeline)
 	case rec.damage != "":

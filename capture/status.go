@@ -120,6 +120,21 @@ func parseLSN(text string) (uint64, error) {
 	return uint64(lsn), nil
 }
 
+// WALEnd returns where the server's WAL ends: the stream passes that once it has shown all
+// that was written, or flushed, before it was asked.
+func WALEnd(ctx context.Context, conn *pgx.Conn, flushed bool) (uint64, error) {
+	ask := `select pg_current_wal_insert_lsn()::text`
+	if flushed {
+		ask = `select pg_current_wal_flush_lsn()::text`
+	}
+	var end string
+	if err := conn.QueryRow(ctx, ask).Scan(&end); err != nil {
+		return 0, queryFault(err, "read the WAL position")
+	}
+	lsn, err := parseLSN(end)
+	return recordStart(lsn), err
+}
+
 // recordStart turns the server's insert position into the position at which
 // the last record before it ended. They differ just after a page header, where
 // the stream would otherwise never be seen to arrive on an idle server.

@@ -130,7 +130,7 @@ func (h *histories) get(ctx context.Context, w *worker, pipeline string, epoch u
 }
 
 // readHistory reads the last record of a history topic; nil when there is none.
-func readHistory(ctx context.Context, client broker.Client, topic string) (h position.History, err error) {
+func readHistory(ctx context.Context, client broker.Client, topic string) (position.History, error) {
 	// Asked first: a namespace that makes topics by itself would make this one.
 	n, err := client.Partitions(ctx, topic)
 	if errors.Is(err, broker.ErrTopicMissing) || err == nil && n == 0 {
@@ -143,24 +143,11 @@ func readHistory(ctx context.Context, client broker.Client, topic string) (h pos
 	if err != nil {
 		return nil, err
 	}
-	defer reader.Close()
-	for { // a record for each failover there ever was
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return h, err
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		record, err := history.Parse(m.Payload)
-		if err == nil {
-			h, err = record.History()
-		}
-		if err != nil {
-			return nil, broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", topic)
-		}
+	last, err := history.Last(ctx, reader) // of a record for each failover there ever was
+	if err != nil || last == nil {
+		return nil, err
 	}
+	return last.History()
 }
 
 // noteLost notes the partitions of a topic of which this copy has applied, last of all,

@@ -15,12 +15,3 @@ func TestRefusesOldServers(t *testing.T) {
 		t.Errorf("15.0: %v", err)
 	}
 }
-
-func TestQuoteLiteral(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{"a": "'a'", "a'b": "'a''b'", `a\'b`: `E'a\\''b'`} {
-		if got := quoteLiteral(text); got != want {
-			t.Errorf("%s: %s, want %s", text, got, want)
-		}
-	}
-}

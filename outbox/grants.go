@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/sqltext"
 )
 
 // grant is one right. The list below is all that the roles may do; the script
@@ -117,7 +119,7 @@ func readerCheck(r Roles) string {
 	var terms []string
 	for _, f := range readerFunctions {
 		terms = append(terms, fmt.Sprintf("exists (select from pg_catalog.pg_proc p where p.oid = '%s'::pg_catalog.regprocedure and p.prosecdef and p.proconfig @> array['search_path=pg_catalog, pg_temp', 'row_security=off', 'extra_float_digits=1'] and p.proowner::pg_catalog.regrole = %s::pg_catalog.regrole)",
-			f, quoteLiteral(quoteName(r.Reader()))))
+			f, sqltext.Literal(quoteName(r.Reader()))))
 	}
 	return strings.Join(terms, "\n and ")
 }
@@ -196,7 +198,7 @@ func MissingForDaemon(ctx context.Context, db *pgx.Conn) ([]Right, error) {
 func grantsCheck(r Roles) string {
 	var terms []string
 	for _, to := range r.grants() {
-		role := quoteLiteral(to.role)
+		role := sqltext.Literal(to.role)
 		for _, g := range to.grants {
 			if g.kind == "procedure" {
 				g.kind = "function" // as the catalog has it

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/sqltext"
 )
 
 // Publication is the name of the publication that Init makes.
@@ -84,13 +86,13 @@ func Script(o Options) (string, error) {
 	}
 	b.WriteString(lockSQL)
 	writeRoles(&b, roles)
-	fmt.Fprintf(&b, schemaSQL, quoteLiteral(roles.Owner), quoteName(roles.Owner))
+	fmt.Fprintf(&b, schemaSQL, sqltext.Literal(roles.Owner), quoteName(roles.Owner))
 	if err := writeMigrations(&b); err != nil {
 		return "", err
 	}
 	writeGrants(&b, roles)
 	b.WriteString("reset role;\n\n")
-	fmt.Fprintf(&b, publicationSQL, quoteName(roles.Owner), quoteLiteral(roles.Owner))
+	fmt.Fprintf(&b, publicationSQL, quoteName(roles.Owner), sqltext.Literal(roles.Owner))
 	if !o.NoTransaction {
 		b.WriteString("\ncommit;\n")
 	}
@@ -140,7 +142,7 @@ func writeRoles(b *strings.Builder, r Roles) {
         exception when duplicate_object or unique_violation then null;
         end;
     end if;
-`, quoteName(role.name), quoteLiteral(role.name), role.attributes, stateWrongOwner)
+`, quoteName(role.name), sqltext.Literal(role.name), role.attributes, stateWrongOwner)
 	}
 	fmt.Fprintf(b, `    if exists (select from pg_catalog.pg_roles where rolname = %[2]s and not (rolcanlogin and rolreplication)) then
         alter role %[1]s login replication;
@@ -161,7 +163,7 @@ func writeRoles(b *strings.Builder, r Roles) {
 end
 $runnel$;
 
-`, quoteName(r.Daemon), quoteLiteral(r.Daemon), quoteLiteral(r.Owner), quoteLiteral(r.Reader()))
+`, quoteName(r.Daemon), sqltext.Literal(r.Daemon), sqltext.Literal(r.Owner), sqltext.Literal(r.Reader()))
 }
 
 // schemaSQL takes the owner as a literal and as a name. What follows runs as
@@ -233,17 +235,9 @@ func writeMigrations(b *strings.Builder) error {
 		}
 		fmt.Fprintf(b, "do $runnel$\nbegin\nif %s then\nexecute %s\n%s%s;\n"+
 			"insert into runnel.schema_version (version, name) values (%d, %s);\nend if;\nend\n$runnel$;\n\n",
-			condition, tag, m.SQL, tag, m.Version, quoteLiteral(m.Name))
+			condition, tag, m.SQL, tag, m.Version, sqltext.Literal(m.Name))
 	}
 	return nil
 }
 
 func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
-
-func quoteLiteral(text string) string {
-	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
-	}
-	return quoted
-}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/runnel-cdc/runnel/internal/position"
 )
@@ -23,4 +24,29 @@ func (p *Pulsar) ReadSince(ctx context.Context, q Partition, from position.Posit
 		return nil, err
 	}
 	return p.Read(ctx, q, fromEntry(start))
+}
+
+// SkipRest is what a function given to ReadRest returns to end the reading without an error.
+var SkipRest = errors.New("the rest is skipped") //nolint:staticcheck // as fs.SkipAll: no error
+
+// ReadRest hands take each message that a reader still has, without waiting for more, and
+// closes the reader. It ends with the first error.
+func ReadRest(ctx context.Context, r Reader, take func(*Incoming) error) error {
+	defer r.Close()
+	for {
+		more, err := r.HasNext(ctx)
+		if err != nil || !more {
+			return err
+		}
+		m, err := r.Next(ctx)
+		if err == nil {
+			err = take(m)
+		}
+		if errors.Is(err, SkipRest) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

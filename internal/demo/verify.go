@@ -168,24 +168,14 @@ func (d *demo) readTopic(ctx context.Context) (messages int, ids map[string]int,
 		if err != nil {
 			return 0, nil, err
 		}
-		for {
-			more, err := reader.HasNext(ctx)
-			if err != nil {
-				reader.Close()
-				return 0, nil, err
-			}
-			if !more {
-				break
-			}
-			m, err := reader.Next(ctx)
-			if err != nil {
-				reader.Close()
-				return 0, nil, err
-			}
+		err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
 			messages++
 			ids[m.Properties[router.PropertyID]]++
+			return nil
+		})
+		if err != nil {
+			return 0, nil, err
 		}
-		reader.Close()
 	}
 	return messages, ids, nil
 }

@@ -10,5 +10,5 @@
 // former primary meets the later era before it can publish anything, whatever partitions
 // nobody holds.
 //
-// It connects to nothing. Start with Record.
+// It connects to nothing: readers are given. Start with Record.
 package history

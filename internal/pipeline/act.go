@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/sqltext"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -155,7 +156,7 @@ func (l *loop) tailOf(p broker.Partition, found position.Stamp) (position.Stamp,
 	}
 	return position.Stamp{}, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p).
 		Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = %d WHERE pipeline = %s AND topic = %s AND partition = %d;",
-			strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], saved.Ordinal, quoteLiteral(l.pipeline), quoteLiteral(p.Topic), p.Index)
+			strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], saved.Ordinal, sqltext.Literal(l.pipeline), sqltext.Literal(p.Topic), p.Index)
 }
 
 func describe(s position.Stamp) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -202,8 +201,6 @@ func (r *run) stamp(m *broker.Incoming) (position.Stamp, error) {
 	return position.Stamp{}, broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
 }
 
-func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
-
 func (r *run) producerName() string { return producerName(r.cfg.Name) }
 
 func producerName(pipeline string) string { return "runnel-" + pipeline }
@@ -296,19 +293,12 @@ func (r *run) strikePublished(ctx context.Context, p broker.Partition, from posi
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
-	for len(ids) > 0 {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return err
+	return broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
+		if delete(ids, m.Properties[router.PropertyID]); len(ids) == 0 {
+			return broker.SkipRest
 		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
-		delete(ids, m.Properties[router.PropertyID])
-	}
-	return nil
+		return nil
+	})
 }
 
 func formatID(id [16]byte) string { return uuid.UUID(id).String() }

@@ -36,24 +36,32 @@ func (r *run) historyTopic() broker.Partition {
 	return broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, history.Topic(r.cfg.Name))}
 }
 
+// fence is the right to publish for the pipeline: who has it is the history topic's
+// producer.
+type fence struct {
+	broker.Producer
+	last *history.Record // that the topic holds; nil when there is none
+	next uint64          // ordinal of the next
+}
+
 // acquireHistory becomes the producer of the pipeline's history topic, and reads its last
-// record; nil when there is none.
-func (r *run) acquireHistory(ctx context.Context) (broker.Producer, *history.Record, broker.Tail, error) {
+// record.
+func (r *run) acquireHistory(ctx context.Context) (*fence, error) {
 	p := r.historyTopic()
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName(), Foreign: r.foreign},
 		func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
-		return nil, nil, broker.Tail{}, notApplied(err, p.Topic)
+		return nil, notApplied(err, p.Topic)
 	}
 	r.report.acquired(p.String())
-	var last *history.Record
+	f := &fence{Producer: producer, next: tail.Stamp.Ordinal + 1}
 	if tail.Stamp.Ordinal > 0 {
-		if last, err = r.readHistory(ctx, p, tail.Last); err != nil {
+		if f.last, err = r.readHistory(ctx, p, tail.Last); err != nil {
 			producer.Close()
-			return nil, nil, broker.Tail{}, err
+			return nil, err
 		}
 	}
-	return producer, last, tail, nil
+	return f, nil
 }
 
 // readHistory reads the record at the end of the history topic.
@@ -68,11 +76,7 @@ func (r *run) readHistory(ctx context.Context, p broker.Partition, at broker.Mes
 	if err != nil {
 		return nil, err
 	}
-	record, err := history.Parse(m.Payload)
-	if err != nil {
-		return nil, broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
-	}
-	return &record, nil
+	return history.FromMessage(m)
 }
 
 // settleHistory lets the pipeline publish events of the eras that began since it last did,
@@ -89,12 +93,12 @@ func (r *run) settleHistory(ctx context.Context) error {
 	}
 	r.log.Warn("the server's history has forked: looking for events that were published, and that it has lost",
 		"timeline", unsettled[len(unsettled)-1].Timeline, "fork", formatLSN(unsettled[0].Begin))
-	producer, last, tail, err := r.acquireHistory(ctx)
+	f, err := r.acquireHistory(ctx)
 	if err != nil {
 		return err
 	}
-	defer producer.Close()
-	lost, greatest, err := r.compareHistory(ctx, last)
+	defer f.Close()
+	lost, greatest, err := r.compareHistory(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -105,7 +109,7 @@ func (r *run) settleHistory(ctx context.Context) error {
 	if err := r.source.Settle(ctx, greatest); err != nil {
 		return err
 	}
-	if err := r.publishEras(ctx, producer, last, tail); err != nil {
+	if err := r.publishEras(ctx, f); err != nil {
 		return err
 	}
 	r.log.Info("nothing was lost: going on", "epoch", r.source.Epoch())
@@ -113,8 +117,8 @@ func (r *run) settleHistory(ctx context.Context) error {
 }
 
 // compareHistory returns what was published and lost, and the greatest epoch that anything
-// was published under. last is the last record of the history topic, which must be held.
-func (r *run) compareHistory(ctx context.Context, last *history.Record) (lost Lost, greatest uint32, err error) {
+// was published under.
+func (r *run) compareHistory(ctx context.Context, f *fence) (lost Lost, greatest uint32, err error) {
 	others, err := r.othersNewest(ctx)
 	if err != nil {
 		return Lost{}, 0, err
@@ -122,13 +126,13 @@ func (r *run) compareHistory(ctx context.Context, last *history.Record) (lost Lo
 	if r.source.Moved() {
 		lost, greatest, err = r.lackedEvents(ctx)
 	} else {
-		lost, greatest, err = r.lostEvents(ctx)
+		lost, greatest, err = r.lostEvents(ctx, r.forkedAt())
 	}
 	if err != nil {
 		return Lost{}, 0, err
 	}
-	if last != nil {
-		greatest = max(greatest, last.Newest().Epoch)
+	if f.last != nil {
+		greatest = max(greatest, f.last.Newest().Epoch)
 	}
 	return lost, max(greatest, others), nil
 }
@@ -153,22 +157,11 @@ func (r *run) othersNewest(ctx context.Context) (uint32, error) {
 		if err != nil {
 			return err
 		}
-		defer reader.Close()
-		for {
-			more, err := reader.HasNext(ctx)
-			if err != nil || !more {
-				return err
-			}
-			m, err := reader.Next(ctx)
-			if err != nil {
-				return err
-			}
-			record, err := history.Parse(m.Payload)
-			if err != nil {
-				return broker.ErrForeignMessage.Wrap(err, "message %s, sent by producer %q", m.ID, m.Producer).At("%s", p)
-			}
-			newest = max(newest, record.Newest().Epoch)
+		last, err := history.Last(ctx, reader)
+		if last != nil {
+			newest = max(newest, last.Newest().Epoch)
 		}
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("look for the epochs of the database's other pipelines: %w", err)
@@ -214,11 +207,29 @@ func (l *Lost) sort() {
 	})
 }
 
-// lostEvents looks for what the partitions hold beyond the fork. Each is acquired for it,
-// so that nobody adds to it meanwhile. newest is the greatest epoch that was found.
-func (r *run) lostEvents(ctx context.Context) (lost Lost, newest uint32, err error) {
+// lostEvents looks for what the partitions hold from a position on, and the history does
+// not. newest is the greatest epoch that was found.
+func (r *run) lostEvents(ctx context.Context, from position.Position) (lost Lost, newest uint32, err error) {
 	h := eras(r.source.Eras())
-	from := r.forkedAt()
+	var mu sync.Mutex
+	newest, err = r.eachTail(ctx, func(ctx context.Context, p broker.Partition, tail position.Stamp) error {
+		if tail.Ordinal == 0 || h.Holds(tail.Position) || r.isDeadLetters(p) { // what is parked was not published
+			return nil
+		}
+		return r.readLost(ctx, p, from, h, func(e LostEvent) error {
+			mu.Lock()
+			defer mu.Unlock()
+			lost.add(e)
+			return nil
+		})
+	})
+	lost.sort()
+	return lost, newest, err
+}
+
+// eachTail acquires each partition once, so that nobody adds to it meanwhile, and tells do
+// of its last message, of several at a time. newest is the greatest epoch of these.
+func (r *run) eachTail(ctx context.Context, do func(ctx context.Context, p broker.Partition, tail position.Stamp) error) (newest uint32, err error) {
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(acquireAtOnce)
@@ -231,20 +242,11 @@ func (r *run) lostEvents(ctx context.Context) (lost Lost, newest uint32, err err
 			mu.Lock()
 			newest = max(newest, tail.Epoch)
 			mu.Unlock()
-			if tail.Ordinal == 0 || h.Holds(tail.Position) || r.isDeadLetters(p) { // what is parked was not published
-				return nil
-			}
-			return r.readLost(ctx, p, from, h, func(e LostEvent) error {
-				mu.Lock()
-				defer mu.Unlock()
-				lost.add(e)
-				return nil
-			})
+			return do(ctx, p, tail)
 		})
 	}
 	err = group.Wait()
-	lost.sort()
-	return lost, newest, err
+	return newest, err
 }
 
 // forkedAt is the first position that the database would have lost.
@@ -256,8 +258,14 @@ func (r *run) forkedAt() position.Position {
 	return position.Position{Epoch: all[len(all)-len(unsettled)-1].Epoch, LSN: unsettled[0].Begin}
 }
 
-// exclusiveTail returns a partition's last message, as it is with nobody publishing there.
+// exclusiveTail returns a partition's last message, as it is with nobody publishing there. A
+// daemon waits for whoever does; a repair, of which somebody awaits the end, not for ever.
 func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.Stamp, error) {
+	if r.repairs {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, repairWait, errRepairWait)
+		defer cancel()
+	}
 	schema, err := r.schemaOf(ctx, p.Topic)
 	if err != nil {
 		return position.Stamp{}, err
@@ -283,27 +291,13 @@ func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Po
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
-	for {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return err
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
+	return broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
 		stamp, err := r.stamp(m)
-		if err != nil {
+		if err != nil || stamp.Ordinal == 0 || stamp.Less(from) || h.Holds(stamp.Position) {
 			return err
 		}
-		if stamp.Ordinal > 0 && !stamp.Less(from) && !h.Holds(stamp.Position) {
-			err := found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
-			if err != nil {
-				return err
-			}
-		}
-	}
+		return found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
+	})
 }
 
 // shownLost is how many lost events an error names.
@@ -329,37 +323,37 @@ func (l Lost) fault(era capture.Era) error {
 // of its database into the history topic, before anything is published under them. It is
 // called once the slot is ours. The right ends with the run; losing it ends the run.
 func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
-	producer, last, tail, err := r.acquireHistory(ctx)
+	f, err := r.acquireHistory(ctx)
 	if err != nil {
 		return err
 	}
-	r.fence = producer
-	if err := r.publishEras(ctx, producer, last, tail); err != nil {
+	r.fence = f
+	if err := r.publishEras(ctx, f); err != nil {
 		return err
 	}
-	l.watch(hard, producer, r.historyTopic())
+	l.watch(hard, f, r.historyTopic())
 	return nil
 }
 
 // publishEras writes the eras of the database into the history topic, if they are not
 // there: from then on who has not heard of the newest can't publish.
-func (r *run) publishEras(ctx context.Context, producer broker.Producer, last *history.Record, tail broker.Tail) error {
+func (r *run) publishEras(ctx context.Context, f *fence) error {
 	mine := history.Record{Pipeline: r.cfg.Name}
 	for _, e := range r.source.Eras() {
 		mine.Eras = append(mine.Eras, history.NewEra(e.Epoch, e.SystemID, e.Timeline, e.Begin, e.Before))
 	}
 	p := r.historyTopic()
-	if last != nil {
-		theirs := last.Newest().Epoch
-		if d := mine.Differs(*last); d != "" {
+	if f.last != nil {
+		theirs := f.last.Newest().Epoch
+		if d := mine.Differs(*f.last); d != "" {
 			return ErrOtherDatabase.New("%s", d).At("%s", p)
 		}
 		if theirs > r.source.Epoch() {
 			return router.ErrEpochAhead.New("epoch %d was published under, the database's history is epoch %d", theirs, r.source.Epoch()).At("%s", p)
 		}
 	}
-	if last == nil || last.Newest().Epoch < r.source.Epoch() {
-		if err := r.writeHistory(ctx, producer, mine, tail.Stamp.Ordinal+1); err != nil {
+	if f.last == nil || f.last.Newest().Epoch < r.source.Epoch() {
+		if err := f.write(ctx, mine); err != nil {
 			return err
 		}
 		r.log.Info("the history topic holds the new era", "epoch", r.source.Epoch())
@@ -367,8 +361,8 @@ func (r *run) publishEras(ctx context.Context, producer broker.Producer, last *h
 	return nil
 }
 
-// writeHistory publishes a record and waits until it is stored.
-func (r *run) writeHistory(ctx context.Context, producer broker.Producer, record history.Record, ordinal uint64) error {
+// write publishes a record and waits until it is stored.
+func (f *fence) write(ctx context.Context, record history.Record) error {
 	payload, err := record.Marshal()
 	if err != nil {
 		return err
@@ -378,13 +372,13 @@ func (r *run) writeHistory(ctx context.Context, producer broker.Producer, record
 		return err
 	}
 	newest := h[len(h)-1]
-	at := position.Stamp{Position: position.Position{Epoch: newest.Epoch, LSN: newest.Begin}, Ordinal: ordinal}
+	at := position.Stamp{Position: position.Position{Epoch: newest.Epoch, LSN: newest.Begin}, Ordinal: f.next}
 	stored := make(chan error, 1)
-	producer.Send(ctx, &broker.Outgoing{
-		Key: r.cfg.Name, Payload: payload,
+	f.Send(ctx, &broker.Outgoing{
+		Key: record.Pipeline, Payload: payload,
 		Properties: map[string]string{router.PropertyType: history.EventType, position.Property: at.String()},
 	}, func(_ broker.MessageID, err error) { stored <- err })
-	producer.Flush()
+	f.Flush()
 	select {
 	case err := <-stored:
 		return err

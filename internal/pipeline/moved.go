@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -25,7 +24,7 @@ func (r *run) lackedEvents(ctx context.Context) (lost Lost, newest uint32, err e
 		return Lost{}, 0, err
 	}
 	first := position.Position{Epoch: math.MaxUint32, LSN: math.MaxUint64}
-	newest, err = r.eachBehind(ctx, from, func(e LostEvent, lacked bool) {
+	err = r.eachBehind(ctx, from, func(e LostEvent, lacked bool) {
 		if lacked && e.Position.Less(first) {
 			first = e.Position.Position
 		}
@@ -34,63 +33,43 @@ func (r *run) lackedEvents(ctx context.Context) (lost Lost, newest uint32, err e
 		return Lost{}, 0, err
 	}
 	r.source.EndFormer(first.LSN)
-	h := eras(r.source.Eras())
-	if first.Epoch != math.MaxUint32 && h.Holds(first) {
+	if h := eras(r.source.Eras()); first.Epoch != math.MaxUint32 && h.Holds(first) {
 		return Lost{}, 0, capture.ErrEpochChanged.New("it lacks the event at %s, which another history begins behind", first).
 			Fix("Restore the database anew, from a newer dump.")
 	}
 	first.Index = 0 // a transaction is held as a whole
-	_, err = r.eachBehind(ctx, first, func(e LostEvent, _ bool) {
-		if !h.Holds(e.Position.Position) {
-			lost.add(e)
-		}
-	})
-	lost.sort()
-	return lost, newest, err
+	return r.lostEvents(ctx, first)
 }
 
 // lookUpAtOnce is how many events are looked up in one go.
 const lookUpAtOnce = 1000
 
 // eachBehind tells found of each event that the topics hold at or above a position, and
-// whether the database lacks it. newest is the greatest epoch that was found. found is
-// called by one goroutine at a time.
-func (r *run) eachBehind(ctx context.Context, from position.Position, found func(e LostEvent, lacked bool)) (newest uint32, err error) {
+// whether the database lacks it. found is called by one goroutine at a time.
+func (r *run) eachBehind(ctx context.Context, from position.Position, found func(e LostEvent, lacked bool)) error {
 	db, err := r.connect(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	var mu sync.Mutex // guards db, newest and found
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(acquireAtOnce)
-	for _, p := range r.everyPartition() {
-		group.Go(func() error {
-			tail, err := r.exclusiveTail(ctx, p)
-			if err != nil {
-				return err
-			}
+	var mu sync.Mutex // guards db and found
+	_, err = r.eachTail(ctx, func(ctx context.Context, p broker.Partition, tail position.Stamp) error {
+		if tail.Ordinal == 0 || tail.Less(from) || r.isDeadLetters(p) { // what is parked was not published
+			return nil
+		}
+		return r.eventsOf(ctx, p, from, func(events []LostEvent) error {
 			mu.Lock()
-			newest = max(newest, tail.Epoch)
-			mu.Unlock()
-			if tail.Ordinal == 0 || tail.Less(from) || r.isDeadLetters(p) { // what is parked was not published
-				return nil
-			}
-			return r.eventsOf(ctx, p, from, func(events []LostEvent) error {
-				mu.Lock()
-				defer mu.Unlock()
-				has, err := inOutbox(ctx, db, events)
-				for _, e := range events {
-					if err == nil {
-						found(e, !has[e.ID])
-					}
+			defer mu.Unlock()
+			has, err := inOutbox(ctx, db, events)
+			for _, e := range events {
+				if err == nil {
+					found(e, !has[e.ID])
 				}
-				return err
-			})
+			}
+			return err
 		})
-	}
-	err = group.Wait()
-	return newest, err
+	})
+	return err
 }
 
 // eventsOf hands out the events of a partition at or above a position, some at a time.

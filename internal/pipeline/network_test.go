@@ -206,7 +206,9 @@ var startScenes = []scene{
 		pgtest.Eventually(n.t, 30*time.Second, func() bool { return strings.Count(n.log.String(), "msg=streaming") > streamed }, "the next run")
 		n.setPulsar(netfault.HalfOpen)
 		n.postgres.Set(netfault.HalfOpen)
-		n.noticed(p, 45*time.Second, "PG_UNREACHABLE")
+		// The run's end waits for a call of the broker's client that is under way, which
+		// takes no context. What it then tells is what came first.
+		n.noticed(p, 45*time.Second+n.cfg.Broker.OperationTimeout, "PG_UNREACHABLE")
 		n.setPulsar(netfault.Healthy)
 		n.postgres.Set(netfault.Healthy)
 		n.resumed(p)

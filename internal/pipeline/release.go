@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -115,7 +114,7 @@ func (r Release) Run(ctx context.Context) (Released, error) {
 		case err != nil, round == 0 && len(todo) == 0, settled && (len(todo) == 0 || round >= releaseRounds):
 			return s.out, err
 		case len(todo) == 0 || round >= releaseRounds:
-			settled, err = true, r.await(ctx, "pg_current_wal_flush_lsn()")
+			settled, err = true, r.await(ctx, true)
 		default:
 			settled = false
 			round++
@@ -216,7 +215,7 @@ func (s *releasing) writeAlone(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "select runnel.hold_writers()"); err != nil {
 		return err
 	}
-	if err := s.await(ctx, "pg_current_wal_insert_lsn()"); err != nil {
+	if err := s.await(ctx, false); err != nil {
 		return err
 	}
 	todo, err := s.look(ctx)
@@ -307,13 +306,12 @@ func (r Release) fault(err error) error {
 }
 
 // await waits until the daemon has confirmed what is written now: then the releases, and
-// what became of their rows, are in their topics. An insert position may lie behind a
-// page's header, after which nothing comes.
-func (r Release) await(ctx context.Context, at string) error {
-	var end uint64
-	if err := r.DB.QueryRow(ctx, fmt.Sprintf(`with now as (select (%s - '0/0')::bigint as lsn, (select setting::bigint from pg_settings where name = 'wal_segment_size') as segment)
-		select lsn - case when lsn %% 8192 = case when lsn %% segment < 8192 then 40 else 24 end then lsn %% 8192 else 0 end from now`, at)).Scan(&end); err != nil {
-		return wire.QueryFault(err, "read the WAL position")
+// what became of their rows, are in their topics. flushed is enough where what is awaited
+// is committed.
+func (r Release) await(ctx context.Context, flushed bool) error {
+	end, err := capture.WALEnd(ctx, r.DB, flushed)
+	if err != nil {
+		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()

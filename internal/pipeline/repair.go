@@ -12,7 +12,6 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
-	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
@@ -119,33 +118,30 @@ func repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 	if len(r.source.Unsettled()) == 0 && r.source.Damage() == nil {
 		return plan, nil
 	}
-	err = r.alone(ctx, func(ctx context.Context, last *history.Record, publishEras func() error) error {
-		return r.repair(ctx, &plan, hash, last, publishEras)
-	})
+	err = r.alone(ctx, func(ctx context.Context, f *fence) error { return r.repair(ctx, &plan, hash, f) })
 	return plan, err
 }
 
-// alone does something while nobody else can publish for the pipeline. last is the last
-// record of the history topic; nil when there is none. publishEras writes the next one.
-func (r *run) alone(ctx context.Context, do func(ctx context.Context, last *history.Record, publishEras func() error) error) error {
+// alone does something while nobody else can publish for the pipeline.
+func (r *run) alone(ctx context.Context, do func(ctx context.Context, f *fence) error) error {
 	limited, cancel := context.WithTimeoutCause(ctx, repairWait, errRepairWait)
 	defer cancel()
-	producer, last, tail, err := r.acquireHistory(limited)
+	f, err := r.acquireHistory(limited)
 	if err != nil {
 		return err
 	}
-	defer producer.Close()
+	defer f.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		select {
-		case <-producer.Lost():
-			stop(ErrLaneLost.Wrap(producer.Err(), "the right to publish is gone").At("%s", r.historyTopic()))
+		case <-f.Lost():
+			stop(ErrLaneLost.Wrap(f.Err(), "the right to publish is gone").At("%s", r.historyTopic()))
 		case <-ctx.Done():
 		}
 	}()
-	err = do(ctx, last, func() error { return r.publishEras(ctx, producer, last, tail) })
+	err = do(ctx, f)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrLaneLost) {
 		err = cause
 	}
@@ -159,13 +155,13 @@ func (r *run) alone(ctx context.Context, do func(ctx context.Context, last *hist
 // Invariant: from before the topics are read until the new slot is recorded, nobody
 // else publishes for the pipeline, and what others had sent has settled. So what is not
 // in a topic then is nowhere.
-func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *history.Record, publishEras func() error) error {
+func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, f *fence) error {
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "runnel repair 2 %s", plan.Pipeline)
 	var greatest uint32
 	var tails map[broker.Partition]position.Stamp
 	if unsettled := r.source.Unsettled(); len(unsettled) > 0 {
-		lost, newest, err := r.compareHistory(ctx, last)
+		lost, newest, err := r.compareHistory(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -211,7 +207,7 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, last *h
 		if err := r.source.Settle(ctx, greatest); err != nil {
 			return err
 		}
-		if err := publishEras(); err != nil {
+		if err := r.publishEras(ctx, f); err != nil {
 			return err
 		}
 	}

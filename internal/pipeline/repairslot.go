@@ -69,20 +69,13 @@ var errStillStored = errors.New("the topics grew while they were read: start ove
 func (r *run) settleTails(ctx context.Context) (map[broker.Partition]position.Stamp, error) {
 	var mu sync.Mutex
 	tails := make(map[broker.Partition]position.Stamp)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(acquireAtOnce)
-	for _, p := range r.everyPartition() {
-		group.Go(func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, repairWait, errRepairWait)
-			defer cancel()
-			tail, err := r.exclusiveTail(ctx, p)
-			mu.Lock()
-			defer mu.Unlock()
-			tails[p] = tail
-			return err
-		})
-	}
-	return tails, group.Wait()
+	_, err := r.eachTail(ctx, func(_ context.Context, p broker.Partition, tail position.Stamp) error {
+		mu.Lock()
+		defer mu.Unlock()
+		tails[p] = tail
+		return nil
+	})
+	return tails, err
 }
 
 // missing strikes off what the topics hold, and notes what is left.
@@ -161,38 +154,28 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
 	letters := parkedIDs{}
-	for {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return errors.Join(err, letters.each(found))
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
+	err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
 		stamp, err := r.stamp(m)
-		if err != nil {
+		if err != nil || stamp.Ordinal == 0 || !h.Holds(stamp.Position) {
 			return err
 		}
+		var id uuid.UUID
 		if r.isDeadLetters(p) {
-			if stamp.Ordinal > 0 && h.Holds(stamp.Position) {
-				err = letters.add(stamp.Position, m)
-			}
-			if err != nil {
-				return broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
-			}
-			continue
+			err = letters.add(stamp.Position, m)
+		} else {
+			id, err = uuid.Parse(m.Properties[router.PropertyID])
 		}
-		id, err := uuid.Parse(m.Properties[router.PropertyID])
-		if stamp.Ordinal > 0 && err != nil {
+		switch {
+		case err != nil:
 			return broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
+		case r.isDeadLetters(p):
+			return nil
 		}
-		if stamp.Ordinal > 0 && h.Holds(stamp.Position) {
-			if err := found(id); err != nil {
-				return err
-			}
-		}
+		return found(id)
+	})
+	if err != nil {
+		return err
 	}
+	return letters.each(found)
 }

@@ -159,20 +159,15 @@ func eachMessage(ctx context.Context, client *broker.Pulsar, p broker.Partition,
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
-	for n := 0; ; n++ {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return err
-		}
-		m, err := reader.Next(ctx)
-		if err == nil {
-			err = do(m)
-		}
-		if err != nil {
-			return fmt.Errorf("%s after %d messages: %w", p, n, err)
-		}
+	n := 0
+	err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
+		n++
+		return do(m)
+	})
+	if err != nil {
+		return fmt.Errorf("%s after %d messages: %w", p, n, err)
 	}
+	return nil
 }
 
 // endDaemon asks the daemon to end in order, so that nothing is written while the

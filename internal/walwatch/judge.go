@@ -2,13 +2,13 @@ package walwatch
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/fault"
+	"github.com/runnel-cdc/runnel/internal/sqltext"
 )
 
 // The thresholds.
@@ -147,7 +147,7 @@ func (s State) held(scale float64, alarmed bool) *fault.Error {
 		since = fmt.Sprintf(", begun %s ago", config.FormatDuration(max(h.Age.Truncate(time.Second), time.Second)))
 	}
 	if h.PID == 0 {
-		gid := quoteLiteral(h.GID)
+		gid := sqltext.Literal(h.GID)
 		return ErrHeldByTransaction.New("%s of WAL is confirmed, but kept for the prepared transaction %s of %s in database %s%s", size(s.Held()), gid, h.User, h.Database, since).
 			Fix("Find out who should have ended it. Connected to database %s, as %s or a superuser, one of:\n  COMMIT PREPARED %s;\n  ROLLBACK PREPARED %[3]s;", h.Database, h.User, gid)
 	}
@@ -169,7 +169,7 @@ func (s State) other(scale float64) *fault.Error {
 		reader = "though it is read"
 	}
 	return ErrHeldBySlot.New("slot %s keeps %s of WAL, %s; ours keeps %s", o.Name, size(o.Retained), reader, size(s.retained())).
-		Fix("Have its consumer go on, or drop it if nobody needs it any more:\n  SELECT pg_drop_replication_slot(%s);", quoteLiteral(o.Name))
+		Fix("Have its consumer go on, or drop it if nobody needs it any more:\n  SELECT pg_drop_replication_slot(%s);", sqltext.Literal(o.Name))
 }
 
 // idle warns when half of the time that nobody may read the slot has passed: a
@@ -193,5 +193,3 @@ func (s State) mostlyHeld() bool { return s.Held() > s.retained()/2 }
 func (s State) retained() int64 { return int64(s.Slot.RetainedBytes()) }
 
 func size(n int64) string { return config.RoundSize(n) }
-
-func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

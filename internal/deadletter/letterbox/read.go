@@ -6,6 +6,7 @@ package letterbox
 
 import (
 	"context"
+
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -116,16 +117,7 @@ func (t Topic) each(ctx context.Context, from position.Position, take func(posit
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
-	for {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return err
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
+	return broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
 		at, err := t.Stamp(m)
 		if err == nil && at.Ordinal > 0 {
 			err = take(at, m)
@@ -133,36 +125,20 @@ func (t Topic) each(ctx context.Context, from position.Position, take func(posit
 		if err != nil && fault.Find(err) == nil {
 			err = broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
 		}
-		if err != nil {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // History returns the history that a pipeline publishes under, as its history topic has it;
 // the empty one when it has none.
 func History(ctx context.Context, b Broker, p broker.Partition) (position.History, error) {
-	var h position.History
 	reader, err := b.ReadSince(ctx, p, beyond)
 	if err != nil {
 		return nil, err
 	}
-	defer reader.Close()
-	for {
-		more, err := reader.HasNext(ctx)
-		if err != nil || !more {
-			return h, err
-		}
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		record, err := history.Parse(m.Payload)
-		if err == nil {
-			h, err = record.History()
-		}
-		if err != nil {
-			return nil, broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
-		}
+	last, err := history.Last(ctx, reader)
+	if err != nil || last == nil {
+		return nil, err
 	}
+	return last.History()
 }
