@@ -8,6 +8,9 @@ var (
 	ErrRoute = fault.Define("ROUTE_INVALID", fault.Input,
 		"A routing rule can't be used.",
 		"Correct the rule in the configuration; globs may use * ? and [a-z], topics are local names.")
+	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
+		"Events are to be read again that were published under other routes, which are not recorded.",
+		"If the routes were changed together with an upgrade from a release that did not record them: start the daemon once with the former ones. Else the database was set back by very many changes of routes: restore a newer backup.")
 	ErrNoAggregateID = fault.Define("EVENT_WITHOUT_AGGREGATE_ID", fault.Runtime,
 		"An outbox row has no aggregate id, so it has no key and no order.",
 		"Write events through runnel.publish or the outbox package, which refuse it.")
@@ -53,5 +56,5 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrRoute, ErrNoAggregateID, ErrUnknownEvent, ErrUnencodable,
+var Faults = []*fault.Code{ErrRoute, ErrRoutesChanged, ErrNoAggregateID, ErrUnknownEvent, ErrUnencodable,
 	ErrHeaders, ErrTooLarge, ErrBehind, ErrParkedLimit, ErrSpoilt, ErrNoDeadLetters, ErrControl, ErrHole, ErrEpochAhead, ErrAckOrder, ErrProtocol}

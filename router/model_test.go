@@ -99,10 +99,12 @@ type world struct {
 	topics    []Topic
 	confirmed uint64
 	logs      map[string][]Send // by topic and partition
+	routing   []Generation
 }
 
 func newWorld(topics, partitions int) *world {
-	w := &world{confirmed: 1000, logs: map[string][]Send{}}
+	routes, _ := NewRoutes(nil)
+	w := &world{confirmed: 1000, logs: map[string][]Send{}, routing: []Generation{{Number: 1, Routes: routes}}}
 	for i := range topics {
 		w.topics = append(w.topics, Topic{Name: fmt.Sprintf("a%d", i), Partitions: partitions, Codec: fakeCodec{}})
 	}
@@ -110,8 +112,9 @@ func newWorld(topics, partitions int) *world {
 }
 
 func (w *world) run() *State {
-	routes, _ := NewRoutes(nil)
-	return New(Config{Routes: routes, Topics: w.topics, Start: w.start(), CheckSize: checkSize})
+	s := New(Config{Topics: w.topics, Start: w.start(), CheckSize: checkSize})
+	s.UseGenerations(w.routing)
+	return s
 }
 
 func (w *world) start() position.Position { return position.Position{Epoch: 1, LSN: w.confirmed} }
@@ -133,13 +136,25 @@ func (w *world) acquired(s *State, l Lane) Acquired {
 	return a
 }
 
+// topicOf returns where an event is to be: what the newest generation says that begins
+// below it.
+func (w *world) topicOf(e *Event) string {
+	var topic string
+	for _, g := range w.routing {
+		if g.After.Less(e.Position) {
+			topic = g.Routes.Explain(string(e.AggregateType), string(e.Type)).Topic
+		}
+	}
+	return topic
+}
+
 // want returns what the partitions must hold in the end.
 func (w *world) want(h history) map[string][]string {
 	want := map[string][]string{}
 	for _, tx := range h.txs {
 		for _, e := range tx.events {
 			for _, topic := range w.topics {
-				if topic.Name == string(e.AggregateType) {
+				if topic.Name == w.topicOf(&e) {
 					name := fmt.Sprintf("%s/%d", topic.Name, PartitionOf(e.AggregateID, topic.Partitions))
 					want[name] = append(want[name], e.Position.String())
 				}
@@ -160,22 +175,31 @@ func TestExactlyOnceUnderCrashes(t *testing.T) {
 			w.drive(t, h, rapid.IntRange(1, 80).Draw(t, "steps"))
 		}
 		w.drive(t, h, -1)
-		want := w.want(h)
-		for name, positions := range want {
-			log := w.logs[name]
-			if len(log) != len(positions) {
-				t.Fatalf("%s holds %d events, want %d", name, len(log), len(positions))
-			}
-			for i, m := range log {
-				if m.Stamp.Position.String() != positions[i] || m.Stamp.Ordinal != uint64(i+1) {
-					t.Fatalf("%s[%d] = %s, want %s with ordinal %d", name, i, m.Stamp, positions[i], i+1)
-				}
-			}
-		}
-		if w.confirmed != h.end() {
-			t.Fatalf("confirmed %d, want %d", w.confirmed, h.end())
-		}
+		w.holds(t, h)
 	})
+}
+
+// holds requires that the partitions hold exactly the history, and that it is confirmed.
+func (w *world) holds(t *rapid.T, h history) {
+	want := w.want(h)
+	for name, log := range w.logs {
+		positions := want[name]
+		if len(log) != len(positions) {
+			t.Fatalf("%s holds %d events, want %d", name, len(log), len(positions))
+		}
+		for i, m := range log {
+			if m.Stamp.Position.String() != positions[i] || m.Stamp.Ordinal != uint64(i+1) {
+				t.Fatalf("%s[%d] = %s, want %s with ordinal %d", name, i, m.Stamp, positions[i], i+1)
+			}
+		}
+		delete(want, name)
+	}
+	if len(want) > 0 {
+		t.Fatalf("nothing holds %v", want)
+	}
+	if w.confirmed != h.end() {
+		t.Fatalf("confirmed %d, want %d", w.confirmed, h.end())
+	}
 }
 
 // drive makes one run of at most limit actions (-1: until everything is
@@ -195,7 +219,7 @@ func (w *world) drive(t *rapid.T, h history, limit int) {
 				t.Fatalf("%v", err)
 			}
 		}
-		if len(in) > 0 {
+		if len(in) > 0 && !s.Waits(&in[0]) {
 			can = append(can, func() { fail(s.Step(&in[0])); in = in[1:] })
 		}
 		for i, l := range acquiring {
@@ -232,6 +256,7 @@ func (w *world) drive(t *rapid.T, h history, limit int) {
 			if len(sentTo[m.Lane])+ackable[m.Lane] > 0 && s.lanes[m.Lane].phase == laneProbing {
 				t.Fatalf("lane %d sent a second message before its probe was acknowledged", m.Lane)
 			}
+			w.inOrder(t, h, m.Stamp.Position)
 			sentTo[m.Lane] = append(sentTo[m.Lane], m)
 		}
 		s.Ready().Reset()
@@ -244,6 +269,35 @@ func (w *world) drive(t *rapid.T, h history, limit int) {
 	}
 }
 
+// inOrder requires, of an event that is sent, that all that the generations before its
+// own route is stored.
+func (w *world) inOrder(t *rapid.T, h history, at position.Position) {
+	var after position.Position
+	for _, g := range w.routing {
+		if g.After.Less(at) {
+			after = g.After
+		}
+	}
+	stored := w.durable()
+	for _, tx := range h.txs {
+		for _, e := range tx.events {
+			if e.Position.Compare(after) <= 0 && !stored[e.Position.String()] {
+				t.Fatalf("%s is sent by the routes after %s, and %s is not stored", at, after, e.Position)
+			}
+		}
+	}
+}
+
+func (w *world) durable() map[string]bool {
+	all := map[string]bool{}
+	for _, log := range w.logs {
+		for _, m := range log {
+			all[m.Stamp.Position.String()] = true
+		}
+	}
+	return all
+}
+
 // confirm moves the slot, and checks that it never passes the begin of a
 // transaction that has an event which is not durable.
 func (w *world) confirm(t *rapid.T, s *State, h history) {
@@ -251,12 +305,7 @@ func (w *world) confirm(t *rapid.T, s *State, h history) {
 		t.Fatalf("the confirmation went back from %d to %d", w.confirmed, s.Confirmed())
 	}
 	w.confirmed = s.Confirmed()
-	durable := map[string]bool{}
-	for _, log := range w.logs {
-		for _, m := range log {
-			durable[m.Stamp.Position.String()] = true
-		}
-	}
+	durable := w.durable()
 	for _, tx := range h.txs {
 		for _, e := range tx.events {
 			if tx.begin < w.confirmed && !durable[e.Position.String()] {

@@ -24,7 +24,7 @@ type Topic struct {
 
 // Config describes a run.
 type Config struct {
-	Routes *Routes
+	Routes *Routes // of every event; see UseGenerations
 	Topics []Topic
 	// Start is the lowest position this run may replay; its LSN is confirmed.
 	Start position.Position
@@ -48,7 +48,7 @@ type Config struct {
 // A State belongs to one goroutine. Feed it with Step, Acquired and Acked, and
 // after each of them take what Ready holds.
 type State struct {
-	routes *Routes
+	generations
 	topics []Topic
 	byName map[string]int
 	lanes  []lane
@@ -107,7 +107,7 @@ const eventOverhead = 4096
 // New returns the state at the start of a run.
 func New(cfg Config) *State {
 	s := &State{
-		routes: cfg.Routes, topics: cfg.Topics,
+		generations: generations{routes: cfg.Routes}, topics: cfg.Topics,
 		byName:   make(map[string]int, len(cfg.Topics)),
 		targets:  make(map[string]map[string]*target),
 		window:   newWindow(cfg.Start.LSN),
@@ -239,6 +239,9 @@ func (s *State) step(in *Input) error {
 	case Row:
 		if !s.window.open || in.Event.Position != s.tx {
 			return ErrProtocol.New("a row at %s where %s was expected", in.Event.Position, s.tx)
+		}
+		if err := s.reroute(in.Event.Position); err != nil {
+			return err
 		}
 		if err := s.route(&in.Event); err != nil {
 			return err

@@ -40,6 +40,9 @@ var (
 type Record struct {
 	Pipeline string `json:"pipeline"`
 	Eras     []Era  `json:"eras"` // in order; at least one
+	// Routing has the generations of the pipeline's routes, in order; none in records of
+	// before there were any.
+	Routing []Generation `json:"routing,omitempty"`
 }
 
 // Era is a stretch of the database's history.
@@ -73,8 +76,10 @@ func Parse(text []byte) (Record, error) {
 	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&r); err != nil {
 		return r, fmt.Errorf("a record of a pipeline's history: %w", err)
 	}
-	_, err := r.History()
-	return r, err
+	if _, err := r.History(); err != nil {
+		return r, err
+	}
+	return r, checkRouting(r.Routing)
 }
 
 // Marshal writes the record.

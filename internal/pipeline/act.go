@@ -79,21 +79,27 @@ func (l *loop) acquire(ctx context.Context, ln *lane) {
 			Schema: l.topics[ln.topic].newest, Replayed: l.start, History: l.history,
 			Foreign: l.foreign, Resumed: l.saved[ln.partition].Resumed,
 		}, func(holder string) { l.report.waiting(ln.partition.String(), holder) })
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				producer.Close()
+		if err == nil {
+			err = l.usable(ctx, ln.partition, tail.Stamp)
+			if err == nil && ctx.Err() == nil {
+				l.acquired <- acquisition{ln, producer, tail} // has room for every lane
+				return nil
 			}
-		case err != nil:
+			producer.Close() // nothing may be sent
+		}
+		if ctx.Err() == nil {
 			l.mail.fail(err)
-		default:
-			if err := l.inHistory(ctx, ln.partition, tail.Stamp); err != nil {
-				l.mail.fail(err)
-			}
-			l.acquired <- acquisition{ln, producer, tail} // has room for every lane
 		}
 		return nil
 	})
+}
+
+// usable requires of a partition that is ours what must be so before anything is sent.
+func (l *loop) usable(ctx context.Context, p broker.Partition, last position.Stamp) error {
+	if err := l.inHistory(ctx, p, last); err != nil || l.check == nil {
+		return err
+	}
+	return l.check(ctx)
 }
 
 // inHistory requires that a partition's last message lies within the server's

@@ -7,8 +7,6 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -77,103 +75,6 @@ func (r *run) anythingPublished(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// checkRoutes keeps a replay from being routed otherwise than the run that
-// published it: under changed routes it goes on only when no partition, old or
-// new, holds an event that is not confirmed. (Partition counts are kept: see
-// keepCount.) It needs the slot, so that nobody publishes meanwhile, and it comes
-// before anything is published: the partitions are recorded here, so that a
-// later run knows where to look.
-func (r *run) checkRoutes(ctx context.Context) error {
-	db, err := r.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	var stored *string
-	if err := db.QueryRow(ctx, `select routes_hash from runnel.pipeline where name = $1`, r.cfg.Name).Scan(&stored); err != nil {
-		return fmt.Errorf("read the stored routes: %w", err)
-	}
-	hash := r.routes.Hash()
-	if r.recounted() {
-		return errRecounted
-	}
-	if stored != nil && *stored != hash {
-		if err := r.nothingUnconfirmed(ctx); err != nil {
-			return err
-		}
-		r.log.Info("routes changed while everything was confirmed")
-	}
-	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `update runnel.pipeline set routes_hash = $2 where name = $1`, r.cfg.Name, hash); err != nil {
-			return fmt.Errorf("store the routes: %w", err)
-		}
-		for _, p := range r.partitions() {
-			_, err := tx.Exec(ctx, `insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
-				values ($1, $2, $3, $4, 0) on conflict do nothing`, r.cfg.Name, p.Topic, p.Index, position.Position{}.String())
-			if err != nil {
-				return fmt.Errorf("record the partitions: %w", err)
-			}
-		}
-		return nil
-	})
-}
-
-// errRecounted is no fault: another daemon began to publish to a topic while this one
-// looked at it.
-var errRecounted = errors.New("the number of a topic's partitions was recorded meanwhile: start over")
-
-// recounted reports whether a topic has another number of partitions than this
-// pipeline has recorded of it.
-func (r *run) recounted() bool {
-	recorded := make(map[string]int)
-	for _, t := range r.saved.Tails {
-		recorded[t.Topic]++
-	}
-	for i := range r.topics {
-		if n := recorded[r.topics[i].full]; n > 0 && n != r.topics[i].partitions {
-			return true
-		}
-	}
-	return false
-}
-
-// nothingUnconfirmed reads the tail of every partition that this pipeline knows.
-func (r *run) nothingUnconfirmed(ctx context.Context) error {
-	start := r.source.At(r.source.StartLSN())
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(acquireAtOnce)
-	for _, p := range r.everyPartition() {
-		g.Go(func() error {
-			err := r.confirmedBelow(ctx, p, start)
-			if errors.Is(err, broker.ErrTopicMissing) {
-				return nil // what was deleted holds nothing
-			}
-			return err
-		})
-	}
-	return g.Wait()
-}
-
-// confirmedBelow requires that a partition's last event is below start.
-func (r *run) confirmedBelow(ctx context.Context, p broker.Partition, start position.Position) error {
-	schema, err := r.schemaOf(ctx, p.Topic)
-	if err != nil {
-		return err
-	}
-	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: start, History: eras(r.source.Eras()), Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
-	}, func(holder string) { r.report.waiting(p.String(), holder) })
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	r.report.acquired(p.String())
-	if tail.ReadBack.Count > 0 {
-		return ErrRoutesChanged.New("its last event, at %s, is not confirmed", tail.Stamp.Position).At("%s", p)
-	}
-	return nil
 }
 
 // resumed is the ordinal behind which a partition goes on, though it has lost messages.

@@ -15,6 +15,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/memory"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -29,10 +30,11 @@ type course struct {
 	broker    *memory.Broker
 	partition broker.Partition // the first
 	topics    []topic
-	confirmed atomic.Uint64 // what the slot has been told
+	confirmed atomic.Uint64       // what the slot has been told
+	routing   []router.Generation // none: each event to the topic that is called as its type
 }
 
-// courseTopics are the topics, and their only event type is called as they are.
+// courseTopics are the topics, and the event types of each are called as they are.
 var courseTopics = []string{"order", "invoice"}
 
 // newCourse makes topics with so many partitions, one of one if none is told.
@@ -44,12 +46,16 @@ func newCourse(t *testing.T, partitions ...int) *course {
 	c := &course{t: t, broker: memory.New()}
 	_, err := c.broker.EnsureNamespace(t.Context(), "public/runnel", broker.NamespacePolicy{})
 	c.must(err)
+	var types []*schemas.EventType
+	for _, name := range courseTopics {
+		e, err := schemas.ParseEventType(`{"type":"record","name":"` + name + `","aggregate":"` + name + `","fields":[{"name":"id","type":"string"}]}`)
+		c.must(err)
+		types = append(types, e)
+	}
 	for i, n := range partitions {
 		local := courseTopics[i]
 		full := "persistent://public/runnel/" + local
-		e, err := schemas.ParseEventType(`{"type":"record","name":"` + local + `","aggregate":"` + local + `","fields":[{"name":"id","type":"string"}]}`)
-		c.must(err)
-		composed, err := schemas.Compose(local, []*schemas.EventType{e}, nil)
+		composed, err := schemas.Compose(local, types, nil)
 		c.must(err)
 		_, err = c.broker.EnsureTopic(t.Context(), full, n, nil)
 		c.must(err)
@@ -61,9 +67,27 @@ func newCourse(t *testing.T, partitions ...int) *course {
 		c.must(err)
 		c.topics = append(c.topics, topic{local: local, full: full, partitions: n, codec: &liveCodec{known: codec}, newest: brokerSchema(registered)})
 	}
+	_, err = c.broker.EnsureTopic(t.Context(), fenceTopic, 1, nil)
+	c.must(err)
 	c.partition = broker.Partition{Topic: c.topics[0].full}
 	return c
 }
+
+// fence makes a connection the one that may publish.
+func (c *course) fence(conn *memory.Conn) *fence {
+	p := broker.Partition{Topic: fenceTopic}
+	producer, tail, err := conn.Acquire(c.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: beyond}, func(string) {})
+	c.must(err)
+	f := &fence{Producer: producer, client: conn, topic: p, at: tail.Last, next: tail.Stamp.Ordinal + 1}
+	if record := (history.Record{Eras: []history.Era{history.NewEra(1, "7", 1, 0, 0)}}); tail.Stamp.Ordinal == 0 {
+		c.must(f.write(c.t.Context(), record))
+	} else {
+		f.last = &record
+	}
+	return f
+}
+
+const fenceTopic = "persistent://public/runnel/runnel-history-test"
 
 // attempt is a run's loop.
 type attempt struct {
@@ -104,6 +128,10 @@ func (c *course) start() *attempt {
 		mail: newMailbox(), tails: new(atomic.Pointer[[]capture.PartitionTail]), slots: make(chan struct{}, acquireAtOnce),
 		schemas:    make(map[*schemas.TopicSchema]*broker.Schema),
 		readWALEnd: func(context.Context) (uint64, error) { return 1 << 40, nil },
+	}
+	if len(c.routing) > 0 {
+		a.loop.state.UseGenerations(c.routing)
+		a.loop.check = c.fence(a.conn).check
 	}
 	for i, t := range c.topics {
 		for p := range t.partitions {

@@ -66,7 +66,7 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 	ln.producer = producer // which the loop closes
 	r.report.acquired(p.String())
 	l.watch(hard, producer, p)
-	if err := l.inHistory(ctx, p, tail.Stamp); err != nil {
+	if err := l.usable(ctx, p, tail.Stamp); err != nil {
 		return err
 	}
 	last, err := l.tailOf(p, tail.Stamp)

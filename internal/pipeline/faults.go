@@ -25,9 +25,6 @@ var (
 	ErrOtherDatabase = fault.Define("PIPELINE_OF_ANOTHER", fault.Environment,
 		"Another database publishes under this pipeline's name, or did: this one is a clone, was loaded from a dump, or is misconfigured.",
 		"Give this one a pipeline's name (name) and a namespace (topics.namespace) of its own; or check the address of the database.")
-	ErrRoutesChanged = fault.Define("ROUTES_CHANGED", fault.Runtime,
-		"Routes or partition counts differ from those under which unconfirmed events were published; a replay would lose or double them.",
-		"Start the daemon with the former routes, stop it with SIGTERM once it is streaming, then start it with the new ones.")
 	ErrHistory = fault.Define("TOPIC_AHEAD_OF_WAL", fault.Runtime,
 		"A partition holds an event beyond the end of the server's WAL: the database was restored or replaced.",
 		"Check that the daemon is connected to the right database; do not delete the slot.")
@@ -49,4 +46,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrRoutesChanged, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}

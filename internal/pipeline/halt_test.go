@@ -16,7 +16,6 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/pulsartest"
-	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -127,50 +126,6 @@ func TestSlotMadeByHand(t *testing.T) {
 	stop()
 	if again := len(w.topic("order")); again != n {
 		t.Errorf("the topic held %d events, and holds %d", n, again)
-	}
-}
-
-// TestRoutesChange: allowed when all is confirmed, else it halts.
-func TestRoutesChange(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
-	stop()
-
-	// Killed with events published and not confirmed.
-	next := 101
-	for unconfirmed := false; !unconfirmed; next += 5000 {
-		w.write(next, 5000)
-		w.spawn().killAfter(t, 1000)
-		unconfirmed = pgtest.Value[bool](t, w.db, `select confirmed_flush_lsn < pg_current_wal_insert_lsn() - 64
-			from pg_replication_slots where slot_name = $1`, w.cfg.Slot)
-	}
-	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
-	p, stop := w.start()
-	pgtest.Eventually(t, 60*time.Second, func() bool {
-		st := p.Status()
-		return st.Code == "ROUTES_CHANGED" || st.Published > 0
-	}, "the changed routes noticed")
-	if st := p.Status(); st.Code != "ROUTES_CHANGED" {
-		t.Fatalf("state %s %s, %d published under the new routes", st.State, st.Code, st.Published)
-	}
-	stop()
-
-	w.cfg.Routes = nil
-	_, stop = w.start()
-	w.complete("order")
-	stop()
-	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
-	p, _ = w.start()
-	reaches(t, p, pipeline.Streaming, "")
-	w.write(next, 100)
-	w.caughtUp()
-	if n := len(w.topic("shipped")); n != 100 {
-		t.Errorf("%d events in the new topic, want 100", n)
 	}
 }
 

@@ -36,34 +36,6 @@ func (r *run) historyTopic() broker.Partition {
 	return broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, history.Topic(r.cfg.Name))}
 }
 
-// fence is the right to publish for the pipeline: who has it is the history topic's
-// producer.
-type fence struct {
-	broker.Producer
-	last *history.Record // that the topic holds; nil when there is none
-	next uint64          // ordinal of the next
-}
-
-// acquireHistory becomes the producer of the pipeline's history topic, and reads its last
-// record.
-func (r *run) acquireHistory(ctx context.Context) (*fence, error) {
-	p := r.historyTopic()
-	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName(), Foreign: r.foreign},
-		func(holder string) { r.report.waiting(p.String(), holder) })
-	if err != nil {
-		return nil, notApplied(err, p.Topic)
-	}
-	r.report.acquired(p.String())
-	f := &fence{Producer: producer, next: tail.Stamp.Ordinal + 1}
-	if tail.Stamp.Ordinal > 0 {
-		if f.last, err = r.readHistory(ctx, p, tail.Last); err != nil {
-			producer.Close()
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
 // readHistory reads the record at the end of the history topic.
 func (r *run) readHistory(ctx context.Context, p broker.Partition, at broker.MessageID) (*history.Record, error) {
 	at.Batch = -1
@@ -98,6 +70,9 @@ func (r *run) settleHistory(ctx context.Context) error {
 		return err
 	}
 	defer f.Close()
+	if err := f.claim(ctx); err != nil {
+		return err
+	}
 	lost, greatest, err := r.compareHistory(ctx, f)
 	if err != nil {
 		return err
@@ -270,9 +245,8 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 	if err != nil {
 		return position.Stamp{}, err
 	}
-	everything := position.Position{Epoch: ^uint32(0)} // is below: nothing is read back
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: everything, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
+		Partition: p, Producer: r.producerName(), Replayed: beyond, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return position.Stamp{}, nil // what was deleted holds nothing
@@ -332,6 +306,7 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 		return err
 	}
 	l.watch(hard, f, r.historyTopic())
+	l.check = f.check
 	return nil
 }
 
@@ -344,6 +319,7 @@ func (r *run) publishEras(ctx context.Context, f *fence) error {
 	}
 	p := r.historyTopic()
 	if f.last != nil {
+		mine.Routing = f.last.Routing
 		theirs := f.last.Newest().Epoch
 		if d := mine.Differs(*f.last); d != "" {
 			return ErrOtherDatabase.New("%s", d).At("%s", p)
@@ -359,30 +335,4 @@ func (r *run) publishEras(ctx context.Context, f *fence) error {
 		r.log.Info("the history topic holds the new era", "epoch", r.source.Epoch())
 	}
 	return nil
-}
-
-// write publishes a record and waits until it is stored.
-func (f *fence) write(ctx context.Context, record history.Record) error {
-	payload, err := record.Marshal()
-	if err != nil {
-		return err
-	}
-	h, err := record.History()
-	if err != nil {
-		return err
-	}
-	newest := h[len(h)-1]
-	at := position.Stamp{Position: position.Position{Epoch: newest.Epoch, LSN: newest.Begin}, Ordinal: f.next}
-	stored := make(chan error, 1)
-	f.Send(ctx, &broker.Outgoing{
-		Key: record.Pipeline, Payload: payload,
-		Properties: map[string]string{router.PropertyType: history.EventType, position.Property: at.String()},
-	}, func(_ broker.MessageID, err error) { stored <- err })
-	f.Flush()
-	select {
-	case err := <-stored:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

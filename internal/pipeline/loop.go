@@ -67,6 +67,7 @@ type loop struct {
 	report     *reporter
 
 	batches  <-chan *router.Batch
+	rest     []router.Input // of a batch, that waits: see router.State.Waits
 	acquired chan acquisition
 	resized  chan resize
 	mail     *mailbox
@@ -79,6 +80,7 @@ type loop struct {
 	unacked int                                   // sent, not acknowledged, in all lanes
 	sending atomic.Int64                          // when the send under way began, in ns since the Unix epoch; 0: none
 	onSlot  func(ctx, hard context.Context) error // run once, when the slot is known to be ours; may be nil
+	check   func(ctx context.Context) error       // of an acquired lane, before anything is sent: see fence; may be nil
 }
 
 // run feeds the state until an error, or until ctx ends. Then it waits for what
@@ -106,7 +108,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 	var poisoned time.Time
 	for {
 		in := l.batches
-		if l.state.Full() {
+		if l.state.Full() || len(l.rest) > 0 {
 			in = nil
 		}
 		if poison := l.state.Poison(); poison != nil {
@@ -126,7 +128,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 			if err := l.first(ctx, hard); err != nil {
 				return err
 			}
-			if err := l.step(hard, b); err != nil {
+			if err := l.step(hard, b.Inputs); err != nil {
 				return err
 			}
 		case <-l.mail.wake:
@@ -145,6 +147,12 @@ func (l *loop) feed(ctx, hard context.Context) error {
 				return err
 			}
 			l.publish()
+		}
+		if rest := l.rest; len(rest) > 0 {
+			l.rest = nil
+			if err := l.step(hard, rest); err != nil {
+				return err
+			}
 		}
 		l.act(ctx, hard)
 		l.source.Confirm(l.state.Confirmed())
@@ -175,11 +183,15 @@ func (l *loop) first(ctx, hard context.Context) error {
 	return cmp.Or(l.mail.failure(), err)
 }
 
-// step feeds a batch. Messages are handed out in between, so that a large batch
-// begins to travel at once.
-func (l *loop) step(hard context.Context, b *router.Batch) error {
-	for i := range b.Inputs {
-		if err := l.state.Step(&b.Inputs[i]); err != nil {
+// step feeds what was read, as far as it need not wait. Messages are handed out in
+// between, so that a large batch begins to travel at once.
+func (l *loop) step(hard context.Context, inputs []router.Input) error {
+	for i := range inputs {
+		if l.state.Waits(&inputs[i]) {
+			l.rest = inputs[i:]
+			return nil
+		}
+		if err := l.state.Step(&inputs[i]); err != nil {
 			if l.state.Poison() != nil {
 				return nil // feed goes on without reading
 			}

@@ -87,6 +87,7 @@ type life struct {
 	fates   map[int]memory.Fate // of the nth entry that is added
 	held    bool                // nothing of the topic is stored before the next life has begun
 	rewinds int                 // the slot goes back by so many confirmations: Postgres crashed
+	routes  []int               // it comes with routes that lead the events of each topic there; nil: with those of before
 }
 
 func (l life) String() string {
@@ -99,6 +100,9 @@ func (l life) String() string {
 	}
 	if l.rewinds > 0 {
 		text += fmt.Sprintf(", slot rewound by %d", l.rewinds)
+	}
+	if l.routes != nil {
+		text += fmt.Sprintf(", routes changed to %v", l.routes)
 	}
 	return text
 }
@@ -139,6 +143,9 @@ func drawScript(t *rapid.T) script {
 		}
 		for range rapid.IntRange(0, 2).Draw(t, "failed adds") {
 			l.fates[rapid.IntRange(0, 12).Draw(t, "add")] = rapid.SampledFrom([]memory.Fate{memory.LoseAck, memory.Fail, memory.Vanish}).Draw(t, "fate")
+		}
+		if rapid.IntRange(0, 2).Draw(t, "reroute") == 0 {
+			l.routes = rapid.SampledFrom([][]int{{0, 1}, {1, 0}, {0, 0}, {1, 1}}).Draw(t, "routes")
 		}
 		t.Logf("life %d: %s", len(s.lives)+1, l)
 		s.lives = append(s.lives, l)
@@ -185,6 +192,11 @@ type world struct {
 // play plays the script, then lives without a fault, and compares.
 func (s script) play(t *testing.T) error {
 	w := &world{script: s, course: newCourse(t, scriptPartitions...), release: func() {}}
+	routes, err := router.NewRoutes(nil)
+	if err != nil {
+		return err
+	}
+	w.routing = []router.Generation{{Routes: routes}}
 	w.confirmed.Store(s.txs[0].begin)
 	defer w.bury()
 	for i, l := range s.lives {
@@ -192,7 +204,7 @@ func (s script) play(t *testing.T) error {
 			return fmt.Errorf("life %d: %w", i+1, err)
 		}
 	}
-	err := w.live(life{until: 1 << 20, cut: 50, how: stopped})
+	err = w.live(life{until: 1 << 20, cut: 50, how: stopped})
 	if err == nil {
 		err = w.live(life{until: 1 << 20, cut: 50, how: stopped}) // what the first one's end kept from being confirmed
 	}
@@ -208,8 +220,17 @@ func (s script) play(t *testing.T) error {
 // live is one life.
 func (w *world) live(l life) error {
 	w.rewind(l.rewinds)
+	// What was held of the life before comes in while this one begins.
+	late := time.AfterFunc(2*time.Second, w.release)
+	defer late.Stop()
+	if l.routes != nil {
+		w.reroute(l.routes)
+	}
 	adds := 0
-	w.broker.OnAdd(func(memory.Add) memory.Fate {
+	w.broker.OnAdd(func(add memory.Add) memory.Fate {
+		if add.Partition.Topic == fenceTopic {
+			return memory.Store
+		}
 		fate := l.fates[adds]
 		adds++
 		w.holes = w.holes || fate == memory.Vanish
@@ -217,9 +238,6 @@ func (w *world) live(l life) error {
 	})
 	a := w.start()
 	w.all = append(w.all, a)
-	// What was held of the life before comes in while this one begins.
-	late := time.AfterFunc(2*time.Second, w.release)
-	defer late.Stop()
 	w.feedTo(a, l, 0, l.until/2)
 	if l.held {
 		<-time.After(5 * time.Second) // so that the partitions are ours
@@ -303,6 +321,30 @@ func (w *world) rewind(n int) {
 	}
 }
 
+// reroute begins a generation as takeRoutes does.
+func (w *world) reroute(to []int) {
+	var rules []router.RouteRule
+	for from, topic := range to {
+		rules = append(rules, router.RouteRule{Aggregate: courseTopics[from], Topic: courseTopics[topic]})
+	}
+	routes, err := router.NewRoutes(rules)
+	w.must(err)
+	g := router.Generation{Number: uint32(len(w.routing)), Routes: routes}
+	conn := w.broker.Connect("daemon")
+	defer conn.Close()
+	w.must(w.fence(conn).claim(w.t.Context()))
+	for _, t := range w.topics {
+		for i := range t.partitions {
+			p := broker.Partition{Topic: t.full, Index: i}
+			producer, tail, err := conn.Acquire(w.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: beyond}, func(string) {})
+			w.must(err)
+			producer.Close()
+			g.After = greater(g.After, tail.Stamp.Position)
+		}
+	}
+	w.routing = append(w.routing, g)
+}
+
 // bury ends what is left.
 func (w *world) bury() {
 	w.release()
@@ -325,7 +367,7 @@ func (w *world) sound() error {
 		}
 		for n, r := range tx.rows {
 			at := position.Position{Epoch: 1, LSN: tx.begin, Index: uint32(n)}
-			if !slices.Contains(logs[w.placeOf(r)], at) {
+			if !slices.Contains(logs[w.placeOf(r, at)], at) {
 				return fmt.Errorf("the slot was told %d, and %s of topic %s is not stored", w.confirmed.Load(), at, courseTopics[r.topic])
 			}
 		}
@@ -338,17 +380,21 @@ func (w *world) complete() error {
 	want := make(map[broker.Partition][]position.Position)
 	for _, tx := range w.txs {
 		for n, r := range tx.rows {
-			p := w.placeOf(r)
-			want[p] = append(want[p], position.Position{Epoch: 1, LSN: tx.begin, Index: uint32(n)})
+			at := position.Position{Epoch: 1, LSN: tx.begin, Index: uint32(n)}
+			p := w.placeOf(r, at)
+			want[p] = append(want[p], at)
 		}
 	}
 	got, err := w.read()
 	if err != nil {
 		return err
 	}
-	for p, positions := range want {
-		if !slices.Equal(got[p], positions) {
-			return fmt.Errorf("%s holds\n%s\nwant\n%s", p, listed(got[p]), listed(positions))
+	for _, t := range w.topics {
+		for i := range t.partitions {
+			p := broker.Partition{Topic: t.full, Index: i}
+			if !slices.Equal(got[p], want[p]) {
+				return fmt.Errorf("%s holds\n%s\nwant\n%s", p, listed(got[p]), listed(want[p]))
+			}
 		}
 	}
 	if end := w.txs[len(w.txs)-1].end; w.confirmed.Load() != end {
@@ -365,8 +411,18 @@ func listed(all []position.Position) string {
 	return b.String()
 }
 
-func (w *world) placeOf(r scriptRow) broker.Partition {
-	return broker.Partition{Topic: w.topics[r.topic].full, Index: router.PartitionOf([]byte(r.key), w.topics[r.topic].partitions)}
+// placeOf returns where an event belongs: what the newest generation says that begins
+// below it.
+func (w *world) placeOf(r scriptRow, at position.Position) broker.Partition {
+	for _, g := range slices.Backward(w.routing) {
+		if !g.After.Less(at) {
+			continue
+		}
+		local := g.Routes.Explain(courseTopics[r.topic], courseTopics[r.topic]).Topic
+		t := w.topics[slices.Index(courseTopics, local)]
+		return broker.Partition{Topic: t.full, Index: router.PartitionOf([]byte(r.key), t.partitions)}
+	}
+	panic("no generation")
 }
 
 // read returns the positions in each partition. They rise, and ordinals are dense.

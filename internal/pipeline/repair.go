@@ -141,7 +141,9 @@ func (r *run) alone(ctx context.Context, do func(ctx context.Context, f *fence) 
 		case <-ctx.Done():
 		}
 	}()
-	err = do(ctx, f)
+	if err = f.claim(ctx); err == nil {
+		err = do(ctx, f)
+	}
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrLaneLost) {
 		err = cause
 	}

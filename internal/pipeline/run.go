@@ -48,9 +48,9 @@ type run struct {
 	tried    map[string]time.Time
 	source   *capture.Source
 	progress *capture.Progress
-	repairs  bool            // and does not stream
-	fence    broker.Producer // of the history topic; nil until the slot is ours
-	saved    capture.Saved   // progress when the run began
+	repairs  bool          // and does not stream
+	fence    *fence        // nil until the slot is ours
+	saved    capture.Saved // progress when the run began
 	tails    atomic.Pointer[[]capture.PartitionTail]
 }
 
@@ -234,7 +234,7 @@ func first(errs ...error) error {
 
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
 	start := r.source.At(r.source.StartLSN())
-	cfg := router.Config{Routes: r.routes, Start: start, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
+	cfg := router.Config{Start: start, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
 		return broker.CheckSize(&broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: m.Properties}, r.producerName(), limit)
 	}}
 	for _, t := range r.topics { // nothing else runs yet
@@ -260,9 +260,14 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		if err := r.takeHistory(ctx, hard, l); err != nil {
 			return err
 		}
-		if err := r.checkRoutes(ctx); err != nil {
+		if err := r.recordPartitions(ctx); err != nil {
 			return err
 		}
+		routes, err := r.takeRoutes(ctx, r.fence)
+		if err != nil {
+			return err
+		}
+		l.state.UseGenerations(routes)
 		return r.takeDeadLetters(ctx, hard, l)
 	}
 	return l

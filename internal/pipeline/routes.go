@@ -1,0 +1,205 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/failpoint"
+	"github.com/runnel-cdc/runnel/internal/history"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// takeRoutes returns the generations of the pipeline's routes, with the routes of the
+// configuration as the newest. It needs the slot and the fence, so that nobody publishes
+// meanwhile, and comes before anything is published.
+//
+// Invariants:
+//  1. Nothing is published under a generation that the history topic does not hold.
+//     Where what was published went is told where it is, so no failover of the
+//     database, nor a backup, can lose it.
+//  2. A generation begins above everything that any partition holds. So each event is
+//     routed as it was by the run that published it, and the first run to route it
+//     otherwise is one that found it nowhere.
+func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, error) {
+	db, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	stored, hash, err := r.storedRoutes(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	all := newer(f.last.Routing, stored)
+	mine := history.NewGeneration(1, position.Position{}, historyRoutes(r.cfg.Routes))
+	switch {
+	case len(all) == 0 && hash != "" && hash != r.routes.Hash():
+		return nil, router.ErrRoutesChanged.New("they have no record of the routes that were in force until now")
+	case len(all) == 0:
+		all = []history.Generation{mine}
+	case !all[len(all)-1].Same(mine):
+		if all, err = r.changeRoutes(ctx, f, all); err != nil {
+			return nil, err
+		}
+	}
+	newest := all[len(all)-1]
+	if len(f.last.Routing) == 0 || f.last.Routing[len(f.last.Routing)-1].Generation < newest.Generation {
+		failpoint.Hit("pipeline.routes") // changed, and not recorded
+		record := *f.last
+		record.Routing = all
+		if err := f.write(ctx, record); err != nil {
+			return nil, err
+		}
+		failpoint.Hit("pipeline.routed") // recorded, and not in the database
+		r.log.Info("the history topic holds the routes", "generation", newest.Generation, "after", newest.After)
+	}
+	if len(stored) == 0 || stored[len(stored)-1].Generation < newest.Generation {
+		text, err := json.Marshal(all)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := db.Exec(ctx, `update runnel.pipeline set routing = $2, routes_hash = $3 where name = $1`, r.cfg.Name, text, r.routes.Hash()); err != nil {
+			return nil, fmt.Errorf("store the routes: %w", err)
+		}
+	}
+	return generations(all)
+}
+
+// newer returns the generations that go further: those of the topic, unless it was deleted.
+func newer(topic, database []history.Generation) []history.Generation {
+	if len(topic) == 0 || len(database) > 0 && topic[len(topic)-1].Generation < database[len(database)-1].Generation {
+		return database
+	}
+	return topic
+}
+
+// storedRoutes reads what the database has. hash is that of the newest routes, also where
+// an earlier release stored nothing else.
+func (r *run) storedRoutes(ctx context.Context, db *pgx.Conn) (stored []history.Generation, hash string, err error) {
+	var text []byte
+	err = db.QueryRow(ctx, `select routing, coalesce(routes_hash, '') from runnel.pipeline where name = $1`, r.cfg.Name).Scan(&text, &hash)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the stored routes: %w", err)
+	}
+	if text != nil {
+		stored, err = history.ParseRouting(text)
+	}
+	return stored, hash, err
+}
+
+// changeRoutes adds a generation of the routes of the configuration.
+func (r *run) changeRoutes(ctx context.Context, f *fence, all []history.Generation) ([]history.Generation, error) {
+	if err := f.claim(ctx); err != nil {
+		return nil, err
+	}
+	newest := all[len(all)-1]
+	after, err := newest.Begin()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range r.saved.Tails { // what retention has taken since was published, too
+		after = greater(after, t.Last.Position)
+	}
+	var mu sync.Mutex
+	_, err = r.eachTail(ctx, func(_ context.Context, _ broker.Partition, tail position.Stamp) error {
+		mu.Lock()
+		defer mu.Unlock()
+		after = greater(after, tail.Position)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return history.AddGeneration(all, history.NewGeneration(newest.Generation+1, after, historyRoutes(r.cfg.Routes))), nil
+}
+
+func greater(a, b position.Position) position.Position {
+	if a.Less(b) {
+		return b
+	}
+	return a
+}
+
+func historyRoutes(rules []router.RouteRule) []history.Route {
+	routes := make([]history.Route, 0, len(rules))
+	for _, rule := range rules {
+		routes = append(routes, history.Route(rule))
+	}
+	return routes
+}
+
+// generations returns what the router takes.
+func generations(all []history.Generation) ([]router.Generation, error) {
+	out := make([]router.Generation, 0, len(all))
+	for _, g := range all {
+		rules := make([]router.RouteRule, 0, len(g.Routes))
+		for _, route := range g.Routes {
+			rules = append(rules, router.RouteRule(route))
+		}
+		routes, err := router.NewRoutes(rules)
+		if err != nil {
+			return nil, fmt.Errorf("generation %d of routes: %w", g.Generation, err)
+		}
+		after, err := g.Begin()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, router.Generation{Number: g.Generation, After: after, Routes: routes})
+	}
+	return out, nil
+}
+
+// recordPartitions lets every later run know where this one may publish: that is where
+// it looks for what was published. Partition counts are kept for life: see keepCount.
+func (r *run) recordPartitions(ctx context.Context) error {
+	db, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	batch := &pgx.Batch{}
+	for _, p := range r.partitions() {
+		batch.Queue(`insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
+			values ($1, $2, $3, $4, 0) on conflict do nothing`, r.cfg.Name, p.Topic, p.Index, position.Position{}.String())
+	}
+	if err := db.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("record the partitions: %w", err)
+	}
+	return nil
+}
+
+// errRecounted is no fault: another daemon began to publish to a topic while this one
+// looked at it.
+var errRecounted = errors.New("partitions that are published to were recorded meanwhile: start over")
+
+// knowsRecorded requires, now that nobody else publishes, that nothing was recorded since
+// this run prepared but what it knows.
+func (r *run) knowsRecorded(ctx context.Context) error {
+	db, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	recorded, err := outbox.PublishedPartitions(ctx, db, r.cfg.Name)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]int, len(recorded))
+	for _, p := range r.everyPartition() {
+		known[p.Topic]++
+	}
+	for topic, n := range recorded {
+		if known[topic] != n {
+			return errRecounted
+		}
+	}
+	return nil
+}

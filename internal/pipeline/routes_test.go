@@ -1,0 +1,173 @@
+package pipeline_test
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/history"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
+	"github.com/runnel-cdc/runnel/router"
+)
+
+// routedTopics are where the routes of these tests lead.
+var routedTopics = []string{"order", "shipped", "other"}
+
+// routes are those that the database has a record of.
+func (w *world) routes() []history.Generation {
+	w.t.Helper()
+	all, err := history.ParseRouting([]byte(pgtest.Value[string](w.t, w.db, `select routing::text from runnel.pipeline`)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all
+}
+
+// routed waits until all is confirmed, and requires that each row of the outbox is in
+// one topic, once: the one that the routes lead to which were in force at its position.
+func (w *world) routed() {
+	w.t.Helper()
+	w.caughtUp()
+	all := w.routes()
+	ids := map[string]int{}
+	for _, local := range routedTopics {
+		w.read(local, func(m *broker.Incoming, at position.Stamp) {
+			ids[m.Properties["id"]]++
+			want := ""
+			for _, g := range all {
+				after, err := g.Begin()
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				if after.Less(at.Position) {
+					want = "order"
+					if len(g.Routes) > 0 {
+						want = g.Routes[0].Topic
+					}
+				}
+			}
+			if want != local {
+				w.t.Errorf("%s is in topic %s, want %s", at, local, want)
+			}
+		})
+	}
+	rows := pgtest.Values[string](w.t, w.db, `select id::text from runnel.outbox`)
+	for _, id := range rows {
+		if ids[id] != 1 {
+			w.t.Errorf("event %s was published %d times", id, ids[id])
+		}
+		delete(ids, id)
+	}
+	if len(ids) > 0 {
+		w.t.Errorf("%d events are in no row", len(ids))
+	}
+}
+
+// TestRoutesChange: a daemon is killed with events published that are not confirmed, and
+// the next has other routes.
+func TestRoutesChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.init()
+	next := 1
+	for _, to := range []string{"order", "shipped", "other", "shipped"} {
+		w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: to}}
+		for unconfirmed := false; !unconfirmed; next += 5000 {
+			w.write(next, 5000)
+			w.spawn().killAfter(t, 1000)
+			unconfirmed = pgtest.Value[bool](t, w.db, `select confirmed_flush_lsn < pg_current_wal_insert_lsn() - 64
+				from pg_replication_slots where slot_name = $1`, w.cfg.Slot)
+		}
+	}
+	w.cfg.Routes = nil
+	p, _ := w.start()
+	reaches(t, p, pipeline.Streaming, "")
+	w.write(next, 100)
+	w.routed()
+	// One under which only what was left of the one before was published is not kept.
+	if all := w.routes(); len(all) < 2 || all[0].Generation != 1 || all[len(all)-1].Generation != 5 {
+		t.Errorf("%+v, want the first to the fifth generation", all)
+	}
+}
+
+// TestRoutesRecord: what was published where is told by the history topic, and by the
+// database if that is lost; by neither, nothing is published under other routes.
+func TestRoutesRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	run := func(to string, first int, done func()) {
+		t.Helper()
+		w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: to}}
+		_, stop := w.start()
+		defer stop()
+		w.write(first, 50)
+		done()
+	}
+	forget := func() {
+		t.Helper()
+		pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/"+history.Topic(w.cfg.Name)+"/partitions?force=true", nil)
+	}
+	run("shipped", 1, w.routed)
+	w.db.Exec(t, `update runnel.pipeline set routing = null`)
+	run("shipped", 51, w.routed)
+	if all := w.routes(); len(all) != 1 {
+		t.Errorf("%+v, want the generation of the topic", all)
+	}
+	run("other", 101, w.routed)
+	forget()
+	run("other", 151, w.routed)
+	run("shipped", 201, w.routed)
+	if all := w.routes(); len(all) != 3 || all[2].Generation != 3 {
+		t.Errorf("%+v, want three", all)
+	}
+	forget()
+	w.db.Exec(t, `update runnel.pipeline set routing = null`)
+	w.cfg.Routes = nil
+	p, stop := w.start()
+	reaches(t, p, pipeline.Halted, "ROUTES_CHANGED")
+	stop()
+	if n := len(w.topic("order")); n != 0 {
+		t.Errorf("%d events were published", n)
+	}
+	run("shipped", 251, w.caughtUp) // as before: from then on it is known
+	run("order", 301, w.caughtUp)
+	for topic, want := range map[string]int{"shipped": 200, "other": 100, "order": 50} {
+		if n := len(w.topic(topic)); n != want {
+			t.Errorf("%d events in topic %s, want %d", n, topic, want)
+		}
+	}
+}
+
+// TestRoutesUnused: routes under which nothing was published leave no record.
+func TestRoutesUnused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.init()
+	for _, to := range []string{"shipped", "other", "shipped"} {
+		w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: to}}
+		p, stop := w.start()
+		reaches(t, p, pipeline.Streaming, "")
+		pgtest.Eventually(t, 20*time.Second, func() bool {
+			return pgtest.Value[bool](t, w.db, `select coalesce((select routing -> -1 -> 'routes' -> 0 ->> 'topic' = $1 from runnel.pipeline), false)`, to)
+		}, "the routes recorded")
+		stop()
+	}
+	if all := w.routes(); len(all) != 1 || all[0].Generation != 3 || all[0].After != "" {
+		t.Errorf("%+v, want the third alone", all)
+	}
+	w.write(1, 20)
+	_, stop := w.start()
+	w.routed()
+	stop()
+	if got := w.topic("shipped"); len(got) != 20 {
+		t.Errorf("%d events in the topic of the last routes: %v", len(got), slices.Collect(maps.Keys(got)))
+	}
+}
