@@ -17,5 +17,6 @@
 // It does not encode Avro (package schemas does), nor talk to anything.
 //
 // Start with State in state.go, then window (confirmation), lane (one topic
-// partition), Routes (event to topic) and PartitionOf (key to partition).
+// partition), Routes (event to topic), generations (of routes) and PartitionOf (key to
+// partition).
 package router

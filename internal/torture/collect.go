@@ -62,6 +62,11 @@ func (r *runner) collectSource(ctx context.Context) (err error) {
 	if h.Run.Epoch, err = value[uint32](ctx, r.source, `select max(epoch) from runnel.epoch`); err != nil {
 		return err
 	}
+	if r.reroutes {
+		if h.Run.Routing, err = r.routing(ctx); err != nil {
+			return err
+		}
+	}
 	h.Commits, err = readCommits(ctx, r.source)
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/outbox"
+	"github.com/runnel-cdc/runnel/router"
 )
 
 // settings is what a child process is told, in its environment: arguments can be
@@ -29,6 +30,7 @@ type settings struct {
 	Park                          bool
 	Version                       int    // of the projection
 	Repair                        string // hash of a plan to carry out
+	Routes                        []router.RouteRule
 }
 
 // settingsVariable holds them, as JSON.
@@ -70,7 +72,7 @@ func (s settings) pipeline(log *slog.Logger) pipeline.Config {
 	return pipeline.Config{
 		Name: pipelineName, Postgres: func() (string, error) { return s.Postgres, nil },
 		Broker:    broker.Config{URL: s.Pulsar, AdminURL: s.PulsarAdmin, Logger: log, KeepAlive: 2 * time.Second},
-		Namespace: namespace, Partitions: s.Partitions, Schemas: s.Schemas, Routes: routes(),
+		Namespace: namespace, Partitions: s.Partitions, Schemas: s.Schemas, Routes: s.Routes,
 		Stall: 20 * time.Second, Recheck: time.Second, OutboxRetention: -1, Roles: outbox.Roles{},
 		AutoApply: s.AutoApply, Park: s.Park, ParkedLimit: 1_000_000, HTTP: s.HTTP, Logger: log,
 	}

@@ -41,7 +41,7 @@ var events = sync.OnceValue(func() []*schemas.EventType {
 // routes send closed accounts elsewhere.
 func routes() []router.RouteRule { return []router.RouteRule{{Type: closed, Topic: "closings"}} }
 
-// topicOf names the topic of each event type, as routes says.
+// topicOf names the topic of each event type, as routes says; the run's first ones.
 func topicOf() map[string]string {
 	return map[string]string{opened: "account", moved: "account", closed: "closings", sent: "parcel"}
 }

@@ -64,7 +64,7 @@ func kindsOfFaults() []fault {
 		{name: "copy.poison", expect: resumes, carryOut: (*runner).poisonCopy},
 		{name: "copy.rebuild", expect: resumes, carryOut: (*runner).rebuildCopy},
 	}
-	return slices.Concat(all, netFaults(), diskFaults(), slotFaults(), poisonFaults())
+	return slices.Concat(all, netFaults(), diskFaults(), slotFaults(), poisonFaults(), routeFaults())
 }
 
 // killAt kills the daemon at a failpoint. Points that are passed at the start of

@@ -39,7 +39,8 @@ type RunRecord struct {
 	Refused         []string                    `json:"refused,omitempty"` // writes that failed for no reason of the run's
 	Guards          map[string]string           `json:"guards,omitempty"`  // codes of guards in the logs, each with its first line
 	Strange         []string                    `json:"strange,omitempty"` // topics and partitions that nobody made for events
-	Topics          map[string]string           `json:"topics"`            // of an event type
+	Topics          map[string]string           `json:"topics"`            // of an event type, where routes do not change
+	Routing         []Routing                   `json:"routing,omitempty"` // where they do
 	Schemas         map[string]map[int64]string `json:"schemas"`           // of a topic, by version
 	Repairs         []RepairRecord              `json:"repairs,omitempty"` // of the daemon's slot, in order
 }
@@ -49,6 +50,12 @@ type RepairRecord struct {
 	Harmed int64  `json:"harmed"` // when; until it was made anew what the slot says is not the daemon's
 	Made   int64  `json:"made"`
 	Point  uint64 `json:"point"` // its consistent point: where it begins
+}
+
+// Routing is a generation of the daemon's routes.
+type Routing struct {
+	After  string            `json:"after"`  // the position above which it decides
+	Topics map[string]string `json:"topics"` // of an event type
 }
 
 // TruthRow is an event as its own transaction recorded it.

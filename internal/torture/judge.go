@@ -89,6 +89,7 @@ func Judge(h *History) *Verdict {
 	j.truth()
 	j.messages()
 	j.order()
+	j.rerouted()
 	j.reread()
 	j.confirmed()
 	j.copies()
@@ -298,7 +299,10 @@ func (j *judge) message(where string, m *TopicMessage, stamp position.Stamp, sch
 		j.v.add(CheckPhantom, "%s: event %s was never committed", where, m.ID)
 		return
 	}
-	if m.Topic != j.Run.Topics[row.Type] || m.Key != row.Key || m.Type != row.Type {
+	if topic := j.topicAt(row.Type, stamp.Position); m.Topic != topic {
+		j.v.add(CheckPayload, "%s: event %s of type %s belongs to topic %s", where, m.ID, row.Type, topic)
+	}
+	if m.Key != row.Key || m.Type != row.Type {
 		j.v.add(CheckPayload, "%s: event %s has type %s and key %s, was written as %s with %s", where, m.ID, m.Type, m.Key, row.Type, row.Key)
 	}
 	if i, ok := j.place[m.ID]; ok && j.expected[i].at != stamp.Position {

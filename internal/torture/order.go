@@ -11,12 +11,19 @@ import (
 // aggregate is a key within a topic: order holds there.
 type aggregate struct{ topic, key string }
 
+// counter is what numbers an aggregate's events: their writers do it for each topic that
+// the first routes lead to.
+type counter struct {
+	aggregate
+	first string
+}
+
 // order compares each aggregate's events with the order of their commits, and
 // with the numbers that their writers gave them under a lock.
 func (j *judge) order() {
 	at := make(map[aggregate]int) // the partition
 	last := make(map[aggregate]int)
-	number := make(map[aggregate]int64)
+	number := make(map[counter]int64)
 	for i := range j.Topic {
 		m := &j.Topic[i]
 		a := aggregate{m.Topic, m.Key}
@@ -33,10 +40,11 @@ func (j *judge) order() {
 		}
 		last[a] = place
 		if row := j.byID[m.ID]; row != nil && row.N > 0 {
-			if row.N <= number[a] {
-				j.v.add(CheckOrder, "aggregate %s of %s: number %d after %d", a.key, a.topic, row.N, number[a])
+			c := counter{a, j.Run.Topics[row.Type]}
+			if row.N <= number[c] {
+				j.v.add(CheckOrder, "aggregate %s of %s: number %d after %d", a.key, a.topic, row.N, number[c])
 			}
-			number[a] = row.N
+			number[c] = row.N
 		}
 	}
 }
@@ -124,7 +132,7 @@ func (j *judge) copies() {
 		if row == nil {
 			continue
 		}
-		a := aggregate{j.Run.Topics[row.Type], row.Key}
+		a := aggregate{j.topicAt(row.Type, e.at), row.Key}
 		last := ""
 		if n := len(want[a]); n > 0 {
 			last = want[a][n-1]

@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/devstack"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
+	"github.com/runnel-cdc/runnel/router"
 )
 
 // The roles of children, which are the program's hidden subcommands.
@@ -34,16 +35,18 @@ type runner struct {
 	asRole string // the same, as the daemon's role
 	target string // the copy's database
 
-	load    *workload
-	sampler *sampler
-	daemon  *process
-	copy    *process
-	spawned []*process // all that ever were
-	made    bool       // namespace, topics and schemas, by the first daemon
-	version int        // of the projection
-	park    bool       // the daemons park what cannot be published
-	net     *network   // between the daemon and the servers; nil: nothing is
-	history History
+	load     *workload
+	sampler  *sampler
+	daemon   *process
+	copy     *process
+	spawned  []*process         // all that ever were
+	made     bool               // namespace, topics and schemas, by the first daemon
+	version  int                // of the projection
+	park     bool               // the daemons park what cannot be published
+	routes   []router.RouteRule // of the daemons that are started
+	reroutes bool               // they change
+	net      *network           // between the daemon and the servers; nil: nothing is
+	history  History
 }
 
 // Run makes a run, saves its history in Options.Dir and judges it. The error is
@@ -76,7 +79,8 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 		}
 		err = errors.Join(err, r.stack.Down(context.WithoutCancel(ctx)))
 	}()
-	r.park = hasGroup(faults, groupPoison)
+	r.park, r.routes = hasGroup(faults, groupPoison), routes()
+	r.reroutes = hasGroup(faults, groupRoutes)
 	if hasGroup(faults, groupNet) {
 		if r.net, err = newNetwork(r.stack); err != nil {
 			return nil, err
@@ -197,6 +201,11 @@ func (r *runner) begin(ctx context.Context) error {
 		return err
 	}
 	r.made = true
+	if r.reroutes {
+		if err := r.openTopics(ctx); err != nil {
+			return err
+		}
+	}
 	r.load.unhurt.Store(true)
 	// A subscription that nobody reads: what a quota on the backlog counts.
 	if err := r.admin(ctx, "PUT", topicPath("parcel")+"/subscription/laggard", nil); err != nil {
@@ -345,7 +354,7 @@ func (r *runner) passing(ctx context.Context, n int) error {
 
 func (r *runner) daemonSettings() settings {
 	s := settings{Postgres: r.asRole, Pulsar: r.stack.PulsarURL, PulsarAdmin: r.stack.PulsarAdminURL,
-		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.made, Park: r.park}
+		Schemas: filepath.Join(r.o.Dir, "schemas"), Partitions: partitions, AutoApply: !r.made, Park: r.park, Routes: r.routes}
 	if r.net != nil {
 		r.net.lead(&s)
 	}
