@@ -41,6 +41,11 @@ bin/withstack: FORCE
 bin/torture: FORCE
 	@go build -tags failpoints -o $@ ./internal/torture/cmd/torture
 
+# All of it is compiled once more, with a runtime whose clock jumps.
+bin/torture-jumping: FORCE
+	@go run ./internal/torture/jumpyclock bin/.jumpyclock
+	@go build -overlay bin/.jumpyclock/overlay.json -tags failpoints -o $@ ./internal/torture/cmd/torture
+
 FORCE:
 
 # exec: a signal reaches the demo itself.
@@ -62,8 +67,8 @@ blank = $(subst ,, )
 
 TORTURE = bin/torture run $(if $(DURATION),-duration $(DURATION)) $(if $(PG),-pg $(PG))
 
-torture: setup bin/torture ## kill everything, and judge what is left (SEED=1, FAULTS=12 or FAULTS=pause*3,two or FAULTS=net, DURATION=3m, RUN=dir)
-	@exec $(TORTURE) $(if $(SEED),-seed $(SEED)) $(if $(FAULTS),-faults '$(FAULTS)') $(if $(RUN),-dir '$(RUN)')
+torture: setup bin/torture $(if $(JUMPS),bin/torture-jumping) ## kill everything, and judge what is left (SEED=1, FAULTS=12 or FAULTS=pause*3,two or FAULTS=net, DURATION=3m, RUN=dir, JUMPS=1: with clocks that jump)
+	@exec $(TORTURE) $(if $(JUMPS),-jumping bin/torture-jumping) $(if $(SEED),-seed $(SEED)) $(if $(FAULTS),-faults '$(FAULTS)') $(if $(RUN),-dir '$(RUN)')
 
 torture-short: setup bin/torture ## the same with three seeds, 60 faults each
 	@for seed in 1 2 3; do $(TORTURE) -seed $$seed -faults 60 || exit; done

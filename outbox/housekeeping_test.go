@@ -352,8 +352,8 @@ func TestHousekeepingRetriesOnLocks(t *testing.T) {
 	}
 }
 
+// TestHousekeeperRuns is not parallel: what others start would look like a leak of its own.
 func TestHousekeeperRuns(t *testing.T) {
-	t.Parallel()
 	b := newBox(t)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	busy := b.Conn(t) // of this database, another housekeeper

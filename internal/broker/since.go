@@ -7,10 +7,10 @@ import (
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
-// ReadSince opens a reader that returns every message at or above a position,
-// and may return some below it first. It is for looking things up; the
-// partition may be written to meanwhile.
-func (p *Pulsar) ReadSince(ctx context.Context, q Partition, from position.Position) (Reader, error) {
+// ReadSince opens a reader that returns every message of a producer ("": of any) at or
+// above a position, and may return others, and some below it. It is for looking things up;
+// the partition may be written to meanwhile.
+func (p *Pulsar) ReadSince(ctx context.Context, q Partition, from position.Position, producer string) (Reader, error) {
 	s, err := p.internalStats(ctx, q)
 	if err != nil {
 		return nil, err
@@ -19,7 +19,7 @@ func (p *Pulsar) ReadSince(ctx context.Context, q Partition, from position.Posit
 	if !found {
 		return p.Read(ctx, q, Start{})
 	}
-	start, err := p.stepBack(ctx, q, s, at, from)
+	start, err := p.stepBack(ctx, q, s, at, from, producer)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, r Acq
 	if _, oldest := s.back(at, 0); oldest || back.any && first.Less(r.Replayed) {
 		return back.Tail(), nil
 	}
-	start, err := p.stepBack(ctx, q, s, at, r.Replayed)
+	start, err := p.stepBack(ctx, q, s, at, r.Replayed, r.Producer)
 	if err != nil {
 		return Tail{}, err
 	}
@@ -39,14 +39,15 @@ func (p *Pulsar) readTail(ctx context.Context, q Partition, s ledgerStats, r Acq
 }
 
 // stepBack returns an entry at or before at whose first message is below a
-// position, or the oldest entry there is.
-func (p *Pulsar) stepBack(ctx context.Context, q Partition, s ledgerStats, at entryID, below position.Position) (entryID, error) {
+// position, or the oldest entry there is. Producer's messages alone tell, "": any's: what
+// another one says of its place may be anything.
+func (p *Pulsar) stepBack(ctx context.Context, q Partition, s ledgerStats, at entryID, below position.Position, producer string) (entryID, error) {
 	for step := int64(firstStep); ; step *= 2 {
 		start, oldest := s.back(at, step)
 		if oldest {
 			return start, nil
 		}
-		first, known, err := p.firstPosition(ctx, q, start)
+		first, known, err := p.firstPosition(ctx, q, start, producer)
 		if err != nil || known && first.Less(below) {
 			return start, err
 		}
@@ -54,8 +55,8 @@ func (p *Pulsar) stepBack(ctx context.Context, q Partition, s ledgerStats, at en
 }
 
 // firstPosition returns the position of an entry's first message. It is not known of a
-// message that is not one of Runnel's: whoever reads on from there judges it.
-func (p *Pulsar) firstPosition(ctx context.Context, q Partition, at entryID) (first position.Position, known bool, err error) {
+// message that is not one of the producer's: whoever reads on from there judges it.
+func (p *Pulsar) firstPosition(ctx context.Context, q Partition, at entryID, producer string) (first position.Position, known bool, err error) {
 	r, err := p.openReader(ctx, q, fromEntry(at), 1)
 	if err != nil {
 		return position.Position{}, false, err
@@ -66,7 +67,7 @@ func (p *Pulsar) firstPosition(ctx context.Context, q Partition, at entryID) (fi
 		return position.Position{}, false, err
 	}
 	stamp, err := m.Stamp()
-	return stamp.Position, err == nil, nil
+	return stamp.Position, err == nil && (producer == "" || m.Producer == producer), nil
 }
 
 // readEntries reads all messages from the start of one entry to the end of

@@ -31,7 +31,7 @@ func (l *loop) send(hard context.Context) {
 	}
 	now := time.Now()
 	l.unacked += len(ready.Send)
-	l.sending.Store(now.UnixNano())
+	l.sending.Store(&now)
 	for i := range ready.Send {
 		m := &ready.Send[i]
 		ln := l.lanes[m.Lane]
@@ -41,7 +41,7 @@ func (l *loop) send(hard context.Context) {
 		ln.unacked++
 		ln.send(hard, m, l.schema(m.Schema))
 	}
-	l.sending.Store(0)
+	l.sending.Store(nil)
 	clear(ready.Send)
 	ready.Send = ready.Send[:0]
 }

@@ -187,7 +187,7 @@ func (r *run) strikePublished(ctx context.Context, p broker.Partition, from posi
 			return nil
 		})
 	}
-	reader, err := r.client.ReadSince(ctx, p, from)
+	reader, err := r.client.ReadSince(ctx, p, from, r.producerName())
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return nil
 	}

@@ -73,7 +73,7 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 	if err != nil {
 		return err
 	}
-	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: r.client, Partition: p, Stamp: r.stamp}, l.start, l.history, nil)
+	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: r.client, Partition: p, Producer: r.producerName(), Stamp: r.stamp}, l.start, l.history, nil)
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (r *run) othersNewest(ctx context.Context) (uint32, error) {
 	newest, name, namespace := uint32(0), "", ""
 	_, err = pgx.ForEachRow(rows, []any{&name, &namespace}, func() error {
 		p := broker.Partition{Topic: namespace + history.Topic(name)}
-		reader, err := r.client.ReadSince(ctx, p, position.Position{Epoch: ^uint32(0)})
+		reader, err := r.client.ReadSince(ctx, p, beyond, r.producerName())
 		if errors.Is(err, broker.ErrTopicMissing) {
 			return nil
 		}
@@ -261,7 +261,7 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 
 // readLost tells found of each event of a partition that the history does not hold.
 func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Position, h position.History, found func(LostEvent) error) error {
-	reader, err := r.client.ReadSince(ctx, p, from)
+	reader, err := r.client.ReadSince(ctx, p, from, r.producerName())
 	if err != nil {
 		return err
 	}

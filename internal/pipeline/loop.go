@@ -78,7 +78,7 @@ type loop struct {
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
 	unacked int                                   // sent, not acknowledged, in all lanes
-	sending atomic.Int64                          // when the send under way began, in ns since the Unix epoch; 0: none
+	sending atomic.Pointer[time.Time]             // when the send under way began, by the monotonic clock as well; nil: none
 	onSlot  func(ctx, hard context.Context) error // run once, when the slot is known to be ours; may be nil
 	check   func(ctx context.Context) error       // of an acquired lane, before anything is sent: see fence; may be nil
 }
@@ -229,7 +229,7 @@ func (l *loop) unblock(ctx, hard context.Context, cut func()) {
 		if ctx.Err() != nil {
 			limit = min(limit, drainLimit)
 		}
-		if began := l.sending.Load(); began != 0 && time.Since(time.Unix(0, began)) > limit {
+		if began := l.sending.Load(); began != nil && time.Since(*began) > limit {
 			l.mail.fail(ErrStalled.New("a message could not be handed over for %s: the broker does not acknowledge those before it", limit))
 			cut()
 			return

@@ -25,7 +25,7 @@ import (
 // order of positions. It needs the broker alone.
 func ParkedEvents(ctx context.Context, client letterbox.Broker, namespace, pipeline string) ([]*deadletter.Letter, error) {
 	p := broker.Partition{Topic: wire.TopicName(namespace, deadletter.Topic(pipeline))}
-	h, err := letterbox.History(ctx, client, broker.Partition{Topic: wire.TopicName(namespace, history.Topic(pipeline))})
+	h, err := letterbox.History(ctx, client, broker.Partition{Topic: wire.TopicName(namespace, history.Topic(pipeline))}, producerName(pipeline))
 	if isTopicMissing(err) {
 		return nil, nil // it never ran
 	}
@@ -40,7 +40,7 @@ func ParkedEvents(ctx context.Context, client letterbox.Broker, namespace, pipel
 		}
 		return m.Stamp()
 	}
-	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: client, Partition: p, Stamp: own}, position.Position{Epoch: ^uint32(0)}, h, func(at position.Position, m *broker.Incoming) {
+	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: client, Partition: p, Producer: producerName(pipeline), Stamp: own}, beyond, h, func(at position.Position, m *broker.Incoming) {
 		if m.Properties[router.PropertyType] != deadletter.EventParked {
 			return
 		}

@@ -147,7 +147,7 @@ func (r *run) strikeSince(ctx context.Context, c *capture.Repair, from position.
 // readIDs tells found of the id of each event that a partition holds at or above a
 // position, as far as it is part of the history.
 func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Position, h position.History, found func([16]byte) error) error {
-	reader, err := r.client.ReadSince(ctx, p, from)
+	reader, err := r.client.ReadSince(ctx, p, from, r.producerName())
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return nil // what was deleted holds nothing
 	}

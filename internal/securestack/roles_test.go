@@ -116,7 +116,7 @@ func TestRolePerDuty(t *testing.T) {
 	must(t, "the daemon reads policies", err, broker.ErrForbidden, "doctor")
 	_, err = publisher.EnsureTopic(ctx, name+"2", 1, nil)
 	must(t, "the daemon makes a topic", err, broker.ErrForbidden, "doctor")
-	if r, err := publisher.ReadSince(ctx, part, position.Position{Epoch: 1, LSN: 2}); err != nil {
+	if r, err := publisher.ReadSince(ctx, part, position.Position{Epoch: 1, LSN: 2}, ""); err != nil {
 		t.Error(err)
 	} else {
 		r.Close()

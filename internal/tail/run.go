@@ -29,7 +29,7 @@ type Options struct {
 // Broker is what Run reads from: broker.Pulsar, or a fake.
 type Broker interface {
 	Read(ctx context.Context, p broker.Partition, from broker.Start) (broker.Reader, error)
-	ReadSince(ctx context.Context, p broker.Partition, from position.Position) (broker.Reader, error)
+	ReadSince(ctx context.Context, p broker.Partition, from position.Position, producer string) (broker.Reader, error)
 	Partitions(ctx context.Context, topic string) (int, error)
 	REST
 }
@@ -141,7 +141,7 @@ func open(ctx context.Context, b Broker, partitions []broker.Partition, o Option
 			case o.All && o.From == position.Position{}:
 				s.reader, err = b.Read(groupCtx, p, broker.Start{})
 			case o.All:
-				s.reader, err = b.ReadSince(groupCtx, p, o.From)
+				s.reader, err = b.ReadSince(groupCtx, p, o.From, "")
 			default:
 				var start broker.Start
 				if start, s.whole, err = startBefore(groupCtx, b, p, back); err == nil {

@@ -62,7 +62,7 @@ func (f *fake) Read(_ context.Context, p broker.Partition, from broker.Start) (b
 }
 
 // ReadSince returns some that are below, as it may.
-func (f *fake) ReadSince(ctx context.Context, p broker.Partition, from position.Position) (broker.Reader, error) {
+func (f *fake) ReadSince(ctx context.Context, p broker.Partition, from position.Position, _ string) (broker.Reader, error) {
 	entry := slices.IndexFunc(f.partitions[p.Index], func(m *broker.Incoming) bool { s, _ := m.Stamp(); return !s.Less(from) })
 	return f.Read(ctx, p, broker.Start{FromEntry: &broker.MessageID{Entry: int64(max(entry-1, 0))}})
 }

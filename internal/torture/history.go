@@ -31,6 +31,7 @@ type RunRecord struct {
 	Partitions      int                         `json:"partitions"`
 	Epoch           uint32                      `json:"epoch"`
 	ConsistentPoint uint64                      `json:"consistent_point"` // of the daemon's slot
+	Jumps           bool                        `json:"jumps,omitempty"`  // the daemons' clock
 	MinEvents       int                         `json:"min_events"`
 	Planned         int                         `json:"planned"` // faults
 	Drained         bool                        `json:"drained"` // slot and copy caught up in time after the last fault

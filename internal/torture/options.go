@@ -22,6 +22,9 @@ type Options struct {
 	Duration time.Duration
 	// Dir is the folder of the history and the logs. It is made.
 	Dir string
+	// Jumps says that the clock of the Binary jumps: see jumpyclock. What the daemon says of
+	// the time is not judged then.
+	Jumps bool
 	// Binary is this program, built with the tag failpoints: its children's.
 	Binary string
 	// PGVersion is Postgres' major version. Default: the newest on this machine.

@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options) (v *Verdict, err error) {
 	if err := writeSchemas(filepath.Join(o.Dir, "schemas")); err != nil {
 		return nil, err
 	}
-	r.history.Run = RunRecord{Seed: o.Seed, Began: now(), Partitions: partitions, Planned: len(faults), Topics: topicOf()}
+	r.history.Run = RunRecord{Seed: o.Seed, Began: now(), Partitions: partitions, Planned: len(faults), Topics: topicOf(), Jumps: o.Jumps}
 	servers := devstack.Options{Postgres: true, Pulsar: true, PGVersion: o.PGVersion, Ephemeral: true,
 		Progress: func(text string) { r.say("%s", text) }}
 	if hasGroup(faults, groupDisk) {

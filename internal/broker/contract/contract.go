@@ -28,6 +28,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"a foreign message is found", foreign},
 		{"a message of another producer is found", forged},
 		{"foreign messages that are listed are passed over", passedOver},
+		{"what a listed message says of its place misleads nobody", misplaced},
 		{"ordinals go on behind what is lost", resumed},
 		{"missing topics and partitions", missing},
 		{"an unregistered schema is refused", schemaMissing},
@@ -235,6 +236,26 @@ func passedOver(s *scene) {
 	a := newAcks()
 	s.send(p, a, 9, 9, true)
 	a.inOrder(s, 9, 9)
+}
+
+// misplaced: the read-back steps back to messages of another producer, which say that
+// they are the first.
+func misplaced(s *scene) {
+	publish := func(producer string, from, to int) {
+		for n := from; n <= to; n++ {
+			s.Publish(s.T, s.part, producer, s.message(n))
+		}
+	}
+	publish(producerName, 1, 40)
+	for range 10 {
+		publish(stranger, 1, 1)
+	}
+	publish(producerName, 41, 100) // 64 entries before the last one is a stranger's
+	p, tail := s.passing(s.request(stamp(20).Position))
+	p.Close()
+	if want := digest(20, 100); tail.ReadBack != want || tail.Stamp != stamp(100) {
+		s.Fatalf("the tail is %+v, want the digest %+v", tail, want)
+	}
 }
 
 // passing acquires with everything listed that is in the partition.

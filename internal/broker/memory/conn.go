@@ -105,7 +105,8 @@ func (q *producer) readTail(ctx context.Context, r broker.AcquireRequest) (broke
 	start := len(kept)
 	for start > 0 {
 		start--
-		if s, err := kept[start].Stamp(); err == nil && s.Less(r.Replayed) {
+		s, err := kept[start].Stamp()
+		if err == nil && s.Less(r.Replayed) && (r.Producer == "" || kept[start].Incoming.Producer == r.Producer) {
 			break
 		}
 	}

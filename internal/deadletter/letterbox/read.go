@@ -16,14 +16,16 @@ import (
 
 // Broker is what Read needs of one; *broker.Pulsar is one.
 type Broker interface {
-	// ReadSince opens a reader of every message at or above a position, and maybe some below.
-	ReadSince(ctx context.Context, p broker.Partition, from position.Position) (broker.Reader, error)
+	// ReadSince opens a reader of every message of a producer at or above a position, and
+	// maybe of others.
+	ReadSince(ctx context.Context, p broker.Partition, from position.Position, producer string) (broker.Reader, error)
 }
 
 // Topic is a pipeline's dead-letter topic.
 type Topic struct {
 	Broker    Broker
 	Partition broker.Partition
+	Producer  string // of the pipeline
 	// Stamp reads a message's position. One with the ordinal 0 is none of the pipeline's, and
 	// passed over. Default: all are the pipeline's.
 	Stamp func(*broker.Incoming) (position.Stamp, error)
@@ -113,7 +115,7 @@ func (t Topic) readFrom(ctx context.Context, floor, start position.Position, h p
 
 // each calls take for each message from a position on, and maybe some below it.
 func (t Topic) each(ctx context.Context, from position.Position, take func(position.Stamp, *broker.Incoming) error) error {
-	reader, err := t.Broker.ReadSince(ctx, t.Partition, from)
+	reader, err := t.Broker.ReadSince(ctx, t.Partition, from, t.Producer)
 	if err != nil {
 		return err
 	}
@@ -130,9 +132,9 @@ func (t Topic) each(ctx context.Context, from position.Position, take func(posit
 }
 
 // History returns the history that a pipeline publishes under, as its history topic has it;
-// the empty one when it has none.
-func History(ctx context.Context, b Broker, p broker.Partition) (position.History, error) {
-	reader, err := b.ReadSince(ctx, p, beyond)
+// the empty one when it has none. producer is the pipeline's.
+func History(ctx context.Context, b Broker, p broker.Partition, producer string) (position.History, error) {
+	reader, err := b.ReadSince(ctx, p, beyond, producer)
 	if err != nil {
 		return nil, err
 	}

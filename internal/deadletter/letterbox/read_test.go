@@ -18,7 +18,7 @@ type topic struct {
 	read int // messages
 }
 
-func (t *topic) ReadSince(_ context.Context, _ broker.Partition, from position.Position) (broker.Reader, error) {
+func (t *topic) ReadSince(_ context.Context, _ broker.Partition, from position.Position, _ string) (broker.Reader, error) {
 	i := 0
 	for i < len(t.all) {
 		if s, err := t.all[i].Stamp(); err == nil && !s.Less(from) {

@@ -1,7 +1,7 @@
 // Command torture runs the harness of internal/torture, or judges the history of
 // a run again:
 //
-//	torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR]
+//	torture run [-seed N] [-faults LIST] [-duration D] [-dir DIR] [-jumping PROGRAM]
 //	torture judge DIR
 //	torture mutants [-seed N] [-only NAME,NAME]
 //	torture huge [-rows N] [-bytes N] [-kill]
@@ -80,6 +80,7 @@ func run(args []string) (int, error) {
 	flags.DurationVar(&o.Pace, "pace", 0, "pause between the transactions of each of four writers; default 40ms")
 	flags.IntVar(&o.Before, "before", 0, "events in the outbox before the first start; default 3000")
 	flags.StringVar(&o.Dir, "dir", "", "folder of the history; default: a new one for temporary files")
+	flags.StringVar(&o.Binary, "jumping", "", "this program, built so that its clock jumps: for daemon and projection")
 	flags.StringVar(&o.PGVersion, "pg", "", "Postgres' major version; default: the newest here")
 	if err := flags.Parse(args); err != nil {
 		return 2, err
@@ -91,7 +92,12 @@ func run(args []string) (int, error) {
 		o.Seed = uint64(time.Now().UnixNano() % 1_000_000)
 	}
 	var err error
-	if o.Binary, err = os.Executable(); err != nil {
+	if o.Jumps = o.Binary != ""; o.Jumps {
+		o.Binary, err = filepath.Abs(o.Binary)
+	} else {
+		o.Binary, err = os.Executable()
+	}
+	if err != nil {
 		return 2, err
 	}
 	if o.Dir == "" {
