@@ -46,6 +46,14 @@ func (l lineage) at(lsn uint64) uint32 {
 	return epoch
 }
 
+// recorded returns the newest epoch that has a number.
+func (l lineage) recorded() (epoch uint32) {
+	for _, e := range l {
+		epoch = max(epoch, e.Epoch)
+	}
+	return epoch
+}
+
 // newest returns the era that the server writes.
 func (l lineage) newest() Era { return l[len(l)-1] }
 
@@ -53,7 +61,9 @@ func (l lineage) newest() Era { return l[len(l)-1] }
 // says of its own: eras that are not recorded yet come last, without a number. It is
 // nil when nothing is recorded.
 func (s *Source) readLineage(ctx context.Context) (lineage, error) {
-	rows, err := s.sql.Query(ctx, `select epoch, system_id::text, timeline, begin_lsn::text, coalesce(before_lsn, begin_lsn)::text from runnel.epoch order by epoch`)
+	rows, err := s.sql.Query(ctx, `select e.epoch, e.system_id, e.timeline, e.begin_lsn::text,
+			coalesce((p.former_ends ->> e.epoch::text)::pg_lsn, e.before_lsn, e.begin_lsn)::text
+		from runnel.epoch e left join runnel.pipeline p on p.name = $1 order by e.epoch`, s.cfg.Pipeline)
 	if err != nil {
 		return nil, queryFault(err, "read the recorded history")
 	}
@@ -178,7 +188,7 @@ func (s *Source) Unsettled() []Era {
 func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
-	eras := slices.Clone(s.eras)
+	eras := lineage(slices.Clone(s.eras))
 	err := pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
 		// What is published under a number must not be numbered anew.
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = on; lock table runnel.epoch in share row exclusive mode`); err != nil {
@@ -188,26 +198,27 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 		if err := tx.QueryRow(ctx, `select coalesce(max(epoch), 0) from runnel.epoch`).Scan(&recorded); err != nil {
 			return err
 		}
+		if eras.recorded() != uint32(recorded) {
+			return errRecorded
+		}
 		next := max(uint32(recorded), greatest) + 1
+		ends := make(map[string]string)
 		for i := range eras {
 			e := &eras[i]
-			if e.Epoch > 0 {
-				continue
+			if e.Epoch == 0 {
+				if _, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) values ($1, $2, $3, $4::text::pg_lsn)`,
+					int32(next), e.SystemID, e.Timeline, pglogrepl.LSN(e.Begin).String()); err != nil {
+					return err
+				}
+				e.Epoch, next = next, next+1
 			}
-			tag, err := tx.Exec(ctx, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn, before_lsn)
-				values ($1, $2, $3, $4::text::pg_lsn, nullif($5, $4)::pg_lsn)
-				on conflict do nothing`, int32(next), e.SystemID, e.Timeline, pglogrepl.LSN(e.Begin).String(), pglogrepl.LSN(e.Before).String())
-			if err != nil {
-				return err
+			if e.Before != e.Begin {
+				ends[strconv.FormatUint(uint64(e.Epoch), 10)] = pglogrepl.LSN(e.Before).String()
 			}
-			if tag.RowsAffected() == 0 {
-				return errRecorded
-			}
-			e.Epoch, next = next, next+1
 		}
 		// The limit is of the former era: the slot may have come further there.
-		_, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2, slot_limit = nullif($3, '0/0')::pg_lsn where name = $1`,
-			s.cfg.Pipeline, int32(lineage(eras).newest().Epoch), pglogrepl.LSN(s.flushed).String())
+		_, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2, slot_limit = nullif($3, '0/0')::pg_lsn, former_ends = $4 where name = $1`,
+			s.cfg.Pipeline, int32(eras.newest().Epoch), pglogrepl.LSN(s.flushed).String(), ends)
 		return err
 	})
 	if err != nil {
@@ -215,7 +226,7 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 	}
 	s.eras = eras
 	if s.rec != nil {
-		s.rec.settled, s.rec.limit, s.limit = lineage(eras).newest().Epoch, s.flushed, s.flushed
+		s.rec.settled, s.rec.limit, s.limit = eras.newest().Epoch, s.flushed, s.flushed
 	}
 	return nil
 }
@@ -257,7 +268,7 @@ func (s *Source) former() lineage {
 // EndFormer says where the history ends of the server on which the pipeline last
 // published: at the first event that this database lacks.
 func (s *Source) EndFormer(before uint64) {
-	if i := len(s.former()); i < len(s.eras) && s.eras[i].Epoch == 0 {
+	if i := len(s.former()); i < len(s.eras) && (s.eras[i].Epoch == 0 || s.eras[i].Epoch > s.rec.settled) {
 		s.eras[i].Before = before
 	}
 }

@@ -61,7 +61,7 @@ func (s *Source) createSlot(ctx context.Context) error {
 		// database, there is nothing to settle: this one has published nothing.
 		_, err := tx.Exec(ctx, `insert into runnel.pipeline (name, slot, system_id, consistent_point, snapshot, snapshot_done, settled_epoch, slot_limit)
 			values ($1, $2, $5, $3::text::pg_lsn, $4::text::pg_snapshot, false,
-				coalesce((select epoch from runnel.epoch where system_id = $5 and timeline = $6), 0), $3::text::pg_lsn)
+				coalesce((select max(epoch) from runnel.epoch where system_id = $5 and timeline = $6), 0), $3::text::pg_lsn)
 			on conflict (name) do update set slot = excluded.slot, system_id = excluded.system_id, settled_epoch = excluded.settled_epoch,
 				consistent_point = excluded.consistent_point, snapshot = excluded.snapshot, slot_limit = excluded.slot_limit
 			where runnel.pipeline.consistent_point is null or runnel.pipeline.snapshot is null`,

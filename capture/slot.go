@@ -124,10 +124,10 @@ func Inspect(ctx context.Context, conn *pgx.Conn, pipeline string, slot Slot) er
 	s := &Source{cfg: settings{Config: Config{Pipeline: pipeline, Slot: slot.Name}}, rec: rec}
 	var now Era
 	var epoch int32
-	err = conn.QueryRow(ctx, `select s.system_identifier::text, w.timeline, coalesce(e.epoch, 0)
+	err = conn.QueryRow(ctx, `select s.system_identifier::text, w.timeline,
+			coalesce((select max(e.epoch) from runnel.epoch e where e.system_id = s.system_identifier::text and e.timeline = w.timeline), 0)
 		from pg_control_system() s
-		cross join (select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer) w (timeline)
-		left join runnel.epoch e on e.system_id = s.system_identifier::text and e.timeline = w.timeline`).Scan(&now.SystemID, &now.Timeline, &epoch)
+		cross join (select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer) w (timeline)`).Scan(&now.SystemID, &now.Timeline, &epoch)
 	if err != nil {
 		return queryFault(err, "identify the server")
 	}

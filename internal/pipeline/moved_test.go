@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/pulsartest"
 )
 
 // carry copies what a query gives into a table of another database, as a dump would.
@@ -37,8 +38,14 @@ func TestMovedDatabase(t *testing.T) {
 	_, stop := w.start()
 	w.write(1, 300)
 	w.complete("order")
+	// A second pipeline of the database has published less.
+	second := *w
+	second.cfg.Name, second.cfg.Slot, second.cfg.Namespace = w.cfg.Name+"_second", w.db.Slot("second"), pulsartest.NamespaceName(t)
+	_, stopSecond := second.start()
+	second.complete("order")
+	stopSecond()
 	pgtest.Eventually(t, 30*time.Second, func() bool {
-		return pgtest.Value[int](t, w.db, `select coalesce(sum(ordinal), 0)::int from runnel.progress_partition`) == 300
+		return pgtest.Value[int](t, w.db, `select coalesce(sum(ordinal), 0)::int from runnel.progress_partition where pipeline = $1`, w.cfg.Name) == 300
 	}, "progress saved")
 	w.db.Exec(t, `create table saved as select * from runnel.progress`)
 	w.write(301, 40)
@@ -60,15 +67,29 @@ func TestMovedDatabase(t *testing.T) {
 	} {
 		carry(t, w.db, db, query, table)
 	}
-	db.Exec(t, `update runnel.pipeline set slot = $1`, moved.cfg.Slot) // the test's own names
+	db.Exec(t, `update runnel.pipeline set slot = $1 where name = $2`, moved.cfg.Slot, w.cfg.Name) // the test's own names
+	movedSecond := *moved
+	movedSecond.cfg.Name, movedSecond.cfg.Slot, movedSecond.cfg.Namespace = second.cfg.Name, db.Slot("second"), second.cfg.Namespace
+	db.Exec(t, `update runnel.pipeline set slot = $1 where name = $2`, movedSecond.cfg.Slot, second.cfg.Name)
 	db.Exec(t, `select setval('runnel.outbox_seq', (select max(seq) from runnel.outbox))`)
 	p, stop := moved.start()
 	if st := reaches(t, p, pipeline.Halted, "EPOCH_CHANGED"); !strings.Contains(st.Remedy, "runnel slot repair") {
 		t.Error(st.Remedy)
 	}
 	moved.write(341, 20)
+	// What the database lacks, it has not published. It says nothing of the other pipeline.
+	plan, err := pipeline.PlanRepair(t.Context(), movedSecond.cfg)
+	if err != nil || plan.Fork == nil || plan.Fork.Lost != 0 || plan.Slot == nil || plan.Slot.Missing != 54 {
+		t.Fatalf("%+v %+v, %v", plan.Fork, plan.Slot, err)
+	}
+	if _, err := pipeline.Repair(t.Context(), movedSecond.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	_, stopSecond = movedSecond.start()
+	movedSecond.complete("order")
+	stopSecond()
 
-	plan, err := pipeline.PlanRepair(t.Context(), moved.cfg)
+	plan, err = pipeline.PlanRepair(t.Context(), moved.cfg)
 	if err != nil || plan.Fork == nil || plan.Slot == nil {
 		t.Fatalf("%+v, %v", plan, err)
 	}
@@ -95,7 +116,7 @@ func TestMovedDatabase(t *testing.T) {
 	moved.write(411, 10)
 	moved.caughtUp()
 	pgtest.Eventually(t, 30*time.Second, func() bool {
-		return pgtest.Value[bool](t, db, `select snapshot is not null from runnel.progress`)
+		return pgtest.Value[bool](t, db, `select snapshot is not null from runnel.progress where pipeline = $1`, moved.cfg.Name)
 	}, "progress saved")
 	stop()
 
@@ -130,5 +151,39 @@ func TestMovedDatabase(t *testing.T) {
 	}
 	if plan, err := pipeline.PlanRepair(t.Context(), moved.cfg); err != nil || plan.Hash != "" {
 		t.Errorf("again: %+v, %v", plan, err)
+	}
+	moved.moveBack(pgtest.New(t), all)
+}
+
+// moveBack loads the database on the server that it came from, where its history has an
+// epoch already. all are the events in the topic.
+func (w *world) moveBack(db *pgtest.DB, all int) {
+	t := w.t
+	t.Helper()
+	back := newWorldOn(t, db)
+	back.cfg.Name, back.cfg.Namespace, back.cfg.Recheck = w.cfg.Name, w.cfg.Namespace, time.Second
+	back.init()
+	for _, table := range []string{"runnel.outbox", "runnel.pipeline", "runnel.epoch", "runnel.progress", "runnel.progress_partition"} {
+		carry(t, w.db, db, "select * from "+table, table)
+	}
+	db.Exec(t, `delete from runnel.pipeline where name <> $1`, back.cfg.Name)
+	db.Exec(t, `update runnel.pipeline set slot = $1`, back.cfg.Slot)
+	db.Exec(t, `select setval('runnel.outbox_seq', (select max(seq) from runnel.outbox))`)
+	p, stop := back.start()
+	reaches(t, p, pipeline.Halted, "EPOCH_CHANGED")
+	stop()
+	plan, err := pipeline.PlanRepair(t.Context(), back.cfg)
+	if err != nil || plan.Fork == nil || plan.Fork.Lost != 0 || plan.Slot == nil || plan.Slot.Missing != 0 {
+		t.Fatalf("%+v %+v, %v", plan.Fork, plan.Slot, err)
+	}
+	if _, err := pipeline.Repair(t.Context(), back.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	_, stop = back.start()
+	back.write(431, 20)
+	back.caughtUp()
+	stop()
+	if n := len(back.stamps("order")); n != all+20 {
+		t.Errorf("%d events in the topic, want %d and 20 more", n, all)
 	}
 }
