@@ -29,7 +29,7 @@ func (s *State) acquired(a Acquired) error {
 	}
 	l.phase = laneProbing
 	l.watermark, l.ordinal, l.acked = a.Tail.Position, a.Tail.Ordinal, a.Tail
-	l.readBack, l.maxBytes = a.ReadBack, a.MaxBytes
+	l.readBack, l.maxBytes, l.lost = a.ReadBack, a.MaxBytes, a.Lost
 	if l.matched = l.readBack.Count == 0; !l.matched {
 		s.unmatched++
 	}
@@ -116,6 +116,9 @@ func (s *State) takeAcked(id Lane, n int) error {
 // matched, the first of a lane's skipped events holds its transaction back, and
 // with it all that follow (invariant 3 of lane).
 func (s *State) skip(l *lane, p position.Position) error {
+	if p.Less(l.lost) {
+		return nil
+	}
 	l.replayed.Add(p)
 	if l.matched || l.replayed.Count > l.readBack.Count {
 		return s.hole(l, p)
@@ -131,7 +134,7 @@ func (s *State) skip(l *lane, p position.Position) error {
 
 // skipWaiting skips an event that was counted as pending when it came.
 func (s *State) skipWaiting(l *lane, w *waiting) error {
-	if !l.held {
+	if !l.held && !w.event.Position.Less(l.lost) {
 		l.held, l.hold = true, w.txn
 		s.window.hold(w.txn)
 	}

@@ -29,7 +29,8 @@ const (
 //     Positions only rise, so the skipped ones come first.
 //  3. A skipped event counts as published only when the replay has reached the
 //     watermark and matched, position by position, what the partition holds:
-//     a hole below the watermark is found before it can be confirmed away.
+//     a hole below the watermark is found before it can be confirmed away. What is
+//     known as lost was published: it counts at once.
 //  4. The first message is sent alone; the others wait until it is
 //     acknowledged directly behind the tail.
 //  5. Acknowledgements come in the order of sending.
@@ -40,6 +41,7 @@ type lane struct {
 	partition int
 	phase     lanePhase
 
+	lost      position.Position // what is below it was here, and can't be compared any more
 	watermark position.Position
 	readBack  position.Digest // of the partition, from the lowest replayed position
 	replayed  position.Digest // of the skipped events
@@ -126,4 +128,7 @@ type Acquired struct {
 	Tail     position.Stamp  // of the last message; zero when there is none
 	ReadBack position.Digest // of all positions at or above State's start, in order
 	MaxBytes int             // largest message in bytes, payload and metadata
+	// Lost is above what the partition has held and lost for good: events below it are
+	// skipped, and ReadBack is of what lies at or above it.
+	Lost position.Position
 }

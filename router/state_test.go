@@ -276,6 +276,38 @@ func TestProtocolErrors(t *testing.T) {
 	}
 }
 
+// TestLostIsSkipped: what the partition has lost for good counts as published, and is not
+// looked for; what lies above it is compared as ever.
+func TestLostIsSkipped(t *testing.T) {
+	t.Parallel()
+	at := func(lsn uint64, index uint32) position.Position {
+		return position.Position{Epoch: 1, LSN: lsn, Index: index}
+	}
+	acquired := func(held ...position.Position) Acquired {
+		a := Acquired{Tail: position.Stamp{Position: at(110, 1), Ordinal: 14}, MaxBytes: 1 << 20, Lost: at(110, 0)}
+		for _, p := range held {
+			a.ReadBack.Add(p)
+		}
+		return a
+	}
+	c := newScript(t)
+	c.must(c.tx("lost", "lost"))
+	c.must(c.s.Acquired(acquired(at(110, 0), at(110, 1))))
+	if c.s.Confirmed() != 110 {
+		t.Errorf("confirmed %d, want the end of what is lost", c.s.Confirmed())
+	}
+	c.must(c.tx("held", "held", "new"))
+	if sends := c.s.Ready().Send; len(sends) != 1 || sends[0].Stamp.Ordinal != 15 {
+		t.Errorf("%+v, want the new event alone", sends)
+	}
+	c = newScript(t)
+	c.must(c.tx("lost"))
+	c.must(c.s.Acquired(acquired(at(110, 1))))
+	if err := c.tx("missing", "held"); !errors.Is(err, ErrHole) {
+		t.Errorf("%v, want a hole above what is lost", err)
+	}
+}
+
 func TestFullAndSettled(t *testing.T) {
 	w := newWorld(1, 1)
 	w.confirmed = 100

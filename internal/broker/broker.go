@@ -74,6 +74,12 @@ type Tail struct {
 	// AcquireRequest.Replayed that AcquireRequest.History holds, in order. Ordinals were
 	// dense over all of them.
 	ReadBack position.Digest
+	// First is of the first message that was read: the oldest one that the partition has,
+	// unless it is below AcquireRequest.Replayed.
+	First position.Stamp
+	// Lost is the position of the first message behind AcquireRequest.Resumed, if that was
+	// read: what is below it is lost, and ReadBack is of what follows.
+	Lost position.Position
 	// MaxMessageSize is the largest size in bytes (payload and metadata) that
 	// broker and topic policies accept.
 	MaxMessageSize int

@@ -18,6 +18,8 @@ type ReadBack struct {
 	Resumed  uint64  // the ordinal after this one may follow any: those between are known as lost
 
 	any    bool
+	first  position.Stamp
+	lost   position.Position // of the message behind Resumed
 	last   position.Stamp
 	lastID MessageID
 	digest position.Digest
@@ -49,6 +51,12 @@ func (b *ReadBack) Add(m *Incoming) error {
 				m.ID, stamp.Position, b.last.Position, b.lastID).At("%s", m.Partition)
 		}
 	}
+	if b.Resumed > 0 && stamp.Ordinal == b.Resumed+1 {
+		b.lost, b.digest = stamp.Position, position.Digest{}
+	}
+	if !b.any {
+		b.first = stamp
+	}
 	b.any, b.last, b.lastID = true, stamp, m.ID
 	if !stamp.Less(b.Replayed) && b.History.Holds(stamp.Position) {
 		b.digest.Add(stamp.Position)
@@ -61,5 +69,5 @@ func (b *ReadBack) Tail() Tail {
 	if !b.any {
 		return Tail{}
 	}
-	return Tail{Stamp: b.last, Last: b.lastID, ReadBack: b.digest}
+	return Tail{Stamp: b.last, Last: b.lastID, ReadBack: b.digest, First: b.first, Lost: b.lost}
 }

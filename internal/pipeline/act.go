@@ -126,14 +126,11 @@ func (l *loop) take(hard context.Context, a acquisition) error {
 	ln.producer = a.producer
 	l.report.acquired(ln.partition.String())
 	l.watch(hard, a.producer, ln.partition)
-	tail, err := l.tailOf(ln.partition, a.tail.Stamp)
+	found, err := l.heldBy(ln, a.tail)
 	if err != nil {
 		return err
 	}
-	l.topics[ln.topic].maxBytes = a.tail.MaxMessageSize
-	return l.state.Acquired(router.Acquired{
-		Lane: ln.id, Tail: tail, ReadBack: a.tail.ReadBack, MaxBytes: a.tail.MaxMessageSize,
-	})
+	return l.state.Acquired(found)
 }
 
 // watch ends the run when a producer loses its partition.
@@ -148,21 +145,31 @@ func (l *loop) watch(hard context.Context, producer broker.Producer, p broker.Pa
 	})
 }
 
-// tailOf compares what a partition holds last with what was saved of it. One
-// that retention has emptied goes on from what was saved; one that has lost its
-// end, or that should keep everything and is empty, was deleted or made anew.
-func (l *loop) tailOf(p broker.Partition, found position.Stamp) (position.Stamp, error) {
-	tail, known := l.saved[p]
-	saved := tail.Last
-	switch {
-	case !known || !found.Less(saved.Position) && found.Ordinal >= saved.Ordinal:
-		return found, nil
-	case found.Ordinal == 0 && l.trims, tail.Resumed == saved.Ordinal:
-		return saved, nil
+// heldBy compares what a partition holds last with what was saved of it. One that
+// retention has emptied goes on from what was saved; one that has lost its end, or that
+// should keep everything and is empty, was deleted or made anew, and goes on from there
+// only when somebody says so. What was saved is durable in no other place then: it can't be
+// compared.
+func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
+	l.topics[ln.topic].maxBytes = tail.MaxMessageSize
+	a := router.Acquired{Lane: ln.id, Tail: tail.Stamp, ReadBack: tail.ReadBack, MaxBytes: tail.MaxMessageSize, Lost: tail.Lost}
+	if first := tail.First; l.trims && first.Ordinal > 1 && a.Lost.Less(first.Position) && l.start.Less(first.Position) {
+		a.Lost = first.Position // retention has taken what was before it
 	}
-	return position.Stamp{}, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p).
-		Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = %d WHERE pipeline = %s AND topic = %s AND partition = %d;",
-			strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], saved.Ordinal, sqltext.Literal(l.pipeline), sqltext.Literal(p.Topic), p.Index)
+	p, found := ln.partition, tail.Stamp
+	saved, known := l.saved[p]
+	switch last := saved.Last; {
+	case !known || !found.Less(last.Position) && found.Ordinal >= last.Ordinal:
+		return a, nil
+	case found.Ordinal == 0 && l.trims, saved.Resumed == last.Ordinal:
+		a.Tail, a.ReadBack, a.Lost = last, position.Digest{}, last.Position
+		a.Lost.Index++
+		return a, nil
+	default:
+		return a, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), last).At("%s", p).
+			Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = %d WHERE pipeline = %s AND topic = %s AND partition = %d;",
+				strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], last.Ordinal, sqltext.Literal(l.pipeline), sqltext.Literal(p.Topic), p.Index)
+	}
 }
 
 func describe(s position.Stamp) string {

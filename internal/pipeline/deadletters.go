@@ -69,7 +69,7 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 	if err := l.usable(ctx, p, tail.Stamp); err != nil {
 		return err
 	}
-	last, err := l.tailOf(p, tail.Stamp)
+	found, err := l.heldBy(ln, tail)
 	if err != nil {
 		return err
 	}
@@ -77,11 +77,10 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 	if err != nil {
 		return err
 	}
-	l.topics[ln.topic].maxBytes = tail.MaxMessageSize
 	if c.Log.Len() > 0 {
 		r.log.Warn("events are parked", "events", c.Log.Len(), "aggregates", c.Log.Keys(), "topic", p.Topic, "see", parkedCommand)
 	}
-	return l.state.Recover(router.Acquired{Lane: id, Tail: last, ReadBack: tail.ReadBack, MaxBytes: tail.MaxMessageSize}, c.Log, c.Held)
+	return l.state.Recover(found, c.Log, c.Held)
 }
 
 // parkedCommand shows what is parked.

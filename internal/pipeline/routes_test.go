@@ -78,12 +78,7 @@ func TestRoutesChange(t *testing.T) {
 	next := 1
 	for _, to := range []string{"order", "shipped", "other", "shipped"} {
 		w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: to}}
-		for unconfirmed := false; !unconfirmed; next += 5000 {
-			w.write(next, 5000)
-			w.spawn().killAfter(t, 1000)
-			unconfirmed = pgtest.Value[bool](t, w.db, `select confirmed_flush_lsn < pg_current_wal_insert_lsn() - 64
-				from pg_replication_slots where slot_name = $1`, w.cfg.Slot)
-		}
+		next = w.unconfirmed(next)
 	}
 	w.cfg.Routes = nil
 	p, _ := w.start()

@@ -39,24 +39,74 @@ func TestTopicDeleted(t *testing.T) {
 		t.Errorf("%d events in the topic made anew", n)
 	}
 
-	// As the remedy says, for each partition in turn: it goes on behind what was lost.
-	end := w.walEnd()
-	for done := map[string]bool{}; !done[""]; {
-		var st pipeline.Status
-		pgtest.Eventually(t, 60*time.Second, func() bool {
-			st = p.Status()
-			return st.State == pipeline.Streaming && w.confirmed(end) || st.Code == "TOPIC_TRUNCATED" && !done[st.Message]
-		}, "the next partition, or all is published")
-		if done[st.Message] = true; st.Message != "" {
-			_, update, _ := strings.Cut(st.Remedy, "\n")
-			w.db.Exec(t, update)
-		}
-	}
+	w.goOnBehindLost(p)
 	w.caughtUp()
 	lowest, n := uint64(1<<63), 0
 	w.readFrom("order", true, func(_ *broker.Incoming, s position.Stamp) { lowest, n = min(lowest, s.Ordinal), n+1 })
 	if n != 20 || lowest < 2 {
 		t.Errorf("%d events behind what was lost, from ordinal %d on", n, lowest)
+	}
+}
+
+// goOnBehindLost does what the remedy says, for each partition in turn.
+func (w *world) goOnBehindLost(p *pipeline.Pipeline) {
+	w.t.Helper()
+	end := w.walEnd()
+	for done := map[string]bool{}; !done[""]; {
+		var st pipeline.Status
+		pgtest.Eventually(w.t, 60*time.Second, func() bool {
+			st = p.Status()
+			if st.Code != "" && st.Code != "TOPIC_TRUNCATED" && st.State == pipeline.Halted {
+				w.t.Fatalf("%s: %s", st.Code, st.Message)
+			}
+			return st.State == pipeline.Streaming && w.confirmed(end) || st.Code == "TOPIC_TRUNCATED" && !done[st.Message]
+		}, "the next partition, or all is published")
+		if done[st.Message] = true; st.Message != "" {
+			_, update, _ := strings.Cut(st.Remedy, "\n")
+			w.db.Exec(w.t, update)
+		}
+	}
+}
+
+// unconfirmed writes and kills daemons until something is published and not confirmed. It
+// returns the number of the next row.
+func (w *world) unconfirmed(next int) int {
+	w.t.Helper()
+	for open := false; !open; next += 5000 {
+		w.write(next, 5000)
+		w.spawn().killAfter(w.t, 1000)
+		open = pgtest.Value[bool](w.t, w.db, `select confirmed_flush_lsn < pg_current_wal_insert_lsn() - 64
+			from pg_replication_slots where slot_name = $1`, w.cfg.Slot)
+	}
+	return next
+}
+
+// TestTopicDeletedUnconfirmed: of what was published and not confirmed when the topic was
+// deleted, what progress knows of is not published again, the rest is; also when the daemon
+// dies again before any of it is confirmed.
+func TestTopicDeletedUnconfirmed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	next := w.unconfirmed(1)
+	saved := pgtest.Value[int](t, w.db, `select sum(ordinal)::int from runnel.progress_partition`)
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	w.db.Exec(t, `update runnel.progress_partition set resumed_ordinal = ordinal`) // the remedy, of each
+	next = w.unconfirmed(next)
+	p, _ := w.start()
+	w.write(next, 100)
+	w.goOnBehindLost(p)
+	w.caughtUp()
+	ids := map[string]int{}
+	w.readFrom("order", true, func(m *broker.Incoming, _ position.Stamp) { ids[m.Properties["id"]]++ })
+	for id, n := range ids {
+		if n != 1 {
+			t.Errorf("%s is there %d times", id, n)
+		}
+	}
+	if n := pgtest.Value[int](t, w.db, `select count(*)::int from runnel.outbox`); len(ids)+saved != n {
+		t.Errorf("%d events of %d, and %d were known to be published", len(ids), n, saved)
 	}
 }
 

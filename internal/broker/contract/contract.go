@@ -302,7 +302,7 @@ func resumed(s *scene) {
 	}
 	r.Resumed = 5
 	p, tail, err := s.client.Acquire(s.ctx, r, nil)
-	if err != nil || tail.Stamp != stamp(7) || tail.ReadBack.Count != 3 {
+	if err != nil || tail.Stamp != stamp(7) || tail.ReadBack != digest(6, 7) || tail.Lost != stamp(6).Position {
 		s.Fatalf("%+v, %v", tail, err)
 	}
 	p.Close()
