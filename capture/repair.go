@@ -115,9 +115,18 @@ func (s *Source) dropUseless(ctx context.Context) error {
 	return nil
 }
 
+// longSettled is how much older than the saved progress a row must be for it to count as
+// one that came with a moved database. It must exceed what clocks of two servers differ by,
+// and be less than what topics keep.
+const longSettled = time.Hour
+
 // begin notes the candidates: what an exported snapshot shows, or what there is now, and
-// is not known as confirmed. To a database that has moved nothing is known: xids, of rows
-// and of the progress, are another server's.
+// is not known as confirmed.
+//
+// The progress of a database that has moved, and the xids of the rows that came with it,
+// are the former server's. They say nothing of rows that were written since, whose xids
+// begin anew; but a row that is much older than the progress is none of these. Without
+// that, what the topics' retention has taken since would be published once more.
 func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if r.tx, r.snapshot, err = r.s.see(ctx, exported); err != nil {
 		return err
@@ -130,7 +139,9 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if r.saved, err = readSample(ctx, r.tx, r.s.cfg.Pipeline); err != nil {
 		return err
 	}
+	came, old := emptySnapshot, time.Time{}
 	if r.s.Moved() {
+		came, old = r.saved.snapshot, r.saved.at.Add(-longSettled)
 		r.saved = sample{since: "0/0", snapshot: emptySnapshot}
 	}
 	settled := int64(0) // xids of rows up to it say nothing: they may have been published at any time
@@ -145,8 +156,9 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot) or seq <= $3
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+		  and not (inserted_at < $5 and seq > $3 and pg_visible_in_snapshot(xid, $4::text::pg_snapshot))
 		order by id, seq desc`,
-		r.s.cfg.Pipeline, r.saved.snapshot, settled)
+		r.s.cfg.Pipeline, r.saved.snapshot, settled, came, old)
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}

@@ -297,3 +297,27 @@ func TestNewPipelineOnAMovedDatabase(t *testing.T) {
 	again.await(1)
 	again.mustStop()
 }
+
+// TestMovedWithOldRows: of the rows that came with a moved database, those that were long
+// confirmed when the progress was saved are not looked for: topics may have dropped them.
+func TestMovedWithOldRows(t *testing.T) {
+	f := newFixture(t)
+	bootstrapped(t, f, 3)
+	f.savedProgress(t)
+	f.insert(t, 4, 5, "not confirmed")
+	f.Exec(t, "update runnel.pipeline set system_id = '7'")
+	f.Exec(t, "update runnel.epoch set system_id = '7'")
+	for saved, want := range map[string]int64{"30 minutes": 5, "2 hours": 2} { // after the rows
+		f.Exec(t, "update runnel.progress set sampled_at = now() + $1::text::interval", saved)
+		s := f.openToRepair(t)
+		r, err := s.Compare(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if span, err := r.Missing(t.Context(), 10); err != nil || span.Count != want {
+			t.Errorf("saved %s after the rows: %+v, %v, want %d", saved, span, err, want)
+		}
+		r.Close(t.Context())
+		s.Close()
+	}
+}
