@@ -231,6 +231,17 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 	return nil
 }
 
+// Unsettle takes back that anything but the eras up to an epoch is settled.
+func (s *Source) Unsettle(ctx context.Context, epoch uint32) error {
+	s.sqlMu.Lock()
+	defer s.sqlMu.Unlock()
+	if _, err := s.sql.Exec(ctx, `update runnel.pipeline set settled_epoch = $2 where name = $1`, s.cfg.Pipeline, int32(epoch)); err != nil {
+		return queryFault(err, "record the history")
+	}
+	s.rec.settled = epoch
+	return nil
+}
+
 // errOtherServer says that the database is on another server than it was.
 func errOtherServer(what string) error {
 	return ErrEpochChanged.New("%s: the database was loaded from a dump, cloned by rows, or upgraded by pg_upgrade", what)

@@ -45,6 +45,7 @@ type parkingWorld struct {
 	keys      map[string]string // payload to key
 	discarded map[string]bool
 	everDead  bool
+	routing   []Generation
 
 	refusals int // runs that ended at a poison
 	spoilt   int // of these, at one that was to be published
@@ -170,7 +171,30 @@ func (w *parkingWorld) run(mode string, limit int) *State {
 		w.everDead = true
 		cfg.DeadLetters = &DeadLetters{Park: mode == "park", Limit: limit}
 	}
-	return New(cfg)
+	st := New(cfg)
+	if len(w.routing) == 0 {
+		w.routing = []Generation{{Number: 1, Routes: routes}}
+	}
+	st.UseGenerations(w.routing)
+	return st
+}
+
+func (w *parkingWorld) change() {
+	topic := rapid.SampledFrom([]string{"a0", "a1", "a9"})
+	routes, err := NewRoutes([]RouteRule{{Aggregate: "a0", Topic: topic.Draw(w.t, "a0")}, {Aggregate: "a1", Topic: topic.Draw(w.t, "a1")}, {Aggregate: "a9", Topic: topic.Draw(w.t, "a9")}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	g := Generation{Number: uint32(len(w.routing) + 1), Routes: routes}
+	if len(w.routing) > 0 { g.After = w.routing[len(w.routing)-1].After }
+	for _, log := range w.logs {
+		for _, m := range log {
+			if g.After.Less(m.Stamp.Position) {
+				g.After = m.Stamp.Position
+			}
+		}
+	}
+	w.routing = append(w.routing, g)
 }
 
 func (w *parkingWorld) name(s *State, l Lane) string {
@@ -242,7 +266,7 @@ func (w *parkingWorld) drive(mode string, parkedLimit, limit int) (poison error)
 				w.t.Fatalf("%v", err)
 			}
 		}
-		if len(in) > 0 && s.Poison() == nil {
+		if len(in) > 0 && s.Poison() == nil && !s.Waits(&in[0]) {
 			can = append(can, func() { fail(s.Step(&in[0])); in = in[1:] })
 		}
 		if lane, ok := s.DeadLetterLane(); ok && !recovered {
@@ -398,11 +422,15 @@ func (w *parkingWorld) judge() {
 	}
 	count := map[string]int{}
 	last := map[string]position.Position{}
+	var every []Send
 	for _, name := range slices.Sorted(maps.Keys(w.logs)) {
-		if name == deadTopic {
-			continue
+		if name != deadTopic {
+			every = append(every, w.logs[name]...)
 		}
-		for _, m := range w.logs[name] {
+	}
+	slices.SortFunc(every, func(a, b Send) int { return a.Stamp.Position.Compare(b.Stamp.Position) })
+	{
+		for _, m := range every {
 			payload := string(m.Payload)
 			count[payload]++
 			if key := w.keys[payload]; w.first[payload].Less(last[key]) {
@@ -448,6 +476,9 @@ func TestParkingUnderCrashes(t *testing.T) {
 				} else if rapid.IntRange(0, 9).Draw(t, "spoilt") == 0 {
 					w.bad[payload] = true
 				}
+			}
+			if rapid.Bool().Draw(t, "changed") {
+				w.change()
 			}
 			if n := len(w.told); rapid.IntRange(0, 3).Draw(t, "rewound") == 0 { // Postgres crashed
 				w.confirmed = w.told[rapid.IntRange(0, n-1).Draw(t, "to")]

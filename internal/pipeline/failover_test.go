@@ -173,6 +173,42 @@ func TestPipelineOfAnotherServer(t *testing.T) {
 	reaches(t, p, pipeline.Halted, "PIPELINE_OF_ANOTHER")
 }
 
+// TestEraSettledAndNotPublished: a daemon that settled an era died before the history topic
+// had it, and the one that was left behind has published since. That is noticed, and named.
+func TestEraSettledAndNotPublished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	_, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+	fork := w.walEnd()
+	w.write(101, 30)
+	w.complete("order")
+	stop()
+	// What a promotion would have made of it, with the last events lost.
+	w.db.Exec(t, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) select 2, system_id, timeline, $1::text::pg_lsn from runnel.epoch`, fork)
+	w.db.Exec(t, `update runnel.pipeline set settled_epoch = 2`)
+	p, _ := w.start()
+	if st := reaches(t, p, pipeline.Halted, "HISTORY_LOST"); !strings.Contains(st.Message, "30 events") {
+		t.Error(st.Message)
+	}
+	plan, err := pipeline.PlanRepair(t.Context(), w.cfg)
+	if err != nil || plan.Fork == nil || plan.Fork.Lost != 30 {
+		t.Fatalf("%+v, %v", plan.Fork, err)
+	}
+	if _, err := pipeline.Repair(t.Context(), w.cfg, plan.Hash); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, p, pipeline.Streaming, "")
+	w.write(131, 20)
+	w.caughtUp()
+	if n := len(w.stamps("order")); n != 150 {
+		t.Errorf("%d events, want 150", n)
+	}
+}
+
 // TestFailoverWithoutSlot: the new primary lacks the slot, and events that were
 // published. Both are in one plan, and after it what the new primary has is in the topics.
 func TestFailoverWithoutSlot(t *testing.T) {

@@ -125,7 +125,7 @@ func (r *run) othersNewest(ctx context.Context) (uint32, error) {
 	newest, name, namespace := uint32(0), "", ""
 	_, err = pgx.ForEachRow(rows, []any{&name, &namespace}, func() error {
 		p := broker.Partition{Topic: namespace + history.Topic(name)}
-		reader, err := r.client.ReadSince(ctx, p, beyond, r.producerName())
+		reader, err := r.client.ReadSince(ctx, p, beyond, producerName(name))
 		if errors.Is(err, broker.ErrTopicMissing) {
 			return nil
 		}
@@ -230,7 +230,7 @@ func (r *run) forkedAt() position.Position {
 	if len(unsettled) == len(all) {
 		return position.Position{}
 	}
-	return position.Position{Epoch: all[len(all)-len(unsettled)-1].Epoch, LSN: unsettled[0].Begin}
+	return position.Position{Epoch: all[len(all)-len(unsettled)-1].Epoch, LSN: unsettled[0].Before}
 }
 
 // exclusiveTail returns a partition's last message, as it is with nobody publishing there. A
@@ -302,6 +302,9 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 		return err
 	}
 	r.fence = f
+	if behind, err := r.unsettle(ctx, f); err != nil || behind {
+		return cmp.Or(err, errNotPublished)
+	}
 	if err := r.publishEras(ctx, f); err != nil {
 		return err
 	}
@@ -310,14 +313,35 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 	return nil
 }
 
+// errNotPublished is no fault: the next run compares again.
+var errNotPublished = errors.New("an era was recorded in the database and not in the history topic: starting over to compare them")
+
+// unsettle takes back that the eras are settled which the history topic does not hold. A
+// daemon that settled them has ended, or lost the right, before it wrote them there: since
+// then another may have published events that this database has lost.
+func (r *run) unsettle(ctx context.Context, f *fence) (behind bool, err error) {
+	switch {
+	case f.last == nil || f.last.Newest().Epoch >= r.source.Epoch() || len(r.source.Unsettled()) > 0:
+		return false, nil
+	case r.eraRecord().Differs(*f.last) != "":
+		return false, nil // another database's: publishEras says so
+	}
+	return true, r.source.Unsettle(ctx, f.last.Newest().Epoch)
+}
+
+// eraRecord is the history as the database has it.
+func (r *run) eraRecord() history.Record {
+	record := history.Record{Pipeline: r.cfg.Name}
+	for _, e := range r.source.Eras() {
+		record.Eras = append(record.Eras, history.NewEra(e.Epoch, e.SystemID, e.Timeline, e.Begin, e.Before))
+	}
+	return record
+}
+
 // publishEras writes the eras of the database into the history topic, if they are not
 // there: from then on who has not heard of the newest can't publish.
 func (r *run) publishEras(ctx context.Context, f *fence) error {
-	mine := history.Record{Pipeline: r.cfg.Name}
-	for _, e := range r.source.Eras() {
-		mine.Eras = append(mine.Eras, history.NewEra(e.Epoch, e.SystemID, e.Timeline, e.Begin, e.Before))
-	}
-	p := r.historyTopic()
+	mine, p := r.eraRecord(), r.historyTopic()
 	if f.last != nil {
 		mine.Routing = f.last.Routing
 		theirs := f.last.Newest().Epoch

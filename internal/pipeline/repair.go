@@ -118,7 +118,12 @@ func repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 	if len(r.source.Unsettled()) == 0 && r.source.Damage() == nil {
 		return plan, nil
 	}
-	err = r.alone(ctx, func(ctx context.Context, f *fence) error { return r.repair(ctx, &plan, hash, f) })
+	err = r.alone(ctx, func(ctx context.Context, f *fence) error {
+		if _, err := r.unsettle(ctx, f); err != nil {
+			return err
+		}
+		return r.repair(ctx, &plan, hash, f)
+	})
 	return plan, err
 }
 
