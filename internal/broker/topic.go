@@ -109,14 +109,27 @@ func (p *Pulsar) EnsureTopic(ctx context.Context, topic string, partitions int, 
 	if r == nil {
 		return created, nil
 	}
-	var have *retentionPolicy
-	if _, err := p.rest.call(ctx, http.MethodGet, path+"/retention", nil, &have); err != nil {
-		return created, err
-	}
-	if have == nil || *have != r.wire() {
+	have, err := p.ownRetention(ctx, path)
+	if err == nil && (have == nil || *have != r.wire()) {
 		_, err = p.rest.call(ctx, http.MethodPost, path+"/retention", r.wire(), nil)
 	}
 	return created, err
+}
+
+// KeepsForever reports whether a topic has a retention of its own, which is unlimited.
+func (p *Pulsar) KeepsForever(ctx context.Context, topic string) (bool, error) {
+	path, err := topicPath(topic)
+	if err != nil {
+		return false, err
+	}
+	have, err := p.ownRetention(ctx, path)
+	return have != nil && *have == Retention{}.wire(), err
+}
+
+// ownRetention is nil where the namespace's holds.
+func (p *Pulsar) ownRetention(ctx context.Context, path string) (have *retentionPolicy, err error) {
+	_, err = p.rest.call(ctx, http.MethodGet, path+"/retention", nil, &have)
+	return have, err
 }
 
 // DeleteSubscription implements Client. Each partition is asked by itself: of the

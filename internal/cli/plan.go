@@ -115,7 +115,7 @@ func (r planResult) text(p *printer) {
 }
 
 var stepSigns = map[evolution.Kind]string{
-	evolution.SetPolicy: "~", evolution.CreateTopic: "+", evolution.Register: "~", evolution.RegisterTypes: "+", evolution.WithdrawTypes: "-",
+	evolution.SetPolicy: "~", evolution.CreateTopic: "+", evolution.KeepTopic: "~", evolution.Register: "~", evolution.RegisterTypes: "+", evolution.WithdrawTypes: "-",
 }
 
 func printStep(p *printer, s evolution.Step) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -71,7 +72,7 @@ func (a *Applier) step(ctx context.Context, s *Step) error {
 	switch s.Kind {
 	case SetPolicy:
 		return a.Cluster.SetNamespacePolicy(ctx, s.Object, s.Policy, a.Target.Policy)
-	case CreateTopic:
+	case CreateTopic, KeepTopic:
 		_, err := a.Cluster.EnsureTopic(ctx, s.Object, s.Partitions, a.retention(s.Object))
 		if errors.Is(err, broker.ErrPartitionCount) {
 			return ErrStale.Wrap(err, "somebody else created the topic").At("%s", s.Object)
@@ -85,10 +86,11 @@ func (a *Applier) step(ctx context.Context, s *Step) error {
 	return fmt.Errorf("evolution: a step of kind %q", s.Kind)
 }
 
-// retention is for ever for the dead-letter topic: what is parked is nowhere else once the
-// outbox is clean. nil: as the namespace has it.
+// retention is for ever for the pipeline's own topics: see observeRetention. nil: as the
+// namespace has it.
 func (a *Applier) retention(full string) *broker.Retention {
-	if a.Target.DeadLetters == "" || full != wire.TopicName(a.Target.Namespace, a.Target.DeadLetters) || a.Target.Policy.Retention == (broker.Retention{}) {
+	_, own := a.Target.own(strings.TrimPrefix(full, wire.TopicName(a.Target.Namespace, "")))
+	if !own || !a.Target.trims() {
 		return nil
 	}
 	return &broker.Retention{}

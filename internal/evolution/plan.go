@@ -18,6 +18,7 @@ type Kind string
 // The kinds, in the order in which they are carried out: what publishes needs comes
 // before what lets writers publish.
 const (
+	KeepTopic     Kind = "topic.keep"      // for ever, whatever the namespace's retention
 	SetPolicy     Kind = "policy.set"      // of the namespace, or creates it
 	CreateTopic   Kind = "topic.create"    // partitioned
 	Register      Kind = "schema.register" // the next version of a topic's schema
@@ -129,6 +130,7 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 		return nil, ErrRefused.New("the catalog holds no event").Fix("An event is a record with the property \"aggregate\", which names its aggregate type.")
 	}
 	p := &Plan{namespace: s.Target.Namespace}
+	p.keep(s)
 	p.policies(s, mode)
 	h := s.History()
 	var withdrawn []withdrawal
@@ -162,6 +164,16 @@ func Make(c *schemas.Catalog, s *State, settings Settings, mode Mode, on time.Ti
 	p.Findings = append(p.Findings, settings.missed(p.Findings, on)...)
 	p.types(c, s, withdrawn)
 	return p, nil
+}
+
+// keep comes before the namespace's retention is lowered.
+func (p *Plan) keep(s *State) {
+	for i := range s.Topics {
+		if t := &s.Topics[i]; t.Trimmed {
+			p.Steps = append(p.Steps, Step{Kind: KeepTopic, Object: t.Full, Partitions: t.Partitions, Policy: "retention",
+				From: s.Target.Policy.Retention.String(), To: broker.Retention{}.String()})
+		}
+	}
 }
 
 func (p *Plan) policies(s *State, mode Mode) {

@@ -25,6 +25,7 @@ type Cluster interface {
 	Topics(ctx context.Context, namespace string) ([]string, error)
 	Partitions(ctx context.Context, topic string) (int, error)
 	EnsureTopic(ctx context.Context, topic string, partitions int, r *broker.Retention) (created bool, err error)
+	KeepsForever(ctx context.Context, topic string) (bool, error)
 	Subscriptions(ctx context.Context, topic string) ([]broker.Subscription, error)
 	HTTP() *http.Client
 	AdminURL() string
@@ -80,7 +81,8 @@ type Topic struct {
 	Name       string // local
 	Full       string
 	Exists     bool
-	Partitions int // 0: it is not partitioned
+	Partitions int  // 0: it is not partitioned
+	Trimmed    bool // it is the pipeline's own, and retention would take what is in it
 	Versions   []*schemas.TopicSchema
 	Others     []schemas.OtherVersion // beside those
 	next       int64                  // number of the next version
@@ -136,7 +138,12 @@ func Observe(ctx context.Context, cluster Cluster, db *pgx.Conn, target Target, 
 	group.SetLimit(observeAtOnce)
 	for i, name := range names {
 		s.Topics[i] = Topic{Name: name, Full: wire.TopicName(target.Namespace, name)}
-		group.Go(func() error { return s.Topics[i].observe(inner, cluster, registry, scope) })
+		group.Go(func() error {
+			if err := s.Topics[i].observe(inner, cluster, registry, scope); err != nil {
+				return err
+			}
+			return s.Topics[i].observeRetention(inner, cluster, target)
+		})
 	}
 	return s, group.Wait()
 }
@@ -192,6 +199,20 @@ func (t *Topic) observe(ctx context.Context, cluster Cluster, registry *schemas.
 	t.Readers = readers(t.Name, subscriptions)
 	return err
 }
+
+// observeRetention looks whether the pipeline's own topics are kept. What is in them is
+// nowhere else, or tells of all that ever was.
+func (t *Topic) observeRetention(ctx context.Context, cluster Cluster, target Target) error {
+	if _, own := target.own(t.Name); !own || !t.Exists || !target.trims() {
+		return nil
+	}
+	kept, err := cluster.KeepsForever(ctx, t.Full)
+	t.Trimmed = !kept
+	return err
+}
+
+// trims reports whether retention is limited.
+func (t Target) trims() bool { return t.Policy.Retention != broker.Retention{} }
 
 // History returns the versions of all events that the registry holds.
 func (s *State) History() History {

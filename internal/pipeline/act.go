@@ -153,7 +153,8 @@ func (l *loop) watch(hard context.Context, producer broker.Producer, p broker.Pa
 func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
 	l.topics[ln.topic].maxBytes = tail.MaxMessageSize
 	a := router.Acquired{Lane: ln.id, Tail: tail.Stamp, ReadBack: tail.ReadBack, MaxBytes: tail.MaxMessageSize, Lost: tail.Lost}
-	if first := tail.First; l.trims && first.Ordinal > 1 && a.Lost.Less(first.Position) && l.start.Less(first.Position) {
+	trims := l.trims && l.topics[ln.topic].codec != nil // the dead-letter topic keeps everything
+	if first := tail.First; trims && first.Ordinal > 1 && a.Lost.Less(first.Position) && l.start.Less(first.Position) {
 		a.Lost = first.Position // retention has taken what was before it
 	}
 	p, found := ln.partition, tail.Stamp
@@ -161,7 +162,7 @@ func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
 	switch last := saved.Last; {
 	case !known || !found.Less(last.Position) && found.Ordinal >= last.Ordinal:
 		return a, nil
-	case found.Ordinal == 0 && l.trims, saved.Resumed == last.Ordinal:
+	case found.Ordinal == 0 && trims, saved.Resumed == last.Ordinal:
 		a.Tail, a.ReadBack, a.Lost = last, position.Digest{}, last.Position
 		a.Lost.Index++
 		return a, nil

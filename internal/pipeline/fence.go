@@ -24,11 +24,12 @@ import (
 // the partition before another did, the broker refuses it for good.
 type fence struct {
 	broker.Producer
-	client broker.Client
-	topic  broker.Partition
-	last   *history.Record  // that the topic holds; nil when there is none, until publishEras
-	at     broker.MessageID // of last
-	next   uint64           // ordinal of the next
+	client  broker.Client
+	topic   broker.Partition
+	last    *history.Record  // that the topic holds; nil when there is none, until publishEras
+	at      broker.MessageID // of last
+	next    uint64           // ordinal of the next
+	settled history.Record   // what the database says was published under
 
 	mu     sync.Mutex
 	reader broker.Reader // behind at; nil until it is asked for
@@ -47,7 +48,8 @@ func (r *run) acquireHistory(ctx context.Context) (*fence, error) {
 		return nil, notApplied(err, p.Topic)
 	}
 	r.report.acquired(p.String())
-	f := &fence{Producer: producer, client: r.client, topic: p, at: tail.Last, next: tail.Stamp.Ordinal + 1}
+	f := &fence{Producer: producer, client: r.client, topic: p, at: tail.Last, next: tail.Stamp.Ordinal + 1, settled: r.eraRecord()}
+	f.settled.Eras = f.settled.Eras[:len(f.settled.Eras)-len(r.source.Unsettled())]
 	if tail.Stamp.Ordinal > 0 {
 		f.last, err = r.readHistory(ctx, p, tail.Last)
 	}
@@ -64,10 +66,13 @@ func (r *run) acquireHistory(ctx context.Context) (*fence, error) {
 // claim keeps those who had the right before from every partition that they are not the
 // producer of yet.
 func (f *fence) claim(ctx context.Context) error {
-	if f.last == nil {
-		return nil // nobody has published anything
+	switch {
+	case f.last != nil:
+		return f.write(ctx, *f.last)
+	case len(f.settled.Eras) > 0: // the topic was deleted, or nobody has published anything
+		return f.write(ctx, f.settled)
 	}
-	return f.write(ctx, *f.last)
+	return nil
 }
 
 // write publishes a record and waits until it is stored.

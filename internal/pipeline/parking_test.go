@@ -14,6 +14,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/deadletter"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -394,21 +395,30 @@ func TestParkedThenKnown(t *testing.T) {
 	}
 }
 
-// TestDeadLettersAreKept: however short the retention of the namespace is.
-func TestDeadLettersAreKept(t *testing.T) {
+// TestOwnTopicsAreKept: however short the retention of the namespace is, or becomes, what
+// is parked and the pipeline's history stay.
+func TestOwnTopicsAreKept(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Park, w.cfg.Retention = true, 2*time.Hour
-	w.init()
-	p, _ := w.start()
-	reaches(t, p, pipeline.Streaming, "")
-	var kept struct {
-		Minutes int `json:"retentionTimeInMinutes"`
-		MB      int `json:"retentionSizeInMB"`
-	}
-	answer := pulsartest.Admin(t, http.MethodGet, "/admin/v2/persistent/"+w.cfg.Namespace+"/"+deadletter.Topic(w.cfg.Name)+"/retention", nil)
-	if err := json.Unmarshal(answer, &kept); err != nil || kept.Minutes != -1 || kept.MB != -1 {
-		t.Errorf("%s: %v", answer, err)
+	for _, first := range []time.Duration{2 * time.Hour, 0} {
+		w := newWorld(t)
+		w.cfg.Park, w.cfg.Retention = true, first
+		w.init()
+		for _, retention := range []time.Duration{first, 2 * time.Hour} {
+			w.cfg.Retention = retention
+			p, stop := w.start()
+			reaches(t, p, pipeline.Streaming, "")
+			stop()
+		}
+		for _, topic := range []string{deadletter.Topic(w.cfg.Name), history.Topic(w.cfg.Name)} {
+			var kept struct {
+				Minutes int `json:"retentionTimeInMinutes"`
+				MB      int `json:"retentionSizeInMB"`
+			}
+			answer := pulsartest.Admin(t, http.MethodGet, "/admin/v2/persistent/"+w.cfg.Namespace+"/"+topic+"/retention", nil)
+			if err := json.Unmarshal(answer, &kept); err != nil || kept.Minutes != -1 || kept.MB != -1 {
+				t.Errorf("first %s: %s of %s: %v", first, answer, topic, err)
+			}
+		}
 	}
 }
 
