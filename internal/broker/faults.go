@@ -43,7 +43,7 @@ var (
 		"Run `runnel schemas plan`, then `runnel schemas apply`; or create it as a partitioned topic.")
 	ErrTopicTerminated = fault.Define("TOPIC_TERMINATED", fault.Runtime,
 		"The topic was terminated and accepts no more messages.",
-		"It can't be opened again. Route the events to another topic; its readers read both. Or, if its content may be lost, delete it, apply the schemas again, and do as TOPIC_TRUNCATED says.")
+		"It can't be opened again, nor can other routes lead past it: what was on its way to it when it ended belongs there. Delete it, apply the schemas again, and do as TOPIC_TRUNCATED says: it goes on behind what is lost; copies that have read it are not affected.")
 	ErrNotReady = fault.Define("TOPIC_NOT_READY", fault.Runtime,
 		"The broker cannot serve the topic at the moment: it starts, moves the topic, or cannot store.",
 		"Nothing to do: the run starts over; if it goes on, check the broker's and the bookies' logs.")
