@@ -53,7 +53,7 @@ demo: setup build ## the whole way on real servers, checked (KEEP=1 leaves it ru
 	@exec bin/runnel demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PG),--pg $(PG))
 
 test: setup $(if $(filter ./... ./internal/readerstest% ./internal/securestack% ./internal/evolvetest%,$(PACKAGES)),readers) bin/withstack ## every test on real servers (PG=17, PACKAGES=./outbox, TESTFLAGS=-v)
-	@exec bin/withstack $(if $(PG),-pg $(PG)) go test -timeout 10m $(TESTFLAGS) $(PACKAGES)
+	@exec bin/withstack $(if $(PG),-pg $(PG)) go test -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 # One Pulsar beside all of them. -short: generated tests draw a fifth, as `make
 # test` draws them all with one version.

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/schemas"
 )
 
 // drawRoutes sends each aggregate type to any of the topics.
@@ -75,5 +76,26 @@ func TestForgottenRoutes(t *testing.T) {
 	w.routing[0].After = position.Position{Epoch: 1, LSN: 999}
 	if s = w.run(); s.Step(begin) != nil || s.Step(row(0)) != nil {
 		t.Error("what comes behind is routed")
+	}
+}
+
+// TestGoneTopic: an event of a topic that was published to, and is not there, is not
+// poison: it may have been published.
+func TestGoneTopic(t *testing.T) {
+	t.Parallel()
+	gone := schemas.ErrRegistryUnreachable.New("stands for any of the environment's") // another package's would import this one
+	routes, err := NewRoutes(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, parks := range []bool{false, true} {
+		cfg := Config{Routes: routes, Start: position.Position{Epoch: 1, LSN: 100}, Gone: map[string]error{"a0": gone}}
+		if parks {
+			cfg.Topics, cfg.DeadLetters = []Topic{{Name: "dead", Partitions: 1}}, &DeadLetters{Park: true, Limit: 10}
+		}
+		c := &script{t: t, s: New(cfg), lsn: 100, epoch: 1}
+		if err := c.tx("published"); !errors.Is(err, gone) || c.s.Poison() != nil {
+			t.Errorf("parks %t: %v, poison %v", parks, err, c.s.Poison())
+		}
 	}
 }

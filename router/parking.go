@@ -129,6 +129,8 @@ func (s *State) queueEvent(e *Event) error {
 	switch t, err := s.target(e); {
 	case len(e.AggregateID) == 0:
 		u.err = poison(ErrNoAggregateID.New("event %s of type %s has no aggregate id", uuid(e.ID), e.Type), e)
+	case isEnvironment(err):
+		return err
 	case err != nil:
 		u.err = err
 	default:

@@ -186,7 +186,9 @@ func (w *parkingWorld) change() {
 		w.t.Fatal(err)
 	}
 	g := Generation{Number: uint32(len(w.routing) + 1), Routes: routes}
-	if len(w.routing) > 0 { g.After = w.routing[len(w.routing)-1].After }
+	if len(w.routing) > 0 {
+		g.After = w.routing[len(w.routing)-1].After
+	}
 	for _, log := range w.logs {
 		for _, m := range log {
 			if g.After.Less(m.Stamp.Position) {

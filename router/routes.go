@@ -57,6 +57,15 @@ func (r *Routes) Explain(aggregateType, eventType string) Match {
 	return Match{Topic: aggregateType, Rule: -1}
 }
 
+// Topics returns the topics that the rules name.
+func (r *Routes) Topics() []string {
+	all := make([]string, 0, len(r.rules))
+	for _, rule := range r.rules {
+		all = append(all, rule.Topic)
+	}
+	return all
+}
+
 // Rule returns the rule with that index.
 func (r *Routes) Rule(i int) RouteRule { return r.rules[i] }
 

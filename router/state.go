@@ -26,6 +26,9 @@ type Topic struct {
 type Config struct {
 	Routes *Routes // of every event; see UseGenerations
 	Topics []Topic
+	// Gone are topics that were published to and are not there, each with the error that
+	// ends the run when an event goes there: it may have been published, so it is not poison.
+	Gone map[string]error
 	// Start is the lowest position this run may replay; its LSN is confirmed.
 	Start position.Position
 	// Epoch is the newest of the database's history. Default: Start's.
@@ -51,6 +54,7 @@ type State struct {
 	generations
 	topics []Topic
 	byName map[string]int
+	gone   map[string]error
 	lanes  []lane
 	first  []Lane // first lane of each topic
 
@@ -109,6 +113,7 @@ func New(cfg Config) *State {
 	s := &State{
 		generations: generations{routes: cfg.Routes}, topics: cfg.Topics,
 		byName:   make(map[string]int, len(cfg.Topics)),
+		gone:     cfg.Gone,
 		targets:  make(map[string]map[string]*target),
 		window:   newWindow(cfg.Start.LSN),
 		start:    cfg.Start,
@@ -284,6 +289,9 @@ func (s *State) route(e *Event) error {
 		return nil
 	}
 	t, err := s.target(e)
+	if isEnvironment(err) {
+		return err
+	}
 	if err != nil {
 		s.reject(err)
 		return nil
@@ -326,6 +334,9 @@ func (s *State) target(e *Event) (*target, error) {
 	aggregate, eventType := string(e.AggregateType), string(e.Type)
 	m := s.routes.Explain(aggregate, eventType)
 	topic, ok := s.byName[m.Topic]
+	if err := s.gone[m.Topic]; !ok && err != nil {
+		return nil, err
+	}
 	if !ok {
 		return nil, poison(ErrUnknownEvent.New("event %s of type %q and aggregate type %q: no event of the catalog goes to topic %q",
 			uuid(e.ID), eventType, aggregate, m.Topic), e)

@@ -25,6 +25,9 @@ var (
 	ErrOtherDatabase = fault.Define("PIPELINE_OF_ANOTHER", fault.Environment,
 		"Another database publishes under this pipeline's name, or did: this one is a clone, was loaded from a dump, or is misconfigured.",
 		"Give this one a pipeline's name (name) and a namespace (topics.namespace) of its own; or check the address of the database.")
+	ErrNamespaceChanged = fault.Define("NAMESPACE_CHANGED", fault.Runtime,
+		"The pipeline has published to another namespace: what is published there, and parked, would not be known.",
+		"Put topics.namespace back. To publish elsewhere from now on, run a pipeline of another name there: it begins with what the outbox holds.")
 	ErrHistory = fault.Define("TOPIC_AHEAD_OF_WAL", fault.Runtime,
 		"A partition holds an event beyond the end of the server's WAL: the database was restored or replaced.",
 		"Check that the daemon is connected to the right database; do not delete the slot.")
@@ -46,4 +49,4 @@ var (
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}
+var Faults = []*fault.Code{ErrStalled, ErrLaneLost, ErrNotApplied, ErrOutboxVersion, ErrHistoryLost, ErrRepairStale, ErrOtherDatabase, ErrNamespaceChanged, ErrHistory, ErrTruncated, ErrNoEvents, ErrReleaseRight, ErrReleasePending, ErrListen}

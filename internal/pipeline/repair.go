@@ -122,6 +122,11 @@ func repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 		if _, err := r.unsettle(ctx, f); err != nil {
 			return err
 		}
+		if hash != "" {
+			if err := f.claim(ctx); err != nil {
+				return err
+			}
+		}
 		return r.repair(ctx, &plan, hash, f)
 	})
 	return plan, err
@@ -146,9 +151,7 @@ func (r *run) alone(ctx context.Context, do func(ctx context.Context, f *fence) 
 		case <-ctx.Done():
 		}
 	}()
-	if err = f.claim(ctx); err == nil {
-		err = do(ctx, f)
-	}
+	err = do(ctx, f)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrLaneLost) {
 		err = cause
 	}

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"maps"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 )
@@ -39,6 +40,9 @@ func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, er
 		return nil, err
 	}
 	all := newer(f.last.Routing, stored)
+	if err := r.knowsRouted(ctx, db, all); err != nil {
+		return nil, err
+	}
 	mine := history.NewGeneration(1, position.Position{}, historyRoutes(r.cfg.Routes))
 	switch {
 	case len(all) == 0 && hash != "" && hash != r.routes.Hash():
@@ -71,6 +75,55 @@ func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, er
 		}
 	}
 	return generations(all)
+}
+
+// knowsRouted requires that this run knows every topic that a generation leads to. The
+// database may have lost what it recorded of them; the history topic has not.
+func (r *run) knowsRouted(ctx context.Context, db *pgx.Conn, recorded []history.Generation) error {
+	all, err := generations(recorded)
+	if err != nil {
+		return err
+	}
+	types, err := outbox.EventTypes(ctx, db)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool)
+	for _, p := range r.everyPartition() {
+		known[p.Topic] = true
+	}
+	start := false
+	for _, g := range all {
+		names := g.Routes.Topics()
+		for _, t := range types {
+			names = append(names, g.Routes.Explain(t.AggregateType, t.Name).Topic)
+		}
+		for _, name := range names {
+			full := wire.TopicName(r.cfg.Namespace, name)
+			if known[full] {
+				continue
+			}
+			known[full] = true
+			n, err := r.client.Partitions(ctx, full)
+			if errors.Is(err, broker.ErrTopicMissing) {
+				continue // nothing can be there
+			}
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				continue // it is not partitioned: none of ours
+			}
+			if _, err := db.Exec(ctx, recordTopic, r.cfg.Name, full, n, position.Position{}.String()); err != nil {
+				return fmt.Errorf("record the partitions: %w", err)
+			}
+			start = true
+		}
+	}
+	if start {
+		return errRecounted
+	}
+	return nil
 }
 
 // newer returns the generations that go further: those of the topic, unless it was deleted.
@@ -108,15 +161,19 @@ func (r *run) changeRoutes(ctx context.Context, f *fence, all []history.Generati
 	for _, t := range r.saved.Tails { // what retention has taken since was published, too
 		after = greater(after, t.Last.Position)
 	}
-	var mu sync.Mutex
-	_, err = r.eachTail(ctx, func(_ context.Context, _ broker.Partition, tail position.Stamp) error {
-		mu.Lock()
-		defer mu.Unlock()
-		after = greater(after, tail.Position)
-		return nil
-	})
+	tails, err := r.settleTails(ctx)
 	if err != nil {
 		return nil, err
+	}
+	again, err := r.settleTails(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !maps.Equal(tails, again) {
+		return nil, errStillStored
+	}
+	for _, tail := range tails {
+		after = greater(after, tail.Position)
 	}
 	return history.AddGeneration(all, history.NewGeneration(newest.Generation+1, after, historyRoutes(r.cfg.Routes))), nil
 }
@@ -166,15 +223,18 @@ func (r *run) recordPartitions(ctx context.Context) error {
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	batch := &pgx.Batch{}
-	for _, p := range r.partitions() {
-		batch.Queue(`insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
-			values ($1, $2, $3, $4, 0) on conflict do nothing`, r.cfg.Name, p.Topic, p.Index, position.Position{}.String())
+	for i := range r.topics {
+		batch.Queue(recordTopic, r.cfg.Name, r.topics[i].full, r.topics[i].partitions, position.Position{}.String())
 	}
 	if err := db.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("record the partitions: %w", err)
 	}
 	return nil
 }
+
+// recordTopic records the partitions of a topic.
+const recordTopic = `insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
+	select $1::text, $2::text, n, $4::text, 0 from generate_series(0, $3::int - 1) n on conflict do nothing`
 
 // errRecounted is no fault: another daemon began to publish to a topic while this one
 // looked at it.

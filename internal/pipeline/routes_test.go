@@ -166,3 +166,17 @@ func TestRoutesUnused(t *testing.T) {
 		t.Errorf("%d events in the topic of the last routes: %v", len(got), slices.Collect(maps.Keys(got)))
 	}
 }
+
+// TestNamespaceChanged: what was published elsewhere is not published once more.
+func TestNamespaceChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.init()
+	_, stop := w.start()
+	w.write(1, 20)
+	w.caughtUp()
+	stop()
+	w.cfg.Namespace = pulsartest.NamespaceName(t)
+	p, _ := w.start()
+	reaches(t, p, pipeline.Halted, "NAMESPACE_CHANGED")
+}

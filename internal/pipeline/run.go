@@ -44,7 +44,8 @@ type run struct {
 	client   *broker.Pulsar
 	registry *schemas.Registry
 	topics   []topic
-	letters  bool // the last of them is the dead-letter topic
+	letters  bool             // the last of them is the dead-letter topic
+	gone     map[string]error // topics that were published to and are not there, by local name
 	tried    map[string]time.Time
 	source   *capture.Source
 	progress *capture.Progress
@@ -212,6 +213,7 @@ func (r *run) stream(ctx context.Context) error {
 	})
 
 	loopErr := l.run(soft)
+	stop() // what is still acquired, and asks by the fence
 	if r.fence != nil {
 		r.fence.Close() // after the partitions: whoever has it may publish to them
 	}
@@ -234,7 +236,7 @@ func first(errs ...error) error {
 
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
 	start := r.source.At(r.source.StartLSN())
-	cfg := router.Config{Start: start, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
+	cfg := router.Config{Start: start, Gone: r.gone, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
 		return broker.CheckSize(&broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: m.Properties}, r.producerName(), limit)
 	}}
 	for _, t := range r.topics { // nothing else runs yet

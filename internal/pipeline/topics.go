@@ -60,6 +60,7 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 		}
 	}
 	topics := make([]topic, 0, len(names))
+	r.gone = make(map[string]error)
 	for _, name := range names {
 		t, err := r.loadTopic(ctx, name, events[name])
 		if err == nil {
@@ -68,8 +69,12 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 		if err != nil {
 			return err
 		}
-		if t.codec != nil {
+		switch {
+		case t.codec != nil:
 			topics = append(topics, t)
+		case t.partitions == 0 && recorded[t.full] > 0:
+			r.gone[name] = broker.ErrTopicMissing.New("%s was published to, and is not there", t.full).
+				Fix("Find out who deleted it. Its events are in the outbox as long as its retention keeps them. Make it anew: with its former routes `runnel schemas apply` does; then do as TOPIC_TRUNCATED says.")
 		}
 	}
 	r.topics = topics
@@ -144,7 +149,11 @@ func (r *run) registeredTopics(ctx context.Context) (names []string, recorded ma
 		return nil, nil, err
 	}
 	for _, full := range slices.Sorted(maps.Keys(recorded)) {
-		if name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, "")); ok && !deadletter.IsTopic(name) {
+		name, ok := strings.CutPrefix(full, wire.TopicName(r.cfg.Namespace, ""))
+		if !ok {
+			return nil, nil, ErrNamespaceChanged.New("it has published to %s, and topics.namespace is %s", full, r.cfg.Namespace)
+		}
+		if !deadletter.IsTopic(name) {
 			names = append(names, name)
 		}
 	}
