@@ -16,7 +16,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers copies judge generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers bookies copies judge generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -81,6 +81,9 @@ huge: setup bin/torture ## one transaction larger than memory (ROWS=5000000, BYT
 
 failovers: setup bin/withstack ## failovers under load, one after another (N=10, PG=17)
 	RUNNEL_FAILOVERS=$(or $(N),10) bin/withstack $(if $(PG),-pg $(PG)) go test -count=1 -timeout 30m -v -run 'TestFailovers$$' ./internal/pipeline
+
+bookies: setup bin/withstack ## bookies killed and slow, quorum lost, ZooKeeper out, under load (N=3 bookies, none to spare; ONLY=31, PG=17)
+	RUNNEL_BOOKIES=$(or $(N),4) bin/withstack -postgres $(if $(PG),-pg $(PG)) go test -count=1 -timeout 40m -v -run 'TestBookies$$$(if $(ONLY),/$(ONLY))' ./internal/pipeline
 
 copies: setup bin/withstack ## local copies under load: killed, parked, rebuilt, chained (ONLY=Rebuild, PG=17)
 	@exec bin/withstack $(if $(PG),-pg $(PG)) go test ./internal/copytest -count=1 -v -timeout 60m $(if $(ONLY),-run '$(ONLY)') -args -full

@@ -77,12 +77,6 @@ type State struct {
 	err    error // why the run is over at once
 }
 
-// target is where the events of one type go.
-type target struct {
-	topic     int
-	eventType string
-}
-
 // Ready is what the caller has to do. The caller clears it with Reset after
 // taking it.
 type Ready struct {
@@ -324,39 +318,6 @@ func (s *State) route(e *Event) error {
 func cost(e *Event) int {
 	return 2*len(e.Payload) + len(e.Headers) + len(e.AggregateID) + eventOverhead
 }
-
-// target finds the topic of an event. Only types that the topic's codec knows
-// are remembered, so the memory is bounded by the catalog.
-func (s *State) target(e *Event) (*target, error) {
-	if t := s.targets[string(e.AggregateType)][string(e.Type)]; t != nil {
-		return t, nil
-	}
-	aggregate, eventType := string(e.AggregateType), string(e.Type)
-	m := s.routes.Explain(aggregate, eventType)
-	topic, ok := s.byName[m.Topic]
-	if err := s.gone[m.Topic]; !ok && err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, poison(ErrUnknownEvent.New("event %s of type %q and aggregate type %q: no event of the catalog goes to topic %q",
-			uuid(e.ID), eventType, aggregate, m.Topic), e)
-	}
-	t := &target{topic: topic, eventType: eventType}
-	if len(s.targets) < maxTargets {
-		byType := s.targets[aggregate]
-		if byType == nil {
-			byType = make(map[string]*target)
-			s.targets[aggregate] = byType
-		}
-		if len(byType) < maxTargets {
-			byType[eventType] = t
-		}
-	}
-	return t, nil
-}
-
-// maxTargets bounds the memory of event types; more are looked up each time.
-const maxTargets = 10_000
 
 // send encodes an event above the watermark, gives it the next ordinal and
 // hands it out. One that can't be published stops the lane: nothing of the lane

@@ -241,8 +241,8 @@ func refusal(status int, body []byte, what string) *fault.Error {
 		Reason string `json:"reason"`
 	}
 	detail := ""
-	if json.Unmarshal(body, &answer) == nil && answer.Reason != "" {
-		line, _, _ := strings.Cut(answer.Reason, "\n")
+	if json.Unmarshal(body, &answer) == nil && strings.TrimSpace(answer.Reason) != "" {
+		line, _, _ := strings.Cut(strings.TrimSpace(answer.Reason), "\n") // of a stack, that begins with an empty line
 		detail = ": " + clip(line)
 	}
 	switch status {

@@ -10,7 +10,8 @@ const stateTerminated = "Terminated"
 
 // settle waits until what earlier owners sent is stored or lost: two readings
 // without pending adds and with the same last entry. An add is queued before
-// it is counted, so this proves little alone; the probe proves the rest.
+// it is counted, so this proves little alone; the probe proves the rest. And no
+// ledger holds more than is known: see complete.
 func (p *Pulsar) settle(ctx context.Context, q Partition) (ledgerStats, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.OperationTimeout)
 	defer cancel()
@@ -24,7 +25,10 @@ func (p *Pulsar) settle(ctx context.Context, q Partition) (ledgerStats, error) {
 			return now, ErrTopicTerminated.New("%s", q)
 		}
 		if before.Pending == 0 && now.Pending == 0 && now.last == before.last && now.Added == before.Added {
-			return now, nil
+			whole, ok, err := p.complete(ctx, q, now)
+			if ok || err != nil {
+				return whole, err
+			}
 		}
 		before = now
 		if !sleep(ctx, pause) {

@@ -260,15 +260,22 @@ type ledgerStats struct {
 }
 
 type ledgerInfo struct {
-	ID      int64 `json:"ledgerId"`
-	Entries int64 `json:"entries"` // 0 while the ledger is open: see ledgerStats.CurrentCount
+	ID       int64  `json:"ledgerId"`
+	Entries  int64  `json:"entries"`  // 0 while the ledger is open: see ledgerStats.CurrentCount
+	Metadata string `json:"metadata"` // of BookKeeper, where it was asked for
 }
 
 func (p *Pulsar) internalStats(ctx context.Context, q Partition) (ledgerStats, error) {
+	return p.ledgers(ctx, q, false)
+}
+
+// ledgers returns where a partition's entries lie, with or without what BookKeeper's
+// metadata say of each ledger.
+func (p *Pulsar) ledgers(ctx context.Context, q Partition, metadata bool) (ledgerStats, error) {
 	var s ledgerStats
 	path, err := topicPath(q.String())
 	if err == nil {
-		_, err = p.rest.call(ctx, http.MethodGet, path+"/internalStats", nil, &s)
+		_, err = p.rest.call(ctx, http.MethodGet, path+"/internalStats?metadata="+strconv.FormatBool(metadata), nil, &s)
 	}
 	if status(err) == http.StatusNotFound {
 		err = ErrTopicMissing.Wrap(err, "%s", q)

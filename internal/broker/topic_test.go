@@ -11,7 +11,7 @@ import (
 func ledgers(counts ...int64) ledgerStats {
 	s := ledgerStats{State: "LedgerOpened"}
 	for i, n := range counts {
-		s.Ledgers = append(s.Ledgers, ledgerInfo{int64(10 * (i + 1)), n})
+		s.Ledgers = append(s.Ledgers, ledgerInfo{ID: int64(10 * (i + 1)), Entries: n})
 	}
 	return s
 }

@@ -14,6 +14,9 @@
 // them. The servers' settings are the files of package deploy. With Secure they
 // speak TLS alone: secure.go, for package securestack.
 //
+// A Cluster, for tests, is a Pulsar of several processes, each of which can fail
+// alone: ZooKeeper, bookies, a broker. cluster.go, member.go, clustersettings.go.
+//
 // Start with Options and Up in stack.go; then process.go and guard.go for how
 // nothing is left behind.
 package devstack

@@ -46,10 +46,6 @@ func (s *Stack) preparePulsar() (*pulsarState, error) {
 // password for ZooKeeper. Standalone binds ZooKeeper's port to all addresses
 // and offers no way to change that: a session without the password is closed.
 func (s *Stack) writePulsarFiles(dir string, p *pulsarState) error {
-	password, err := randomHex(16)
-	if err != nil {
-		return err
-	}
 	secure, err := s.secure.writePulsar(dir)
 	if err != nil {
 		return err
@@ -60,12 +56,9 @@ func (s *Stack) writePulsarFiles(dir string, p *pulsarState) error {
 	}
 	settings := standalone + "\n" + secure +
 		"\n# This stack's own: of two equal keys the last one wins.\n" + s.secure.pulsarPorts(p)
-	const module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
-	login := fmt.Sprintf("Server {\n  %s\n  user_runnel=\"%s\";\n};\nClient {\n  %s\n  username=\"runnel\"\n  password=\"%s\";\n};\n",
-		module, password, module, password)
 	return errors.Join(
 		replaceFile(filepath.Join(dir, "standalone.conf"), []byte(settings)),
-		replaceFile(filepath.Join(dir, "zookeeper-login.conf"), []byte(login)))
+		writeZooKeeperLogin(dir))
 }
 
 // launchPulsar starts the server of p; its process is p's afterwards.
@@ -80,26 +73,9 @@ func (s *Stack) launchPulsar(p *pulsarState) error {
 		"--zookeeper-dir", filepath.Join(dir, "zookeeper"), "--zookeeper-port", strconv.Itoa(p.ZooKeeper),
 		"--bookkeeper-dir", filepath.Join(dir, "bookkeeper"), "--bookkeeper-port", strconv.Itoa(p.Bookie))
 	cmd.Dir = dir
-	cmd.Env = append(serverEnvironment(),
+	cmd.Env = append(pulsarEnvironment(dir, "-Xms256m -Xmx640m -XX:MaxDirectMemorySize=640m"),
 		"PULSAR_STANDALONE_USE_ZOOKEEPER=1", // survives a SIGKILL; RocksDB does not
-		"PULSAR_STANDALONE_CONF="+filepath.Join(dir, "standalone.conf"),
-		"PULSAR_LOG_DIR="+filepath.Join(dir, "logs"),
-		"PULSAR_LOG_APPENDER=Console",
-		"PULSAR_LOG_IMMEDIATE_FLUSH=true", // the last lines matter when it dies
-		"PULSAR_MEM=-Xms256m -Xmx640m -XX:MaxDirectMemorySize=640m",
-		// Ready a third sooner, and a third of the default's memory, for less
-		// peak throughput: right for two cores shared with tests.
-		"PULSAR_GC=-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-		"PULSAR_GC_LOG=-Xlog:disable",
-		"PULSAR_EXTRA_OPTS="+strings.Join([]string{
-			"-Dpulsar.allocator.exit_on_oom=true",
-			// Native libraries are unpacked here, and stay after a SIGKILL.
-			"-Djava.io.tmpdir=" + filepath.Join(dir, "tmp"),
-			"-Djava.security.auth.login.config=" + filepath.Join(dir, "zookeeper-login.conf"),
-			"-Dzookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
-			"-Dzookeeper.sessionRequireClientSASLAuth=true",
-			"-Dzookeeper.fips-mode=false", // it excludes DIGEST-MD5
-		}, " "))
+		"PULSAR_STANDALONE_CONF="+filepath.Join(dir, "standalone.conf"))
 	process, _, err := launch(cmd, filepath.Join(s.dir, pulsarLog))
 	if err != nil {
 		return ErrStart.Wrap(err, "Pulsar")
@@ -108,20 +84,61 @@ func (s *Stack) launchPulsar(p *pulsarState) error {
 	return s.guard.kill(process, "TERM")
 }
 
-// awaitPulsar waits for the default namespace, then for the broker's own check
-// of itself, which publishes and reads a message.
-func (s *Stack) awaitPulsar(ctx context.Context, p *pulsarState) error {
-	client := s.adminClient()
-	return s.await(ctx, "Pulsar", pulsarLog, p.Process, func(ctx context.Context) error {
-		if _, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/namespaces/public/default"); err != nil {
-			return err
-		}
-		answer, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/brokers/health")
-		if err == nil && answer != "ok" {
-			err = fmt.Errorf("health is %q", answer)
-		}
+// pulsarEnvironment is what every program of the distribution is started with.
+// dir holds the login for ZooKeeper, and takes what they write.
+func pulsarEnvironment(dir, memory string) []string {
+	return append(serverEnvironment(),
+		"PULSAR_LOG_DIR="+filepath.Join(dir, "logs"),
+		"PULSAR_LOG_APPENDER=Console",
+		"PULSAR_LOG_IMMEDIATE_FLUSH=true", // the last lines matter when it dies
+		"PULSAR_MEM="+memory,
+		// Ready a third sooner, and a third of the default's memory, for less
+		// peak throughput: right for two cores shared with tests.
+		"PULSAR_GC=-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+		"PULSAR_GC_LOG=-Xlog:disable",
+		"PULSAR_EXTRA_OPTS="+strings.Join([]string{
+			"-Dpulsar.allocator.exit_on_oom=true",
+			// Native libraries are unpacked here, and stay after a SIGKILL.
+			"-Djava.io.tmpdir=" + filepath.Join(dir, "tmp"),
+			"-Djava.security.auth.login.config=" + filepath.Join(dir, zooKeeperLogin),
+			"-Dzookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+			"-Dzookeeper.sessionRequireClientSASLAuth=true",
+			"-Dzookeeper.fips-mode=false", // it excludes DIGEST-MD5
+		}, " "))
+}
+
+// zooKeeperLogin is the file with the password that ZooKeeper asks for.
+const zooKeeperLogin = "zookeeper-login.conf"
+
+// writeZooKeeperLogin makes a fresh password, for the server and its clients.
+func writeZooKeeperLogin(dir string) error {
+	password, err := randomHex(16)
+	if err != nil {
 		return err
-	})
+	}
+	const module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
+	login := fmt.Sprintf("Server {\n  %s\n  user_runnel=\"%s\";\n};\nClient {\n  %s\n  username=\"runnel\"\n  password=\"%s\";\n};\n",
+		module, password, module, password)
+	return replaceFile(filepath.Join(dir, zooKeeperLogin), []byte(login))
+}
+
+// awaitPulsar waits until the broker answers.
+func (s *Stack) awaitPulsar(ctx context.Context, p *pulsarState) error {
+	return s.await(ctx, "Pulsar", pulsarLog, p.Process, s.pulsarAnswers)
+}
+
+// pulsarAnswers asks for the default namespace, then for the broker's own check of
+// itself, which publishes and reads a message.
+func (s *Stack) pulsarAnswers(ctx context.Context) error {
+	client := s.adminClient()
+	if _, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/namespaces/public/default"); err != nil {
+		return err
+	}
+	answer, err := get(ctx, client, s.PulsarAdminURL+"/admin/v2/brokers/health")
+	if err == nil && answer != "ok" {
+		err = fmt.Errorf("health is %q", answer)
+	}
+	return err
 }
 
 func get(ctx context.Context, client *http.Client, address string) (string, error) {

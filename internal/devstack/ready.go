@@ -95,7 +95,7 @@ func serverEnvironment() []string {
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "PULSAR_") || strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "RUNNEL_") ||
-			strings.HasPrefix(name, "BK_") || strings.HasPrefix(name, "LC_") || name == "OPTS" || name == "CLASSPATH" || name == "LANG" {
+			strings.HasPrefix(name, "BK_") || strings.HasPrefix(name, "BOOKIE_") || strings.HasPrefix(name, "LC_") || name == "OPTS" || name == "CLASSPATH" || name == "LANG" {
 			continue
 		}
 		kept = append(kept, entry)

@@ -136,6 +136,7 @@ func (w *world) readFrom(local string, harmed bool, take func(*broker.Incoming, 
 			w.t.Fatal(err)
 		}
 		var last position.Stamp
+		sent := map[position.Stamp]string{}
 		for {
 			more, err := r.HasNext(w.t.Context())
 			if err != nil {
@@ -156,9 +157,10 @@ func (w *world) readFrom(local string, harmed bool, take func(*broker.Incoming, 
 				last.Ordinal = s.Ordinal - 1
 			}
 			if err != nil || !last.Position.Less(s.Position) || s.Ordinal != last.Ordinal+1 {
-				w.t.Fatalf("partition %d: %s after %s (%v)", i, s, last, err)
+				// One that was sent again, by whoever, carries the time of that.
+				w.t.Fatalf("partition %d: %s after %s (%v): message %s of %s, %s before it", i, s, last, err, m.ID, m.PublishTime, sent[s])
 			}
-			last = s
+			last, sent[s] = s, fmt.Sprintf("%s of %s", m.ID, m.PublishTime)
 			take(m, s)
 		}
 		r.Close()

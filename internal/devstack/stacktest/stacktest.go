@@ -22,12 +22,7 @@ import (
 // not run, the test is skipped, or fails when servers are required.
 func Up(t testing.TB, o devstack.Options) *devstack.Stack {
 	t.Helper()
-	if err := devstack.Installed(t.Context(), o); err != nil {
-		if os.Getenv(testserver.Servers) == "required" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need(t, o)
 	o.Ephemeral = true
 	if o.Progress == nil {
 		o.Progress = func(text string) { t.Log(text) }
@@ -42,4 +37,34 @@ func Up(t testing.TB, o devstack.Options) *devstack.Stack {
 		}
 	})
 	return stack
+}
+
+// UpCluster starts a Pulsar of several processes, and ends it with the test. Where
+// ./setup did not run, the test is skipped, or fails when servers are required.
+func UpCluster(t testing.TB, o devstack.ClusterOptions) *devstack.Cluster {
+	t.Helper()
+	need(t, devstack.Options{Pulsar: true})
+	if o.Progress == nil {
+		o.Progress = func(text string) { t.Log(text) }
+	}
+	cluster, err := devstack.UpCluster(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Down(); err != nil {
+			t.Errorf("end the servers: %v", err)
+		}
+	})
+	return cluster
+}
+
+func need(t testing.TB, o devstack.Options) {
+	t.Helper()
+	if err := devstack.Installed(t.Context(), o); err != nil {
+		if os.Getenv(testserver.Servers) == "required" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
 }

@@ -2,7 +2,8 @@
 // beside it: `withstack [-pg 17] go test ./...`. It sets the RUNNEL_* variables
 // and RUNNEL_TEST_SERVERS=required, passes signals on to the command, ends the
 // servers whatever happens, and exits with the command's code. Servers whose
-// addresses are in the environment are used instead.
+// addresses are in the environment are used instead. With -postgres no Pulsar
+// is started.
 //
 // With several versions (-pg 15,16,18) the command runs once with each, all
 // beside the same Pulsar, and a Postgres in the environment is not used. A
@@ -25,9 +26,10 @@ import (
 
 func main() {
 	asked := flag.String("pg", "", "Postgres' major version, or several with commas; default: the newest here")
+	alone := flag.Bool("postgres", false, "Postgres alone: the command starts its own Pulsar, or needs none")
 	flag.Parse()
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "usage: withstack [-pg VERSION[,VERSION...]] COMMAND [ARGUMENT...]")
+		fmt.Fprintln(os.Stderr, "usage: withstack [-pg VERSION[,VERSION...]] [-postgres] COMMAND [ARGUMENT...]")
 		os.Exit(2)
 	}
 	r := runner{command: flag.Args(), signals: make(chan os.Signal, 4)}
@@ -35,7 +37,7 @@ func main() {
 	if versions := strings.Split(*asked, ","); len(versions) > 1 {
 		os.Exit(r.each(versions))
 	}
-	os.Exit(r.beside(devstack.Options{Postgres: true, Pulsar: true, PGVersion: *asked}.FromEnvironment(os.Getenv), r.run))
+	os.Exit(r.beside(devstack.Options{Postgres: true, Pulsar: !*alone, PGVersion: *asked}.FromEnvironment(os.Getenv), r.run))
 }
 
 // runner runs one command beside servers. Its signals go to whoever runs.
