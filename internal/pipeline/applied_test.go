@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/evolution"
+	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/wire"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -130,7 +131,7 @@ func TestRetired(t *testing.T) {
 	invoiced := mustEvent(t, `{"type":"record","name":"Invoiced","aggregate":"invoice","fields":[{"name":"id","type":"string"}]}`)
 	w.apply("invoice", invoiced)
 	w.put(invoiced, 2, 'a')
-	w.caughtUp()
+	pgtest.Eventually(t, 60*time.Second, func() bool { return len(w.topic("invoice")) == 1 }, "the first is published")
 	stop()
 	w.put(invoiced, 2, 'b')
 	w.write(1, 20)

@@ -45,7 +45,7 @@ func TestPlanIsOfTheSeed(t *testing.T) {
 // TestGroupsAreAskedFor: a group is drawn from when it is named, and never otherwise.
 func TestGroupsAreAskedFor(t *testing.T) {
 	all := names(group(groupNet))
-	if len(all)+len(group(groupDisk))+len(group(groupSlot))+len(group(groupPoison))+len(pool("")) != len(FaultNames()) {
+	if len(all)+len(group(groupDisk))+len(group(groupSlot))+len(group(groupPoison))+len(group(groupRoutes))+len(pool("")) != len(FaultNames()) {
 		t.Errorf("%d in the group, %d drawn, of %d", len(all), len(pool("")), len(FaultNames()))
 	}
 	for spec, want := range map[string]int{"net": len(all), "net*20": 20, "pause,net*3": 3, "net.pulsar.reset*2": 2, "100": 0, "": 0} {
