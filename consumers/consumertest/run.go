@@ -54,6 +54,9 @@ func (h *Harness) Apply() {
 	h.unseen = h.parked()
 }
 
+// endLimit bounds how long a projection that is given up is waited for.
+const endLimit = 5 * time.Second
+
 // live runs the projection until it is quiet, stops or dies.
 func (h *Harness) live() (*run, error) {
 	ctx, cancel := context.WithCancel(h.t.Context())
@@ -77,6 +80,11 @@ func (h *Harness) live() (*run, error) {
 		case <-dog.tick.C:
 			if why := dog.look(h); why != "" {
 				cancel()
+				// It uses the database still, and the test's cleanups close that.
+				select {
+				case <-done:
+				case <-time.After(endLimit):
+				}
 				h.t.Fatalf("projection %s is stuck: %s", h.about.Name, why)
 			}
 		}
