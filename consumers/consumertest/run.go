@@ -82,7 +82,8 @@ func (h *Harness) live() (*run, error) {
 				cancel()
 				// It uses the database still, and the test's cleanups close that.
 				select {
-				case <-done:
+				case err := <-done:
+					h.t.Logf("projection %s was given up, and ended with: %v", h.about.Name, err)
 				case <-time.After(endLimit):
 				}
 				h.t.Fatalf("projection %s is stuck: %s", h.about.Name, why)
