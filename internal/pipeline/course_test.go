@@ -76,7 +76,7 @@ func newCourse(t *testing.T, partitions ...int) *course {
 // fence makes a connection the one that may publish.
 func (c *course) fence(conn *memory.Conn) *fence {
 	p := broker.Partition{Topic: fenceTopic}
-	producer, tail, err := conn.Acquire(c.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: beyond}, func(string) {})
+	producer, tail, err := conn.Acquire(c.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: position.Beyond}, func(string) {})
 	c.must(err)
 	f := &fence{Producer: producer, client: conn, topic: p, at: tail.Last, next: tail.Stamp.Ordinal + 1}
 	if record := (history.Record{Eras: []history.Era{history.NewEra(1, "7", 1, 0, 0)}}); tail.Stamp.Ordinal == 0 {

@@ -35,14 +35,11 @@ type fence struct {
 	reader broker.Reader // behind at; nil until it is asked for
 }
 
-// beyond is above every position: nothing is read back.
-var beyond = position.Position{Epoch: ^uint32(0)}
-
 // acquireHistory becomes the producer of the pipeline's history topic, and reads its last
 // record.
 func (r *run) acquireHistory(ctx context.Context) (*fence, error) {
 	p := r.historyTopic()
-	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName(), Replayed: beyond, Foreign: r.foreign},
+	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{Partition: p, Producer: r.producerName(), Replayed: position.Beyond, Foreign: r.foreign},
 		func(holder string) { r.report.waiting(p.String(), holder) })
 	if err != nil {
 		return nil, notApplied(err, p.Topic)

@@ -130,7 +130,7 @@ func (r *run) othersNewest(ctx context.Context) (uint32, error) {
 	newest, name, namespace := uint32(0), "", ""
 	_, err = pgx.ForEachRow(rows, []any{&name, &namespace}, func() error {
 		p := broker.Partition{Topic: namespace + history.Topic(name)}
-		reader, err := r.client.ReadSince(ctx, p, beyond, producerName(name))
+		reader, err := r.client.ReadSince(ctx, p, position.Beyond, producerName(name))
 		if errors.Is(err, broker.ErrTopicMissing) {
 			return nil
 		}
@@ -251,7 +251,7 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 		return position.Stamp{}, err
 	}
 	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: beyond, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
+		Partition: p, Producer: r.producerName(), Replayed: position.Beyond, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
 	}, func(holder string) { r.report.waiting(p.String(), holder) })
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return position.Stamp{}, nil // what was deleted holds nothing

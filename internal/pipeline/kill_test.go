@@ -192,3 +192,16 @@ func TestKilledInTheMiddle(t *testing.T) {
 	defer last.tell(t)
 	w.complete("order")
 }
+
+// unconfirmed writes and kills daemons until something is published and not confirmed. It
+// returns the number of the next row.
+func (w *world) unconfirmed(next int) int {
+	w.t.Helper()
+	for open := false; !open; next += 5000 {
+		w.write(next, 5000)
+		w.spawn().killAfter(w.t, 1000)
+		open = pgtest.Value[bool](w.t, w.db, `select confirmed_flush_lsn < pg_current_wal_insert_lsn() - 64
+			from pg_replication_slots where slot_name = $1`, w.cfg.Slot)
+	}
+	return next
+}

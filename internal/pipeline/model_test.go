@@ -336,7 +336,7 @@ func (w *world) reroute(to []int) {
 	for _, t := range w.topics {
 		for i := range t.partitions {
 			p := broker.Partition{Topic: t.full, Index: i}
-			producer, tail, err := conn.Acquire(w.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: beyond}, func(string) {})
+			producer, tail, err := conn.Acquire(w.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: position.Beyond}, func(string) {})
 			w.must(err)
 			producer.Close()
 			g.After = greater(g.After, tail.Stamp.Position)

@@ -40,7 +40,7 @@ func ParkedEvents(ctx context.Context, client letterbox.Broker, namespace, pipel
 		}
 		return m.Stamp()
 	}
-	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: client, Partition: p, Producer: producerName(pipeline), Stamp: own}, beyond, h, func(at position.Position, m *broker.Incoming) {
+	c, err := letterbox.Read(ctx, letterbox.Topic{Broker: client, Partition: p, Producer: producerName(pipeline), Stamp: own}, position.Beyond, h, func(at position.Position, m *broker.Incoming) {
 		if m.Properties[router.PropertyType] != deadletter.EventParked {
 			return
 		}

@@ -33,6 +33,9 @@ type Position struct {
 	Index uint32
 }
 
+// Beyond is above every position: from there on a partition holds nothing.
+var Beyond = Position{Epoch: ^uint32(0)}
+
 // Compare returns -1, 0 or +1 as p sorts before, at or after q.
 func (p Position) Compare(q Position) int {
 	switch {

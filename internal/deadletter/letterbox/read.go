@@ -38,9 +38,6 @@ type Contents struct {
 	Held map[position.Position]*deadletter.Release
 }
 
-// beyond is above every position: from there on there is the last message at most.
-var beyond = position.Position{Epoch: ^uint32(0)}
-
 // Read reads what is parked, and everything at or above start. Messages that the history
 // does not hold are left out: the database has lost what they were about. take, if any, is
 // given every message that is read and held, in order; of those that are parked in the end
@@ -57,7 +54,7 @@ func Read(ctx context.Context, t Topic, start position.Position, h position.Hist
 	}
 	// Without a last message of the pipeline's, all is read: there may be others behind it.
 	floor := position.Position{}
-	err := t.each(ctx, beyond, func(_ position.Stamp, m *broker.Incoming) (err error) {
+	err := t.each(ctx, position.Beyond, func(_ position.Stamp, m *broker.Incoming) (err error) {
 		floor, err = deadletter.Floor(m.Properties)
 		return err
 	})
@@ -134,7 +131,7 @@ func (t Topic) each(ctx context.Context, from position.Position, take func(posit
 // History returns the history that a pipeline publishes under, as its history topic has it;
 // the empty one when it has none. producer is the pipeline's.
 func History(ctx context.Context, b Broker, p broker.Partition, producer string) (position.History, error) {
-	reader, err := b.ReadSince(ctx, p, beyond, producer)
+	reader, err := b.ReadSince(ctx, p, position.Beyond, producer)
 	if err != nil {
 		return nil, err
 	}
