@@ -83,7 +83,7 @@ failovers: setup bin/withstack ## failovers under load, one after another (N=10,
 	RUNNEL_FAILOVERS=$(or $(N),10) bin/withstack $(if $(PG),-pg $(PG)) go test -count=1 -timeout 30m -v -run 'TestFailovers$$' ./internal/pipeline
 
 bookies: setup bin/withstack ## bookies killed and slow, quorum lost, ZooKeeper out, under load (N=3 bookies, none to spare; ONLY=31, PG=17)
-	RUNNEL_BOOKIES=$(or $(N),4) bin/withstack -postgres $(if $(PG),-pg $(PG)) go test -count=1 -timeout 40m -v -run 'TestBookies$$$(if $(ONLY),/$(ONLY))' ./internal/pipeline
+	RUNNEL_BOOKIES=$(or $(N),4) bin/withstack -postgres $(if $(PG),-pg $(PG)) go test -count=1 -timeout 40m -v -run '^(TestBookies|TestLedgerLeftOpen)$$$(if $(ONLY),/$(ONLY))' ./internal/pipeline
 
 copies: setup bin/withstack ## local copies under load: killed, parked, rebuilt, chained (ONLY=Rebuild, PG=17)
 	@exec bin/withstack $(if $(PG),-pg $(PG)) go test ./internal/copytest -count=1 -v -timeout 60m $(if $(ONLY),-run '$(ONLY)') -args -full

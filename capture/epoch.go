@@ -217,8 +217,12 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 			}
 		}
 		// The limit is of the former era: the slot may have come further there.
-		_, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2, slot_limit = nullif($3, '0/0')::pg_lsn, former_ends = $4 where name = $1`,
-			s.cfg.Pipeline, int32(eras.newest().Epoch), pglogrepl.LSN(s.flushed).String(), ends)
+		done, err := tx.Exec(ctx, `update runnel.pipeline set settled_epoch = $2, slot_limit = nullif($3, '0/0')::pg_lsn, former_ends = $4
+			where name = $1 and ($5 < 0 or settled_epoch = $5)`,
+			s.cfg.Pipeline, int32(eras.newest().Epoch), pglogrepl.LSN(s.flushed).String(), ends, s.recordedSettled())
+		if err == nil && s.rec != nil && done.RowsAffected() == 0 {
+			err = errRecorded
+		}
 		return err
 	})
 	if err != nil {
@@ -227,18 +231,30 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 	s.eras = eras
 	if s.rec != nil {
 		s.rec.settled, s.rec.limit, s.limit = eras.newest().Epoch, s.flushed, s.flushed
+		s.rec.settledBefore = s.rec.settled
 	}
 	return nil
 }
 
-// Unsettle takes back that anything but the eras up to an epoch is settled.
-func (s *Source) Unsettle(ctx context.Context, epoch uint32) error {
-	s.sqlMu.Lock()
-	defer s.sqlMu.Unlock()
-	if _, err := s.sql.Exec(ctx, `update runnel.pipeline set settled_epoch = $2 where name = $1`, s.cfg.Pipeline, int32(epoch)); err != nil {
+// Unsettle takes back that anything but the eras up to an epoch is settled, for as long as
+// the source is open.
+func (s *Source) Unsettle(epoch uint32) {
+	if s.rec != nil {
+		s.rec.settled = epoch
+	}
+}
+
+// RecordUnsettled takes it back for every source that is opened from now on. It may be
+// called while Run does.
+func (s *Source) RecordUnsettled(ctx context.Context, epoch uint32) error {
+	conn, err := s.cfg.connectSQL(ctx, "history") // Run may hold the other one for long
+	if err != nil {
+		return err
+	}
+	defer closeSQL(conn)
+	if _, err := conn.Exec(ctx, `update runnel.pipeline set settled_epoch = $2 where name = $1`, s.cfg.Pipeline, int32(epoch)); err != nil {
 		return queryFault(err, "record the history")
 	}
-	s.rec.settled = epoch
 	return nil
 }
 
@@ -284,7 +300,15 @@ func (s *Source) EndFormer(before uint64) {
 	}
 }
 
-// errRecorded is no fault: another pipeline of the database was faster.
+// recordedSettled is the settled epoch as it was read; -1 without a record.
+func (s *Source) recordedSettled() int32 {
+	if s.rec == nil {
+		return -1
+	}
+	return int32(s.rec.settledBefore)
+}
+
+// errRecorded is no fault: another daemon, or another pipeline of the database, was faster.
 var errRecorded = errors.New("the server's history was recorded meanwhile: start over")
 
 // querier is a connection or a transaction.

@@ -17,6 +17,7 @@ type record struct {
 	consistentPoint uint64
 	snapshot        string // pg_snapshot: what was committed before the slot
 	settled         uint32 // the newest epoch that the pipeline may publish under
+	settledBefore   uint32 // settled as it was read or written last: see Unsettle
 	done            bool   // all rows of the snapshot are confirmed
 	inferred        bool   // done is not recorded, but follows from the slot's position
 	created         time.Time
@@ -54,7 +55,7 @@ func readRecord(ctx context.Context, conn *pgx.Conn, pipeline string) (*record, 
 	if repaired != nil {
 		r.repaired = *repaired
 	}
-	r.settled = uint32(settled)
+	r.settled, r.settledBefore = uint32(settled), uint32(settled)
 	r.limit, err = parseLSN(limit)
 	return &r, err
 }

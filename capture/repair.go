@@ -126,7 +126,9 @@ const longSettled = time.Hour
 // The progress of a database that has moved, and the xids of the rows that came with it,
 // are the former server's. They say nothing of rows that were written since, whose xids
 // begin anew; but a row that is much older than the progress is none of these. Without
-// that, what the topics' retention has taken since would be published once more.
+// that, what the topics' retention has taken since would be published once more. So would
+// rows that came with it at an earlier time: progress that was saved since tells that they
+// are confirmed, whatever their xids are (Commit forgets what was saved before).
 func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if r.tx, r.snapshot, err = r.s.see(ctx, exported); err != nil {
 		return err
@@ -139,7 +141,7 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if r.saved, err = readSample(ctx, r.tx, r.s.cfg.Pipeline); err != nil {
 		return err
 	}
-	came, old := emptySnapshot, time.Time{}
+	came, old, known := emptySnapshot, time.Time{}, !r.saved.at.IsZero()
 	if r.s.Moved() {
 		came, old = r.saved.snapshot, r.saved.at.Add(-longSettled)
 		r.saved = sample{since: "0/0", snapshot: emptySnapshot}
@@ -156,9 +158,10 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot) or seq <= $3
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+		  and not (seq <= $3 and $6)
 		  and not (inserted_at < $5 and seq > $3 and pg_visible_in_snapshot(xid, $4::text::pg_snapshot))
 		order by id, seq desc`,
-		r.s.cfg.Pipeline, r.saved.snapshot, settled, came, old)
+		r.s.cfg.Pipeline, r.saved.snapshot, settled, came, old, known)
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}

@@ -116,7 +116,7 @@ func (h *histories) get(ctx context.Context, w *worker, pipeline string, epoch u
 	if seen && epoch <= of.Newest() {
 		return of.History, nil
 	}
-	read, err := readHistory(ctx, w.client, topic)
+	read, err := readHistory(ctx, w.client, topic, producerPrefix+pipeline)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +129,9 @@ func (h *histories) get(ctx context.Context, w *worker, pipeline string, epoch u
 	return read, nil
 }
 
-// readHistory reads the last record of a history topic; nil when there is none.
-func readHistory(ctx context.Context, client broker.Client, topic string) (position.History, error) {
+// readHistory reads the last record of a history topic; nil when there is none. producer is
+// the pipeline's.
+func readHistory(ctx context.Context, client broker.Client, topic, producer string) (position.History, error) {
 	// Asked first: a namespace that makes topics by itself would make this one.
 	n, err := client.Partitions(ctx, topic)
 	if errors.Is(err, broker.ErrTopicMissing) || err == nil && n == 0 {
@@ -143,7 +144,7 @@ func readHistory(ctx context.Context, client broker.Client, topic string) (posit
 	if err != nil {
 		return nil, err
 	}
-	last, err := history.Last(ctx, reader) // of a record for each failover there ever was
+	last, err := history.Last(ctx, reader, producer) // of a record for each failover there ever was
 	if err != nil || last == nil {
 		return nil, err
 	}

@@ -336,7 +336,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestSettleGivesUp(t *testing.T) {
-	stats := `{"pendingAddEntriesCount":1,"lastConfirmedEntry":"4:2","currentLedgerEntries":3,"ledgers":[{"ledgerId":4,"entries":0}]}`
+	stats := `{"state":"LedgerOpened","pendingAddEntriesCount":1,"lastConfirmedEntry":"4:2","currentLedgerEntries":3,"ledgers":[{"ledgerId":4,"entries":0}]}`
 	p, _ := restOf(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, stats) }, Config{OperationTimeout: 200 * time.Millisecond})
 	if _, err := p.settle(t.Context(), Partition{Topic: "persistent://a/b/c"}); !errors.Is(err, ErrNotSettled) {
 		t.Fatal(err)

@@ -69,6 +69,9 @@ var (
 	ErrNotSettled = fault.Define("TOPIC_NOT_SETTLED", fault.Runtime,
 		"The partition changed between reading its tail and the first message of this run.",
 		"Nothing to do: the run starts over and reads the tail again; if it goes on, another writer holds the topic.")
+	ErrLedgerOpen = fault.Define("TOPIC_LEDGER_OPEN", fault.Runtime,
+		"The broker has given up the partition's last ledger without closing it, as happens when bookies and the metadata service fail together. What it has told to be lost may come back, so nothing is sent before that is decided; the daemon may not unload the partition, which would do it.",
+		"Unload it, once bookies and metadata service are well: `pulsar-admin topics unload` with the partition's name. The daemon goes on by itself. The tenant's administrator may do it.")
 	ErrNotOwner = fault.Define("PRODUCER_NOT_OWNER", fault.Runtime,
 		"Another producer holds the partition.",
 		"Stop the other daemon, or wait: this one takes over when the other goes.")
@@ -93,5 +96,5 @@ var (
 var Faults = []*fault.Code{
 	ErrConfig, ErrUnreachable, ErrWrongServer, ErrTLS, ErrUnauthorized, ErrForbidden, ErrTokenFile, ErrAdmin, ErrLost,
 	ErrNamespacePolicy, ErrTopicMissing, ErrTopicTerminated, ErrNotReady, ErrPartitionCount, ErrDeduplicationOff, ErrSchemaMissing,
-	ErrHole, ErrForeignMessage, ErrNotSettled, ErrNotOwner, ErrTooLarge, ErrQuota, ErrAckOrder, ErrStopped, ErrUnreadable,
+	ErrHole, ErrForeignMessage, ErrNotSettled, ErrLedgerOpen, ErrNotOwner, ErrTooLarge, ErrQuota, ErrAckOrder, ErrStopped, ErrUnreadable,
 }

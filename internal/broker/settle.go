@@ -10,11 +10,12 @@ const stateTerminated = "Terminated"
 
 // settle waits until what earlier owners sent is stored or lost: two readings
 // without pending adds and with the same last entry. An add is queued before
-// it is counted, so this proves little alone; the probe proves the rest. And no
-// ledger holds more than is known: see complete.
+// it is counted, so this proves little alone; the probe proves the rest. And the
+// last ledger holds no more than is known: see abandoned.
 func (p *Pulsar) settle(ctx context.Context, q Partition) (ledgerStats, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.OperationTimeout)
 	defer cancel()
+	began := time.Now()
 	before, err := p.internalStats(ctx, q)
 	for pause := time.Millisecond; err == nil; pause = min(2*pause, 100*time.Millisecond) {
 		var now ledgerStats
@@ -25,9 +26,12 @@ func (p *Pulsar) settle(ctx context.Context, q Partition) (ledgerStats, error) {
 			return now, ErrTopicTerminated.New("%s", q)
 		}
 		if before.Pending == 0 && now.Pending == 0 && now.last == before.last && now.Added == before.Added {
-			whole, ok, err := p.complete(ctx, q, now)
-			if ok || err != nil {
-				return whole, err
+			ledger, abandoned, err := p.abandoned(ctx, q, now)
+			switch {
+			case err != nil || !abandoned:
+				return now, err
+			case time.Since(began) > p.cfg.OperationTimeout/3: // it is not just being closed
+				return now, p.giveBack(ctx, q, ledger)
 			}
 		}
 		before = now

@@ -30,6 +30,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/evolution"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/gitcatalog"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
 	"github.com/runnel-cdc/runnel/internal/walwatch"
 	"github.com/runnel-cdc/runnel/outbox"
@@ -54,7 +55,7 @@ func Areas() []Area {
 		{"Schemas and catalog", slices.Concat(schemas.Faults, avro.Faults, evolution.Faults, gitcatalog.Faults, catalogfile.Faults, lint.Faults)},
 		{"Generated code", gen.Faults},
 		{"Reading Postgres (capture)", slices.Concat(capture.Faults, walwatch.Faults)},
-		{"Routing and publishing (the pipeline)", slices.Concat(router.Faults, pipeline.Faults)},
+		{"Routing and publishing (the pipeline)", slices.Concat(router.Faults, pipeline.Faults, history.Faults)},
 		{"Pulsar", broker.Faults},
 		{"Local copies (package consumers)", consumers.Faults},
 		{"Configuration", config.Faults},

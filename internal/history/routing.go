@@ -77,7 +77,7 @@ func checkRouting(all []Generation) error {
 		case err != nil:
 			return fmt.Errorf("generation %d of routes: %w", g.Generation, err)
 		case g.Hash != Murmur3:
-			return fmt.Errorf("generation %d of routes: hash of keys %q is not known", g.Generation, g.Hash)
+			return ErrNewer.New("generation %d of routes: hash of keys %.40q", g.Generation, g.Hash)
 		case g.Generation <= number || begin.Less(after):
 			return fmt.Errorf("generation %d of routes, after %s, is out of order", g.Generation, begin)
 		}

@@ -51,7 +51,7 @@ func (r *run) acquireHistory(ctx context.Context) (*fence, error) {
 		f.last, err = r.readHistory(ctx, p, tail.Last)
 	}
 	if err == nil {
-		err = r.knowsRecorded(ctx)
+		err = r.knowsPartitions(ctx, f.last)
 	}
 	if err != nil {
 		f.Close()

@@ -19,14 +19,16 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
-// reaches waits until the pipeline is in a state, with a code.
+// reaches waits until the pipeline is in a state, with a code, and logs how long it took.
 func reaches(t *testing.T, p *pipeline.Pipeline, state, code string) pipeline.Status {
 	t.Helper()
+	asked := time.Now()
 	var st pipeline.Status
 	pgtest.Eventually(t, 60*time.Second, func() bool {
 		st = p.Status()
 		return st.State == state && st.Code == code
 	}, "state "+state+" "+code)
+	t.Logf("%s %s within %s", state, code, time.Since(asked).Round(time.Millisecond))
 	return st
 }
 

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -36,6 +36,11 @@ func (r *run) historyTopic() broker.Partition {
 	return broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, history.Topic(r.cfg.Name))}
 }
 
+// readHistoryLimit bounds how long a record may take that the broker says is there.
+const readHistoryLimit = 15 * time.Second
+
+var errNotDelivered = errors.New("not delivered within " + readHistoryLimit.String())
+
 // readHistory reads the record at the end of the history topic.
 func (r *run) readHistory(ctx context.Context, p broker.Partition, at broker.MessageID) (*history.Record, error) {
 	at.Batch = -1
@@ -44,9 +49,11 @@ func (r *run) readHistory(ctx context.Context, p broker.Partition, at broker.Mes
 		return nil, err
 	}
 	defer reader.Close()
-	m, err := reader.Next(ctx)
+	limited, cancel := context.WithTimeoutCause(ctx, readHistoryLimit, errNotDelivered)
+	defer cancel()
+	m, err := reader.Next(limited)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the last record of %s: %w", p, cmp.Or(context.Cause(limited), err))
 	}
 	return history.FromMessage(m)
 }
@@ -131,13 +138,16 @@ func (r *run) othersNewest(ctx context.Context) (uint32, error) {
 	_, err = pgx.ForEachRow(rows, []any{&name, &namespace}, func() error {
 		p := broker.Partition{Topic: namespace + history.Topic(name)}
 		reader, err := r.client.ReadSince(ctx, p, position.Beyond, producerName(name))
-		if errors.Is(err, broker.ErrTopicMissing) {
+		switch {
+		case errors.Is(err, broker.ErrTopicMissing):
 			return nil
-		}
-		if err != nil {
+		case errors.Is(err, broker.ErrForbidden): // that two have one number would be noticed: Record.Differs
+			r.log.Warn("the history topic of another pipeline may not be read: its epochs are taken to be those of the database", "pipeline", name, "error", err)
+			return nil
+		case err != nil:
 			return err
 		}
-		last, err := history.Last(ctx, reader)
+		last, err := history.Last(ctx, reader, producerName(name))
 		if last != nil {
 			newest = max(newest, last.Newest().Epoch)
 		}
@@ -207,28 +217,6 @@ func (r *run) lostEvents(ctx context.Context, from position.Position) (lost Lost
 	return lost, newest, err
 }
 
-// eachTail acquires each partition once, so that nobody adds to it meanwhile, and tells do
-// of its last message, of several at a time. newest is the greatest epoch of these.
-func (r *run) eachTail(ctx context.Context, do func(ctx context.Context, p broker.Partition, tail position.Stamp) error) (newest uint32, err error) {
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(acquireAtOnce)
-	for _, p := range r.everyPartition() {
-		group.Go(func() error {
-			tail, err := r.exclusiveTail(ctx, p)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			newest = max(newest, tail.Epoch)
-			mu.Unlock()
-			return do(ctx, p, tail)
-		})
-	}
-	err = group.Wait()
-	return newest, err
-}
-
 // forkedAt is the first position that the database would have lost.
 func (r *run) forkedAt() position.Position {
 	all, unsettled := r.source.Eras(), r.source.Unsettled()
@@ -236,32 +224,6 @@ func (r *run) forkedAt() position.Position {
 		return position.Position{}
 	}
 	return position.Position{Epoch: all[len(all)-len(unsettled)-1].Epoch, LSN: unsettled[0].Before}
-}
-
-// exclusiveTail returns a partition's last message, as it is with nobody publishing there. A
-// daemon waits for whoever does; a repair, of which somebody awaits the end, not for ever.
-func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.Stamp, error) {
-	if r.repairs {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, repairWait, errRepairWait)
-		defer cancel()
-	}
-	schema, err := r.schemaOf(ctx, p.Topic)
-	if err != nil {
-		return position.Stamp{}, err
-	}
-	producer, tail, err := r.client.Acquire(ctx, broker.AcquireRequest{
-		Partition: p, Producer: r.producerName(), Replayed: position.Beyond, Schema: schema, Foreign: r.foreign, Resumed: r.resumed(p),
-	}, func(holder string) { r.report.waiting(p.String(), holder) })
-	if errors.Is(err, broker.ErrTopicMissing) {
-		return position.Stamp{}, nil // what was deleted holds nothing
-	}
-	if err != nil {
-		return position.Stamp{}, err
-	}
-	producer.Close()
-	r.report.acquired(p.String())
-	return tail.Stamp, nil
 }
 
 // readLost tells found of each event of a partition that the history does not hold.
@@ -307,8 +269,8 @@ func (r *run) takeHistory(ctx, hard context.Context, l *loop) error {
 		return err
 	}
 	r.fence = f
-	if behind, err := r.unsettle(ctx, f); err != nil || behind {
-		return cmp.Or(err, errNotPublished)
+	if r.unsettle(f) {
+		return cmp.Or(r.source.RecordUnsettled(ctx, f.last.Newest().Epoch), errNotPublished)
 	}
 	if err := r.publishEras(ctx, f); err != nil {
 		return err
@@ -324,14 +286,15 @@ var errNotPublished = errors.New("an era was recorded in the database and not in
 // unsettle takes back that the eras are settled which the history topic does not hold. A
 // daemon that settled them has ended, or lost the right, before it wrote them there: since
 // then another may have published events that this database has lost.
-func (r *run) unsettle(ctx context.Context, f *fence) (behind bool, err error) {
+func (r *run) unsettle(f *fence) (behind bool) {
 	switch {
 	case f.last == nil || f.last.Newest().Epoch >= r.source.Epoch() || len(r.source.Unsettled()) > 0:
-		return false, nil
+		return false
 	case r.eraRecord().Differs(*f.last) != "":
-		return false, nil // another database's: publishEras says so
+		return false // another database's: publishEras says so
 	}
-	return true, r.source.Unsettle(ctx, f.last.Newest().Epoch)
+	r.source.Unsettle(f.last.Newest().Epoch)
+	return true
 }
 
 // eraRecord is the history as the database has it.

@@ -339,7 +339,7 @@ func (w *world) reroute(to []int) {
 			producer, tail, err := conn.Acquire(w.t.Context(), broker.AcquireRequest{Partition: p, Producer: "runnel-test", Replayed: position.Beyond}, func(string) {})
 			w.must(err)
 			producer.Close()
-			g.After = greater(g.After, tail.Stamp.Position)
+			g.After = position.Later(g.After, tail.Stamp.Position)
 		}
 	}
 	w.routing = append(w.routing, g)

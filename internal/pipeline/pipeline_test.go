@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
@@ -167,10 +170,16 @@ func (w *world) readFrom(local string, harmed bool, take func(*broker.Incoming, 
 	}
 }
 
-// walEnd is where the WAL ends: not the insert position, which may lie behind a page
-// header that nothing follows.
+// walEnd is where the WAL ends: everything that is committed is below.
 func (w *world) walEnd() string {
-	return pgtest.Value[string](w.t, w.db, `select (pg_current_wal_insert_lsn() - 64)::text`)
+	w.t.Helper()
+	conn := pgtest.Conn(w.t, w.db.URL())
+	defer conn.Close(context.Background())
+	end, err := capture.WALEnd(w.t.Context(), conn, false)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return pglogrepl.LSN(end).String()
 }
 
 // confirmed reports whether the slot has confirmed everything up to an end of the WAL.

@@ -155,9 +155,18 @@ func (s *releasing) round(ctx context.Context, todo []*deadletter.Letter) error 
 			}
 			return err
 		}
+		if !s.taken {
+			select {
+			case <-time.After(lookPause):
+			case <-limited.Done():
+			}
+		}
 	}
 	return nil
 }
+
+// lookPause is between two looks at what is parked, or confirmed.
+const lookPause = 100 * time.Millisecond
 
 // releasing is a Release under way.
 type releasing struct {
@@ -315,7 +324,7 @@ func (r Release) await(ctx context.Context, flushed bool) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, r.Wait)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(lookPause)
 	defer tick.Stop()
 	for {
 		slot, err := capture.ReadSlot(ctx, r.DB, r.Slot)

@@ -98,8 +98,21 @@ func Repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 	return repair(ctx, cfg, hash)
 }
 
+// repairTries is how often a repair begins, if what it has looked at is found to have changed.
+const repairTries = 3
+
 // repair plans, and carries the plan out if it is the one with the hash, if any.
-func repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
+func repair(ctx context.Context, cfg Config, hash string) (plan RepairPlan, err error) {
+	for range repairTries {
+		plan, err = tryRepair(ctx, cfg, hash)
+		if !errors.Is(err, errRecounted) && !errors.Is(err, errStillStored) {
+			break
+		}
+	}
+	return plan, err
+}
+
+func tryRepair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 	p, err := New(cfg)
 	if err != nil {
 		return RepairPlan{}, err
@@ -119,9 +132,7 @@ func repair(ctx context.Context, cfg Config, hash string) (RepairPlan, error) {
 		return plan, nil
 	}
 	err = r.alone(ctx, func(ctx context.Context, f *fence) error {
-		if _, err := r.unsettle(ctx, f); err != nil {
-			return err
-		}
+		r.unsettle(f)
 		if hash != "" {
 			if err := f.claim(ctx); err != nil {
 				return err

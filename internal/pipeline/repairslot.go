@@ -61,23 +61,6 @@ func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan, tails map[broker.P
 	return c.Commit(ctx)
 }
 
-// errStillStored is no fault: somebody's messages were stored late.
-var errStillStored = errors.New("the topics grew while they were read: start over")
-
-// settleTails waits until all that was ever sent to the partitions is in them, or never
-// will be, and returns their last messages.
-func (r *run) settleTails(ctx context.Context) (map[broker.Partition]position.Stamp, error) {
-	var mu sync.Mutex
-	tails := make(map[broker.Partition]position.Stamp)
-	_, err := r.eachTail(ctx, func(_ context.Context, p broker.Partition, tail position.Stamp) error {
-		mu.Lock()
-		defer mu.Unlock()
-		tails[p] = tail
-		return nil
-	})
-	return tails, err
-}
-
 // missing strikes off what the topics hold, and notes what is left.
 func (r *run) missing(ctx context.Context, c *capture.Repair, plan *SlotPlan) error {
 	floor, err := c.Floor()

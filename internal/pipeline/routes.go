@@ -9,12 +9,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
-	"github.com/runnel-cdc/runnel/internal/wire"
-	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -40,9 +37,6 @@ func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, er
 		return nil, err
 	}
 	all := newer(f.last.Routing, stored)
-	if err := r.knowsRouted(ctx, db, all); err != nil {
-		return nil, err
-	}
 	mine := history.NewGeneration(1, position.Position{}, historyRoutes(r.cfg.Routes))
 	switch {
 	case len(all) == 0 && hash != "" && hash != r.routes.Hash():
@@ -77,55 +71,6 @@ func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, er
 	return generations(all)
 }
 
-// knowsRouted requires that this run knows every topic that a generation leads to. The
-// database may have lost what it recorded of them; the history topic has not.
-func (r *run) knowsRouted(ctx context.Context, db *pgx.Conn, recorded []history.Generation) error {
-	all, err := generations(recorded)
-	if err != nil {
-		return err
-	}
-	types, err := outbox.EventTypes(ctx, db)
-	if err != nil {
-		return err
-	}
-	known := make(map[string]bool)
-	for _, p := range r.everyPartition() {
-		known[p.Topic] = true
-	}
-	start := false
-	for _, g := range all {
-		names := g.Routes.Topics()
-		for _, t := range types {
-			names = append(names, g.Routes.Explain(t.AggregateType, t.Name).Topic)
-		}
-		for _, name := range names {
-			full := wire.TopicName(r.cfg.Namespace, name)
-			if known[full] {
-				continue
-			}
-			known[full] = true
-			n, err := r.client.Partitions(ctx, full)
-			if errors.Is(err, broker.ErrTopicMissing) {
-				continue // nothing can be there
-			}
-			if err != nil {
-				return err
-			}
-			if n == 0 {
-				continue // it is not partitioned: none of ours
-			}
-			if _, err := db.Exec(ctx, recordTopic, r.cfg.Name, full, n, position.Position{}.String()); err != nil {
-				return fmt.Errorf("record the partitions: %w", err)
-			}
-			start = true
-		}
-	}
-	if start {
-		return errRecounted
-	}
-	return nil
-}
-
 // newer returns the generations that go further: those of the topic, unless it was deleted.
 func newer(topic, database []history.Generation) []history.Generation {
 	if len(topic) == 0 || len(database) > 0 && topic[len(topic)-1].Generation < database[len(database)-1].Generation {
@@ -139,6 +84,9 @@ func newer(topic, database []history.Generation) []history.Generation {
 func (r *run) storedRoutes(ctx context.Context, db *pgx.Conn) (stored []history.Generation, hash string, err error) {
 	var text []byte
 	err = db.QueryRow(ctx, `select routing, coalesce(routes_hash, '') from runnel.pipeline where name = $1`, r.cfg.Name).Scan(&text, &hash)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, "", nil
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read the stored routes: %w", err)
 	}
@@ -159,7 +107,7 @@ func (r *run) changeRoutes(ctx context.Context, f *fence, all []history.Generati
 		return nil, err
 	}
 	for _, t := range r.saved.Tails { // what retention has taken since was published, too
-		after = greater(after, t.Last.Position)
+		after = position.Later(after, t.Last.Position)
 	}
 	tails, err := r.settleTails(ctx)
 	if err != nil {
@@ -173,16 +121,9 @@ func (r *run) changeRoutes(ctx context.Context, f *fence, all []history.Generati
 		return nil, errStillStored
 	}
 	for _, tail := range tails {
-		after = greater(after, tail.Position)
+		after = position.Later(after, tail.Position)
 	}
 	return history.AddGeneration(all, history.NewGeneration(newest.Generation+1, after, historyRoutes(r.cfg.Routes))), nil
-}
-
-func greater(a, b position.Position) position.Position {
-	if a.Less(b) {
-		return b
-	}
-	return a
 }
 
 func historyRoutes(rules []router.RouteRule) []history.Route {
@@ -212,54 +153,4 @@ func generations(all []history.Generation) ([]router.Generation, error) {
 		out = append(out, router.Generation{Number: g.Generation, After: after, Routes: routes})
 	}
 	return out, nil
-}
-
-// recordPartitions lets every later run know where this one may publish: that is where
-// it looks for what was published. Partition counts are kept for life: see keepCount.
-func (r *run) recordPartitions(ctx context.Context) error {
-	db, err := r.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	batch := &pgx.Batch{}
-	for i := range r.topics {
-		batch.Queue(recordTopic, r.cfg.Name, r.topics[i].full, r.topics[i].partitions, position.Position{}.String())
-	}
-	if err := db.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("record the partitions: %w", err)
-	}
-	return nil
-}
-
-// recordTopic records the partitions of a topic.
-const recordTopic = `insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
-	select $1::text, $2::text, n, $4::text, 0 from generate_series(0, $3::int - 1) n on conflict do nothing`
-
-// errRecounted is no fault: another daemon began to publish to a topic while this one
-// looked at it.
-var errRecounted = errors.New("partitions that are published to were recorded meanwhile: start over")
-
-// knowsRecorded requires, now that nobody else publishes, that nothing was recorded since
-// this run prepared but what it knows.
-func (r *run) knowsRecorded(ctx context.Context) error {
-	db, err := r.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	recorded, err := outbox.PublishedPartitions(ctx, db, r.cfg.Name)
-	if err != nil {
-		return err
-	}
-	known := make(map[string]int, len(recorded))
-	for _, p := range r.everyPartition() {
-		known[p.Topic]++
-	}
-	for topic, n := range recorded {
-		if known[topic] != n {
-			return errRecounted
-		}
-	}
-	return nil
 }

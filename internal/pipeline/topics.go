@@ -72,7 +72,10 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 		switch {
 		case t.codec != nil:
 			topics = append(topics, t)
-		case t.partitions == 0 && recorded[t.full] > 0:
+		case t.partitions > 0 && recorded[t.full] > 0:
+			r.gone[name] = ErrNotApplied.New("%s was published to, and has no schema any more", t.full).
+				Fix("Find out who deleted its schemas. With its former routes `runnel schemas apply` registers them anew.")
+		case recorded[t.full] > 0:
 			r.gone[name] = broker.ErrTopicMissing.New("%s was published to, and is not there", t.full).
 				Fix("Find out who deleted it. Its events are in the outbox as long as its retention keeps them. Make it anew: with its former routes `runnel schemas apply` does; then do as TOPIC_TRUNCATED says.")
 		}

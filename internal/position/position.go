@@ -52,6 +52,14 @@ func (p Position) Compare(q Position) int {
 // Less reports whether p sorts before q.
 func (p Position) Less(q Position) bool { return p.Compare(q) < 0 }
 
+// Later returns the greater of two positions.
+func Later(p, q Position) Position {
+	if p.Less(q) {
+		return q
+	}
+	return p
+}
+
 // IsZero reports whether p is the position before every event.
 func (p Position) IsZero() bool { return p == Position{} }
 

@@ -135,7 +135,7 @@ func History(ctx context.Context, b Broker, p broker.Partition, producer string)
 	if err != nil {
 		return nil, err
 	}
-	last, err := history.Last(ctx, reader)
+	last, err := history.Last(ctx, reader, producer)
 	if err != nil || last == nil {
 		return nil, err
 	}
