@@ -321,3 +321,40 @@ func TestMovedWithOldRows(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestRepairLongAfterAMove: rows that came with a moved database have xids of another
+// server, whatever which; once progress was saved since, they are known to be confirmed, and
+// not looked for in topics that may have dropped them.
+func TestRepairLongAfterAMove(t *testing.T) {
+	f := newFixture(t)
+	bootstrapped(t, f, 3)
+	f.Exec(t, "set session_replication_role = replica; update runnel.outbox set xid = '4611686018427387904'")
+	f.Exec(t, "update runnel.pipeline set settled_seq = (select max(seq) from runnel.outbox)")
+	f.insert(t, 4, 5, "since then")
+	f.Exec(t, "select pg_drop_replication_slot($1)", f.config.Slot)
+	for _, c := range []struct {
+		what  string
+		want  int64
+		early bool
+	}{
+		{"no progress was saved", 5, true},
+		{"progress was saved", 1, false},
+	} {
+		s := f.openToRepair(t)
+		r, err := s.Compare(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		early, err := r.EarlyLeft(t.Context())
+		if err != nil || early != c.early {
+			t.Errorf("%s: early rows %t, %v", c.what, early, err)
+		}
+		if span, err := r.Missing(t.Context(), 10); err != nil || span.Count != c.want {
+			t.Errorf("%s: %d are missing, %v, want %d", c.what, span.Count, err, c.want)
+		}
+		r.Close(t.Context())
+		s.Close()
+		f.savedProgress(t)
+		f.insert(t, 6, 6, "later")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +139,60 @@ func TestRoutesRecord(t *testing.T) {
 		if n := len(w.topic(topic)); n != want {
 			t.Errorf("%d events in topic %s, want %d", n, topic, want)
 		}
+	}
+}
+
+// TestRoutesAndFailover: a database that lags behind does not know where other routes have
+// led; what was published there, and is lost, is found all the same.
+func TestRoutesAndFailover(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "other"}}
+	former := w.cfg.Routes
+	_, stop := w.start()
+	w.write(1, 50)
+	w.caughtUp()
+	stop()
+	w.db.Exec(t, `create table saved as select routing, routes_hash from runnel.pipeline`)
+	fork := w.walEnd()
+	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
+	_, stop = w.start()
+	w.write(51, 30)
+	w.caughtUp()
+	stop()
+	// What a standby had that was promoted behind the first events.
+	w.db.Exec(t, `update runnel.pipeline set (routing, routes_hash) = (select * from saved)`)
+	w.db.Exec(t, `delete from runnel.progress_partition where topic like '%/shipped'`)
+	w.db.Exec(t, `insert into runnel.epoch (epoch, system_id, timeline, begin_lsn) select 2, system_id, timeline, $1::text::pg_lsn from runnel.epoch`, fork)
+	w.cfg.Routes = former
+	plan, err := pipeline.PlanRepair(t.Context(), w.cfg)
+	if err != nil || plan.Fork == nil || plan.Fork.Lost != 30 {
+		t.Fatalf("%+v, %v", plan.Fork, err)
+	}
+	w.db.Exec(t, `delete from runnel.progress_partition where topic like '%/shipped'`)
+	p, _ := w.start()
+	if st := reaches(t, p, pipeline.Halted, "HISTORY_LOST"); !strings.Contains(st.Message, "30 events") {
+		t.Error(st.Message)
+	}
+}
+
+// TestFormerTopicWithoutSchema: what was published to a topic that former routes led to, and
+// was not confirmed, is not decided anew because the topic's schema is gone: it is not parked.
+func TestFormerTopicWithoutSchema(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.cfg.Park = true
+	w.init()
+	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
+	w.unconfirmed(1)
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/schemas/"+w.cfg.Namespace+"/shipped/schema", nil)
+	w.cfg.Routes = nil
+	p, _ := w.start()
+	if st := reaches(t, p, pipeline.Halted, "SCHEMAS_NOT_APPLIED"); !strings.Contains(st.Message, "was published to") || st.Parked != nil {
+		t.Errorf("%s, parked: %+v", st.Message, st.Parked)
 	}
 }
 
