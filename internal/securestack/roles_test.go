@@ -153,6 +153,22 @@ func TestRolePerDuty(t *testing.T) {
 	}
 	_, err = nobody.Read(ctx, part, broker.Start{})
 	must(t, "a stranger reads", err, broker.ErrForbidden, "doctor")
+
+	// TOPIC_LEDGER_OPEN: what frees a ledger that was given up.
+	for p, allowed := range map[*broker.Pulsar]bool{publisher: false, projection: false, boss: true} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, p.AdminURL()+"/admin/v2/persistent/"+ns+"/order-partition-0/unload", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := p.HTTP().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if got := answer.StatusCode/100 == 2; got != allowed {
+			t.Errorf("unloading a partition: HTTP %d, want it allowed: %t", answer.StatusCode, allowed)
+		}
+	}
 }
 
 // The daemon's role may not ask for a topic's policies, and still knows the one
