@@ -41,12 +41,28 @@ type Config struct {
 	// is asked before a slot that was never recorded is dropped and made anew.
 	// Default: only the source database's own records are asked.
 	Published func(context.Context) (bool, error)
+	// Held says what the topics hold, from any goroutine. What it says is saved before the
+	// server is told of what is confirmed, see Held. Default: Source.Confirm alone decides,
+	// and Progress saves the tails.
+	Held func() Held
 	// Repair makes Open leave what is wrong with the slot to Source.Damage, instead of
 	// refusing, and makes it make no slot: for Source.Compare and Source.Remake. Until
 	// the source is closed no other process makes the slot.
 	Repair bool
 	// Logger. Default: none.
 	Logger *slog.Logger
+}
+
+// Held is what topics hold: every event that committed below Confirmed, in partitions whose
+// last messages are Tails, or what was saved of them before. Tails may be ahead.
+//
+// Invariant: the slot has passed nothing of which the source database does not know where
+// it went. So when a topic is deleted, what was saved of it says what it held of that: all
+// else is streamed again, and published at the same positions and under the same ordinals
+// as before.
+type Held struct {
+	Confirmed uint64
+	Tails     []PartitionTail
 }
 
 // The keys of log records.

@@ -39,14 +39,22 @@ func (r *run) confirmable() uint64 {
 	return max(lsn, r.flushed)
 }
 
+// held is what is confirmed, and may be saved.
+func (s *Source) held() Held {
+	if s.cfg.Held == nil {
+		return Held{Confirmed: s.confirmed.Load()}
+	}
+	return s.cfg.Held()
+}
+
 // bootstrapped reports that the rows from before the slot are confirmed, which
 // is still to be recorded.
 func (r *run) bootstrapped() bool {
-	return r.delivered && r.confirmed.Load() >= r.rec.consistentPoint
+	return r.delivered && r.held().Confirmed >= r.rec.consistentPoint
 }
 
 // limited reports that more is confirmed than the server may be told.
-func (r *run) limited() bool { return r.settled && r.confirmed.Load() > r.limit }
+func (r *run) limited() bool { return r.settled && r.held().Confirmed > r.limit }
 
 // limitDue reports that the limit is to be raised: soon for events and for much WAL of
 // others, which the slot would keep, and only once in a while for the rest.
@@ -54,8 +62,11 @@ func (r *run) limitDue() bool {
 	if !r.limited() {
 		return false
 	}
-	confirmed, now := r.confirmed.Load(), time.Now()
-	event := r.decoder.beyond >= r.limit && confirmed > r.decoder.beyond
+	confirmed, now := r.held().Confirmed, time.Now()
+	event := false // between limit and confirmed; the limit may have been raised since beyond was noted
+	for _, commit := range []uint64{r.decoder.beyond, r.decoder.last} {
+		event = event || commit >= r.limit && commit < confirmed
+	}
 	interval := idleRaise
 	switch {
 	case event || confirmed-r.limit > muchWritten:
@@ -99,9 +110,10 @@ func (r *run) record(done bool) {
 	}()
 }
 
-// raise is the value of a new limit: the end of the WAL, below which all is that can be
+// raise is the value of a new limit: what is confirmed, and of which it is saved where it
+// is; or, where that is no matter, the end of the WAL, below which all is that can be
 // confirmed by now.
-const raise = `slot_limit = greatest(slot_limit, pg_current_wal_insert_lsn())`
+const raise = `slot_limit = greatest(slot_limit, coalesce($2::text::pg_lsn, pg_current_wal_insert_lsn()))`
 
 // raiseLimit raises the limit.
 func (s *Source) raiseLimit(ctx context.Context) (limit uint64, err error) {
@@ -124,13 +136,26 @@ func (s *Source) snapshotDone(ctx context.Context) (limit uint64, err error) {
 func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, err error) {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
+	held, upTo := s.held(), (*string)(nil)
+	if s.cfg.Held != nil {
+		lsn := pglogrepl.LSN(held.Confirmed).String()
+		upTo = &lsn
+	}
+	changed := s.tails.changed(held.Tails)
 	var text string
 	err = pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
 		// Local: after a failover the limit is not looked at, so that no standby need be waited for.
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = local`); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, update, s.cfg.Pipeline).Scan(&text)
+		if len(changed) > 0 {
+			batch := &pgx.Batch{}
+			queueTails(batch, s.cfg.Pipeline, changed)
+			if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+				return err
+			}
+		}
+		return tx.QueryRow(ctx, update, s.cfg.Pipeline, upTo).Scan(&text)
 	})
 	if err != nil && ctx.Err() != nil {
 		return 0, ErrUnreachable.Wrap(err, "no answer within %s", recordLimit).At("%s", s.cfg.address())
@@ -138,6 +163,7 @@ func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, 
 	if err != nil {
 		return 0, queryFault(err, "write the pipeline's record")
 	}
+	s.tails.saved(changed)
 	return parseLSN(text)
 }
 

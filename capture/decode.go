@@ -48,6 +48,7 @@ type decoder struct {
 	audit     *audit // nil once it is done
 	limit     uint64 // what may be confirmed to the server
 	beyond    uint64 // the first commit with rows that is not below limit, if it is not either
+	last      uint64 // the last commit with rows
 }
 
 func newDecoder(eras lineage, pipeline string) *decoder {
@@ -100,8 +101,11 @@ func (d *decoder) commit(m []byte, b *batcher) error {
 		return d.malformed("Commit")
 	}
 	d.inTx = false
-	if d.index > 0 && d.beyond < d.limit {
-		d.beyond = d.lsn
+	if d.index > 0 {
+		d.last = d.lsn
+		if d.beyond < d.limit {
+			d.beyond = d.lsn
+		}
 	}
 	in := b.next()
 	in.Kind = router.Commit

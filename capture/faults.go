@@ -65,13 +65,13 @@ var (
 		"Nothing was published meanwhile. Begin it again: `runnel slot repair`.")
 	ErrSlotForeign = fault.Define("SLOT_FOREIGN", fault.Environment,
 		"A slot of that name exists, but not as Runnel makes it.",
-		"Drop the other slot if nobody needs it:\n  SELECT pg_drop_replication_slot('the_slot');\nOr give the pipeline another slot name (capture.slot), and run `runnel slot repair` if it had begun to publish.")
+		"Give the pipeline another slot name (capture.slot) and, if it had begun to publish, run `runnel slot repair`. Or drop the other slot if nobody needs it, and run `runnel slot repair`:\n  SELECT pg_drop_replication_slot('the_slot');")
 	ErrSlotMissing = fault.Define("SLOT_MISSING", fault.Environment,
 		"The pipeline's slot was recorded, but is not on the server. Making a new one would skip events in silence.",
 		"Find out what dropped it (a failover, a restore, a person). "+repairIt)
-	ErrSlotMismatch = fault.Define("SLOT_MISMATCH", fault.Input,
+	ErrSlotMismatch = fault.Define("SLOT_MISMATCH", fault.Environment,
 		"The pipeline was recorded with another slot than the configured one.",
-		"Configure the recorded slot, or give the pipeline another name.")
+		"Configure the recorded slot. To go on with the configured one instead, drop the recorded one, if it is there and the pipeline's, and run `runnel slot repair`.")
 	ErrEpochChanged = fault.Define("EPOCH_CHANGED", fault.Environment,
 		"The server's history does not go on from the one that the pipeline was recorded with: a dump, an older backup, an upgrade, or another server.",
 		"Check that the address is that of the right server. If it is to go on from here, and the former one is out of use: `runnel slot repair` says what it lacks, and goes on from what it has.")

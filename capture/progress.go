@@ -21,17 +21,6 @@ const (
 	stepLimit = 5 * time.Second
 )
 
-// PartitionTail is the last message of a topic partition that is known to be
-// durable.
-type PartitionTail struct {
-	Topic     string
-	Partition int
-	Last      position.Stamp
-	// Resumed is the ordinal behind which the partition goes on, as a person has said,
-	// though it has lost messages up to it; 0: none.
-	Resumed uint64
-}
-
 // Saved is the progress that the source database holds.
 type Saved struct {
 	ConfirmedLSN uint64
@@ -59,7 +48,7 @@ type Progress struct {
 	cfg    settings
 	conn   *pgx.Conn
 	sample sample
-	saved  map[tailKey]position.Stamp
+	tails  savedTails
 	last   time.Time // when it was last saved
 
 	// publication is its state when this was made: the one that Source.Open
@@ -94,11 +83,6 @@ func readSample(ctx context.Context, conn querier, pipeline string) (sample, err
 	return s, err
 }
 
-type tailKey struct {
-	topic     string
-	partition int
-}
-
 // NewProgress connects. The tables exist since `runnel init`.
 func NewProgress(ctx context.Context, config Config) (*Progress, error) {
 	cfg, err := config.withDefaults()
@@ -109,7 +93,7 @@ func NewProgress(ctx context.Context, config Config) (*Progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Progress{cfg: cfg, conn: conn, saved: make(map[tailKey]position.Stamp)}
+	p := &Progress{cfg: cfg, conn: conn}
 	if p.publication, err = readPublication(ctx, conn, cfg.Publication); err != nil {
 		p.Close()
 		return nil, err
@@ -159,8 +143,8 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 
 // Run saves progress until ctx ends, and once more then if it can. confirmed
 // gives the LSN below which every transaction is durable elsewhere; tails the
-// partitions' tails, of which only changed ones are written. Both are called
-// from this goroutine. It ends with ErrPublication when the publication was
+// partitions' tails, of which only changed ones are written, and none where Config.Held
+// has the source write them. Both are called from this goroutine. It ends with ErrPublication when the publication was
 // changed since NewProgress.
 func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
 	tick := time.NewTicker(progressInterval)
@@ -198,7 +182,7 @@ func (p *Progress) step(ctx context.Context, confirmed func() uint64, tails func
 		return err
 	}
 	if p.sample.lsn != 0 && confirmed() >= p.sample.lsn {
-		changed := p.changed(tails())
+		changed := p.tails.changed(tails())
 		if len(changed) > 0 || time.Since(p.last) >= idleInterval {
 			if err := p.save(ctx, changed); err != nil {
 				return err
@@ -232,17 +216,6 @@ func (p *Progress) take(ctx context.Context) error {
 	return err
 }
 
-// changed returns the tails that are not saved yet.
-func (p *Progress) changed(tails []PartitionTail) []PartitionTail {
-	var changed []PartitionTail
-	for _, t := range tails {
-		if p.saved[tailKey{t.Topic, t.Partition}] != t.Last {
-			changed = append(changed, t)
-		}
-	}
-	return changed
-}
-
 func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`insert into runnel.progress (pipeline, confirmed_lsn, snapshot, updated_at, sampled_lsn, sampled_at)
@@ -257,20 +230,14 @@ func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
 	batch.Queue(`update runnel.pipeline set snapshot_done = true
 		where name = $1 and not snapshot_done and consistent_point < $2::text::pg_lsn`,
 		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String())
-	for _, t := range changed {
-		batch.Queue(`insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal)
-			values ($1, $2, $3, $4, $5)
-			on conflict (pipeline, topic, partition) do update set position = excluded.position, ordinal = excluded.ordinal
-			where runnel.progress_partition.position collate "C" < excluded.position collate "C"`,
-			p.cfg.Pipeline, t.Topic, t.Partition, t.Last.Position.String(), int64(t.Last.Ordinal))
+	if p.cfg.Held == nil {
+		queueTails(batch, p.cfg.Pipeline, changed)
 	}
 	// A batch is one transaction.
 	if err := p.conn.SendBatch(ctx, batch).Close(); err != nil {
 		return queryFault(err, "save the pipeline's progress")
 	}
-	for _, t := range changed {
-		p.saved[tailKey{t.Topic, t.Partition}] = t.Last
-	}
+	p.tails.saved(changed)
 	p.last = time.Now()
 	return nil
 }

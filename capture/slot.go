@@ -203,11 +203,29 @@ func (s *Source) refuseIfPublished(ctx context.Context) error {
 		}
 	}
 	if progress {
-		return ErrSlotMissing.New("the topics hold events, but database %s has no record that pipeline %s published them", s.database, s.cfg.Pipeline).
-			Fix("If another database publishes to these topics, or this one was made anew, give it a namespace of its own (topics.namespace). " +
+		others, err := s.otherPipelines(ctx)
+		if err != nil {
+			return err
+		}
+		return ErrSlotMissing.New("the topics hold events, but database %s has no record that pipeline %s published them%s", s.database, s.cfg.Pipeline, others).
+			Fix("If the pipeline had another name (by default that of the database), configure that (name). If another database publishes to these topics, or this one was made anew, give it a namespace of its own (topics.namespace). " +
 				"If this one has published, its record and slot were removed: do not make them anew. `runnel slot repair` does, and publishes what is missing from the rows that the outbox retains.")
 	}
 	return nil
+}
+
+// otherPipelines names the pipelines that the database has a record of, as the end of a
+// sentence about another one.
+func (s *Source) otherPipelines(ctx context.Context) (string, error) {
+	var names string
+	err := s.sql.QueryRow(ctx, `select coalesce(string_agg(name, ', ' order by name), '') from (select name from runnel.pipeline limit 5) p`).Scan(&names)
+	if err != nil {
+		return "", queryFault(err, "look for other pipelines")
+	}
+	if names == "" {
+		return "", nil
+	}
+	return "; it has one of " + names, nil
 }
 
 const (

@@ -55,7 +55,8 @@ type Source struct {
 
 	statusInterval time.Duration
 	confirmed      atomic.Uint64
-	limit          uint64 // nothing beyond is confirmed to the server; Run's
+	limit          uint64     // nothing beyond is confirmed to the server; Run's
+	tails          savedTails // under sqlMu
 	ran            atomic.Bool
 	started        chan struct{}
 	audited        chan Audit

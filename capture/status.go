@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runnel-cdc/runnel/internal/sqltext"
 )
 
 // Slot is the state of a replication slot as the server shows it. LSNs are
@@ -99,17 +101,20 @@ func deref(s *string) string {
 // CheckOwner says what makes an existing slot another's than that of a pipeline
 // in database: ErrSlotForeign, else nil.
 func (s Slot) CheckOwner(database string) error {
+	what := ""
 	switch {
 	case !s.Exists:
 		return nil
 	case !s.Logical:
-		return ErrSlotForeign.New("slot %s is a physical one", s.Name)
+		what = "is a physical one"
 	case s.Plugin != "pgoutput":
-		return ErrSlotForeign.New("slot %s uses the plugin %s", s.Name, s.Plugin)
+		what = "uses the plugin " + s.Plugin
 	case s.Database != database:
-		return ErrSlotForeign.New("slot %s is of database %s", s.Name, s.Database)
+		what = "is of database " + s.Database
+	default:
+		return nil
 	}
-	return nil
+	return ErrSlotForeign.New("slot %s %s", s.Name, what).Fix("%s", strings.Replace(ErrSlotForeign.Remedy, "'the_slot'", sqltext.Literal(s.Name), 1))
 }
 
 func parseLSN(text string) (uint64, error) {

@@ -44,7 +44,7 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 			uuid(e.ID), e.Type, e.AggregateType), e)
 	}
 	if err != nil {
-		return Send{}, poison(ErrUnencodable.Wrap(err, "event %s of type %q", uuid(e.ID), e.Type), e)
+		return Send{}, poison(ErrUnencodable.Wrap(err, "event %s of type %q, %s %s", uuid(e.ID), e.Type, e.AggregateType, e.AggregateID), e)
 	}
 	payload := out[start:len(out):len(out)]
 	start = len(out)

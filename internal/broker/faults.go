@@ -42,8 +42,8 @@ var (
 		"The topic or the partition does not exist.",
 		"Run `runnel schemas plan`, then `runnel schemas apply`; or create it as a partitioned topic.")
 	ErrTopicTerminated = fault.Define("TOPIC_TERMINATED", fault.Runtime,
-		"The topic was terminated and accepts no more messages.",
-		"It can't be opened again, nor can other routes lead past it: what was on its way to it when it ended belongs there. Delete it, apply the schemas again, and do as TOPIC_TRUNCATED says: it goes on behind what is lost; copies that have read it are not affected.")
+		"The partition was terminated and accepts no more messages.",
+		"It can't be opened again, nor can other routes lead past it: what was on its way to it when it ended belongs there. Delete that partition alone (`pulsar-admin topics delete` with the name that the message has), and do as TOPIC_TRUNCATED says then: it goes on behind what is lost; copies that have read it are not affected.")
 	ErrNotReady = fault.Define("TOPIC_NOT_READY", fault.Runtime,
 		"The broker cannot serve the topic at the moment: it starts, moves the topic, or cannot store.",
 		"Nothing to do: the run starts over; if it goes on, check the broker's and the bookies' logs.")

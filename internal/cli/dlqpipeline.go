@@ -241,6 +241,9 @@ func changeLetters(ctx context.Context, c *call, f *dlqFlags, verb string) (any,
 			Namespace: cfg.Topics.Namespace, Pipeline: cfg.Name, Slot: cfg.Capture.Slot, Client: client, DB: conn,
 			Discard: f.discards, Match: match, Wait: f.wait, Exclusive: f.exclusive,
 		}.Run(ctx)
+		if err != nil && done.Events == 0 {
+			return nil, err // nothing was written
+		}
 		r.Released, r.Aggregates, r.Left = done.Events, done.Aggregates, done.Left
 		for _, l := range done.Again {
 			r.Again = append(r.Again, letterResultOf(l))

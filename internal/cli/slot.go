@@ -42,6 +42,8 @@ func (r repairResult) text(p *printer) {
 		p.line("%s", p.paint(green, "settled: the daemon goes on by itself, behind what is in the topics"))
 	case r.Fork != nil && r.Fork.Lost > 0:
 		p.remedy("", "If another server has these events, use that one. To give them up, and go on with this server: "+r.command)
+	case r.Slot != nil && r.Slot.Missing == 0:
+		p.remedy("", "To make the slot anew: "+r.command)
 	case r.Slot != nil:
 		p.remedy("", "To make the slot anew and publish what is missing: "+r.command)
 	}
@@ -62,7 +64,7 @@ func (r repairResult) textOfFork(p *printer) {
 		}
 		return
 	}
-	p.line("%s, published beyond that, it has not:", p.paint(bold, doctor.Count(f.Lost, "event")+" of "+doctor.Count(f.Aggregates, "aggregate")))
+	p.line("%s that were published it does not have:", p.paint(bold, doctor.Count(f.Lost, "event")+" of "+doctor.Count(f.Aggregates, "aggregate")))
 	rows := [][]string{{"  TOPIC", "PARTITION", "POSITION", "TYPE", "AGGREGATE", "ID"}}
 	for _, e := range f.Events[:min(len(f.Events), listedEvents)] {
 		rows = append(rows, []string{"  " + e.Topic[strings.LastIndexByte(e.Topic, '/')+1:], fmt.Sprint(e.Partition), e.Position.Position.String(), e.Type, e.Key, e.ID})
@@ -165,7 +167,10 @@ and applied again.`,
 			settings := pipelineConfig(daemonOptions{config: cfg, logger: c.logger(config.Log{Level: "warn", Format: cfg.Log.Format})})
 			if hash == "" {
 				plan, err := pipeline.PlanRepair(ctx, settings)
-				return repairResult{RepairPlan: plan, command: "runnel slot repair --apply " + plan.Hash}, err
+				if err != nil {
+					return nil, err
+				}
+				return repairResult{RepairPlan: plan, command: "runnel slot repair --apply " + plan.Hash}, nil
 			}
 			plan, err := pipeline.Repair(ctx, settings, hash)
 			if err != nil {

@@ -93,6 +93,8 @@ func (r statusResult) text(p *printer) {
 	}
 	switch {
 	case d == nil:
+	case d.InFlightEvents == 0 && d.State == pipeline.Halted:
+		add("waiting", "how much is not known while it is halted; the oldest may have been committed %.1f s ago", d.OldestSeconds)
 	case d.InFlightEvents == 0 && d.OldestSeconds == 0:
 		add("waiting", "nothing")
 	default:

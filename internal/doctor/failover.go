@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"strings"
+
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 )
 
 var failoverChecks = []Check{
@@ -40,7 +42,7 @@ func checkFailover(ctx context.Context, s *Session) (string, error) {
 func (f failover) judge(slot string) (string, error) {
 	switch {
 	case len(f.absent) > 0:
-		return "", ErrStandbyAwaited.New("the stream waits for %s of synchronized_standby_slots, from which nobody streams", strings.Join(f.absent, ", "))
+		return "", walwatch.ErrStandbyAwaited.New("the stream waits for %s of synchronized_standby_slots, from which nobody streams", strings.Join(f.absent, ", "))
 	case f.version < 170000:
 		return "slots do not survive a failover before Postgres 17: the pipeline would halt", nil
 	case !f.slot:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/walwatch"
 )
 
 func TestJudgeFailover(t *testing.T) {
@@ -15,7 +16,7 @@ func TestJudgeFailover(t *testing.T) {
 		code *fault.Code
 		text string
 	}{
-		"a standby that is gone":  {failover{170000, true, true, []string{"a", "b"}, []string{"b"}}, ErrStandbyAwaited, "waits for b"},
+		"a standby that is gone":  {failover{170000, true, true, []string{"a", "b"}, []string{"b"}}, walwatch.ErrStandbyAwaited, "waits for b"},
 		"an older server":         {failover{160000, true, false, nil, nil}, nil, "before Postgres 17"},
 		"a slot of a former time": {failover{180000, true, false, nil, nil}, ErrSlotNotForFailover, "ALTER_REPLICATION_SLOT s (FAILOVER true)"},
 		"no standby is awaited":   {failover{180000, true, true, nil, nil}, nil, "may be ahead of every standby"},

@@ -17,9 +17,6 @@ var (
 	ErrSlotIdle = fault.Define("SLOT_IDLE", fault.Environment,
 		"Nobody streams from the slot, so the server keeps all WAL from here on.",
 		"Start the daemon with `runnel run`.")
-	ErrStandbyAwaited = fault.Define("STANDBY_AWAITED", fault.Environment,
-		"Nothing is streamed until a standby has it that is not there.",
-		"Start that standby. If it is gone, as a superuser:\n  ALTER SYSTEM RESET synchronized_standby_slots;\n  SELECT pg_reload_conf();")
 	ErrSlotNotForFailover = fault.Define("SLOT_NOT_FOR_FAILOVER", fault.Environment,
 		"A standby does not take the slot over: after a failover it would be missing.",
 		"Stop the daemon, and alter the slot by the replication command ALTER_REPLICATION_SLOT.")
@@ -51,7 +48,7 @@ var (
 
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
-	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotIdle, ErrStandbyAwaited, ErrSlotNotForFailover,
+	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotIdle, ErrSlotNotForFailover,
 	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
 	ErrParked, ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -87,7 +88,9 @@ func checkRetention(ctx context.Context, s *Session) (string, error) {
 	if text := walwatch.StatusText(st.Slot.WALStatus); text != "" {
 		saw += "; wal_status is " + st.Slot.WALStatus + ": " + text
 	}
-	return saw, warn(st.Warnings(nil))
+	return saw, warn(slices.DeleteFunc(st.Warnings(nil), func(e *fault.Error) bool {
+		return e.Code == walwatch.ErrStandbyAwaited // the check "failover" says it
+	}))
 }
 
 func checkLimits(ctx context.Context, s *Session) (string, error) {

@@ -168,8 +168,8 @@ func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
 		return a, nil
 	default:
 		return a, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), last).At("%s", p).
-			Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = %d WHERE pipeline = %s AND topic = %s AND partition = %d;",
-				strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], last.Ordinal, sqltext.Literal(l.pipeline), sqltext.Literal(p.Topic), p.Index)
+			Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal WHERE pipeline = %s AND topic = %s;",
+				strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], sqltext.Literal(l.pipeline), sqltext.Literal(p.Topic))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/google/uuid"
@@ -165,12 +166,57 @@ func (r *run) auditStart(ctx context.Context) error {
 			}
 		}
 	}
+	if err := r.strikeLost(ctx, missing); err != nil {
+		return err
+	}
 	for _, m := range missing {
 		// Recorded, or the next run would publish more of what comes behind them.
 		if err := r.source.RecordGap(ctx); err != nil {
 			return err
 		}
 		return gap(m, len(missing))
+	}
+	return nil
+}
+
+// strikeLost removes what belongs to partitions that were deleted, or have lost their end,
+// and go on without, as somebody has said. The slot has passed it, so it was published: the
+// slot passes nothing else (capture.Held), and one that somebody moved is not streamed from.
+func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing) error {
+	gone, partitions := make(map[broker.Partition]bool), make(map[string]int)
+	for _, t := range r.saved.Tails {
+		gone[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t.GoesOn()
+		partitions[t.Topic]++
+	}
+	if len(missing) == 0 || !slices.Contains(slices.Collect(maps.Values(gone)), true) {
+		return nil
+	}
+	db, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
+	stored, _, err := r.storedRoutes(ctx, db)
+	if err != nil {
+		return err
+	}
+	routing, err := generations(stored)
+	if err != nil {
+		return err
+	}
+	all := []*router.Routes{r.routes}
+	for _, g := range routing {
+		all = append(all, g.Routes)
+	}
+	n := len(missing)
+	maps.DeleteFunc(missing, func(_ string, m capture.Missing) bool {
+		return slices.ContainsFunc(all, func(routes *router.Routes) bool {
+			topic := wire.TopicName(r.cfg.Namespace, routes.Explain(m.AggregateType, m.EventType).Topic)
+			return partitions[topic] > 0 && gone[broker.Partition{Topic: topic, Index: router.PartitionOf([]byte(m.AggregateID), partitions[topic])}]
+		})
+	})
+	if n -= len(missing); n > 0 {
+		r.log.Warn("events that were published and confirmed are gone with their partitions", "events", n)
 	}
 	return nil
 }

@@ -60,6 +60,23 @@ func TestFailover(t *testing.T) {
 	r.write(1, 300)
 	r.complete("order")
 	r.servers.AwaitSlot(r.cfg.Slot)
+
+	// A standby that is gone keeps everything back, and is named.
+	standby := pgtest.Value[string](t, r.db, "select current_setting('synchronized_standby_slots')")
+	await := func(slots, want string) {
+		t.Helper()
+		r.db.Exec(t, "alter system set synchronized_standby_slots = '"+slots+"'")
+		r.db.Exec(t, "select pg_reload_conf()")
+		pgtest.Eventually(t, 30*time.Second, func() bool {
+			codes := ""
+			for _, x := range p.Status().Warnings {
+				codes += x.Code
+			}
+			return codes == want
+		}, "the warning "+want)
+	}
+	await("gone", "STANDBY_AWAITED")
+	await(standby, "")
 	r.write(301, 3000)
 	r.servers.AwaitAll()
 	r.failOver()

@@ -33,13 +33,13 @@ var (
 		"Check that the daemon is connected to the right database; do not delete the slot.")
 	ErrTruncated = fault.Define("TOPIC_TRUNCATED", fault.Runtime,
 		"A partition has lost messages that were in it: the topic was deleted, or made anew.",
-		"Find out who deleted it. Copies that have read it are not affected, but can't be rebuilt from it; others will say that events are missing. If it can't be brought back, let the partition go on behind what is lost, as the daemon's role; it is tried again by itself:\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal WHERE pipeline = 'the_pipeline' AND topic = 'the_topic' AND partition = 0;")
+		"Find out who deleted it. Copies that have read it are not affected, but can't be rebuilt from it; others will say that events are missing. If it can't be brought back, let its partitions go on behind what is lost, as the daemon's role; it is tried again by itself:\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal WHERE pipeline = 'the_pipeline' AND topic = 'the_topic';")
 	ErrNoEvents = fault.Define("CATALOG_WITHOUT_EVENTS", fault.Input,
 		"The folder of schemas holds no event.",
 		"An event is a record with the property \"aggregate\", which names its aggregate type.")
 	ErrReleaseRight = fault.Define("RELEASE_FORBIDDEN", fault.Environment,
 		"This role may not release what the pipeline parked: that publishes events, or discards them, in the place of those who wrote them.",
-		"Give --postgres as a member of the schema's owner (roles.owner), or let the owner allow it to a role of operators, named here NAME:\n  GRANT USAGE ON SCHEMA runnel TO NAME;\n  GRANT EXECUTE ON FUNCTION runnel.release_parked, runnel.hold_writers TO NAME;")
+		"Give --postgres as a member of the schema's owner (roles.owner), or let the owner allow it to a role of operators, named here NAME:\n  GRANT USAGE ON SCHEMA runnel TO NAME;\n  GRANT SELECT ON runnel.schema_version TO NAME;\n  GRANT EXECUTE ON FUNCTION runnel.release_parked, runnel.hold_writers TO NAME;")
 	ErrReleasePending = fault.Define("RELEASE_PENDING", fault.Runtime,
 		"Parked events are released in the database, and the daemon has not carried that out yet.",
 		"It does once it streams: start it, or see what holds it up with `runnel status`. Do not release them again; `runnel dlq list --pipeline` shows what is parked then.")

@@ -309,15 +309,11 @@ func (r *run) eraRecord() history.Record {
 // publishEras writes the eras of the database into the history topic, if they are not
 // there: from then on who has not heard of the newest can't publish.
 func (r *run) publishEras(ctx context.Context, f *fence) error {
-	mine, p := r.eraRecord(), r.historyTopic()
+	mine := r.eraRecord()
 	if f.last != nil {
 		mine.Routing = f.last.Routing
-		theirs := f.last.Newest().Epoch
-		if d := mine.Differs(*f.last); d != "" {
-			return ErrOtherDatabase.New("%s", d).At("%s", p)
-		}
-		if theirs > r.source.Epoch() {
-			return router.ErrEpochAhead.New("epoch %d was published under, the database's history is epoch %d", theirs, r.source.Epoch()).At("%s", p)
+		if err := r.checkEras(*f.last); err != nil {
+			return err
 		}
 	}
 	if f.last == nil || f.last.Newest().Epoch < r.source.Epoch() {
@@ -325,6 +321,17 @@ func (r *run) publishEras(ctx context.Context, f *fence) error {
 			return err
 		}
 		r.log.Info("the history topic holds the new era", "epoch", r.source.Epoch())
+	}
+	return nil
+}
+
+// checkEras requires that what the history topic holds is of this database's history.
+func (r *run) checkEras(last history.Record) error {
+	if d := r.eraRecord().Differs(last); d != "" {
+		return ErrOtherDatabase.New("%s", d).At("%s", r.historyTopic())
+	}
+	if theirs := last.Newest().Epoch; theirs > r.source.Epoch() {
+		return router.ErrEpochAhead.New("epoch %d was published under, the database's history is epoch %d", theirs, r.source.Epoch()).At("%s", r.historyTopic())
 	}
 	return nil
 }

@@ -71,9 +71,10 @@ type loop struct {
 	acquired chan acquisition
 	resized  chan resize
 	mail     *mailbox
-	tails    *atomic.Pointer[[]capture.PartitionTail] // for progress to keep
-	group    *errgroup.Group                          // runs the acquisitions
-	slots    chan struct{}                            // bounds them
+	held     *atomic.Pointer[capture.Held] // for the source to keep
+	audited  *atomic.Bool                  // the start was
+	group    *errgroup.Group               // runs the acquisitions
+	slots    chan struct{}                 // bounds them
 
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
@@ -103,8 +104,9 @@ func (l *loop) run(ctx context.Context) error {
 }
 
 func (l *loop) feed(ctx, hard context.Context) error {
-	tick := time.NewTicker(time.Second)
+	tick, keep := time.NewTicker(time.Second), time.NewTicker(keepInterval)
 	defer tick.Stop()
+	defer keep.Stop()
 	var poisoned time.Time
 	for {
 		in := l.batches
@@ -147,6 +149,8 @@ func (l *loop) feed(ctx, hard context.Context) error {
 				return err
 			}
 			l.publish()
+		case <-keep.C:
+			l.keep()
 		}
 		if rest := l.rest; len(rest) > 0 {
 			l.rest = nil
@@ -269,17 +273,30 @@ func (l *loop) close() {
 		}
 	}
 	wg.Wait()
+	l.keep()
 	l.publish()
 }
 
-// publish tells status, metrics and progress how far the loop is.
-func (l *loop) publish() {
-	tails := make([]capture.PartitionTail, 0, len(l.lanes))
+// publish tells status and metrics how far the loop is.
+func (l *loop) publish() { l.report.publish(l) }
+
+// keepInterval is how often the source may learn what the partitions hold.
+const keepInterval = 100 * time.Millisecond
+
+// keep lets the source save what the partitions hold.
+//
+// Of one that goes on behind what it has lost nothing is saved before the start is audited:
+// until then that is how the audit knows it (strikeLost).
+func (l *loop) keep() {
+	confirmed := l.state.Confirmed()
+	if before := l.held.Load(); before != nil && before.Confirmed == confirmed {
+		return
+	}
+	held := capture.Held{Confirmed: confirmed, Tails: make([]capture.PartitionTail, 0, len(l.lanes))}
 	for _, ln := range l.lanes {
-		if s := l.state.Published(ln.id); s.Ordinal > 0 {
-			tails = append(tails, capture.PartitionTail{Topic: ln.partition.Topic, Partition: ln.partition.Index, Last: s})
+		if s := l.state.Published(ln.id); s.Ordinal > 0 && (l.audited.Load() || !l.saved[ln.partition].GoesOn()) {
+			held.Tails = append(held.Tails, capture.PartitionTail{Topic: ln.partition.Topic, Partition: ln.partition.Index, Last: s})
 		}
 	}
-	l.tails.Store(&tails)
-	l.report.publish(l)
+	l.held.Store(&held)
 }

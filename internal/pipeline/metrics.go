@@ -48,7 +48,7 @@ func newMetrics(version string, oldest func() float64) *metrics {
 			Help: "Bytes of events queued or sent and not acknowledged."}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "runnel_oldest_unpublished_seconds",
-		Help: "Age of the oldest committed transaction received and not confirmed."}, oldest)
+		Help: "Age of the oldest committed transaction received and not confirmed; while halted without one, the time since the halt."}, oldest)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
 		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)

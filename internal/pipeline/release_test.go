@@ -164,9 +164,12 @@ func TestReleaseNeedsTheOwner(t *testing.T) {
 	if _, err := daemon.Exec(t.Context(), "insert into runnel.control (pipeline, kind) values ('p', 'release')"); err == nil {
 		t.Error("the daemon's role may write to runnel.control")
 	}
-	w.db.Exec(t, `grant execute on function runnel.release_parked to "`+w.cfg.Roles.Daemon+`"`)
+	// A role of operators, with what the remedy grants and no more.
+	operator := pgtest.Conn(t, w.db.CreateRole(t, "operator"))
+	_, grants, _ := strings.Cut(pipeline.ErrReleaseRight.Remedy, "\n")
+	w.db.Exec(t, strings.ReplaceAll(grants, "NAME", `"`+w.db.Role("operator")+`"`))
 	stop()
-	release := pipeline.Release{Namespace: w.cfg.Namespace, Pipeline: w.cfg.Name, Slot: w.cfg.Slot, Client: w.client, DB: daemon, Match: everything, Wait: time.Second}
+	release := pipeline.Release{Namespace: w.cfg.Namespace, Pipeline: w.cfg.Name, Slot: w.cfg.Slot, Client: w.client, DB: operator, Match: everything, Wait: time.Second}
 	_, err = release.Run(t.Context())
 	if !errors.Is(err, pipeline.ErrReleasePending) {
 		t.Errorf("without a daemon: %v", err)

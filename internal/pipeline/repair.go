@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
+	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
@@ -129,7 +130,7 @@ func tryRepair(ctx context.Context, cfg Config, hash string) (RepairPlan, error)
 		return plan, err
 	}
 	if len(r.source.Unsettled()) == 0 && r.source.Damage() == nil {
-		return plan, nil
+		return plan, r.upToDate(ctx)
 	}
 	err = r.alone(ctx, func(ctx context.Context, f *fence) error {
 		r.unsettle(f)
@@ -141,6 +142,23 @@ func tryRepair(ctx context.Context, cfg Config, hash string) (RepairPlan, error)
 		return r.repair(ctx, &plan, hash, f)
 	})
 	return plan, err
+}
+
+// upToDate requires that nobody has published for the pipeline under an era that this
+// database does not know. Nobody is kept from publishing.
+func (r *run) upToDate(ctx context.Context) error {
+	reader, err := r.client.ReadSince(ctx, r.historyTopic(), position.Beyond, r.producerName())
+	if errors.Is(err, broker.ErrTopicMissing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last, err := history.Last(ctx, reader, r.producerName())
+	if err != nil || last == nil {
+		return err
+	}
+	return r.checkEras(*last)
 }
 
 // alone does something while nobody else can publish for the pipeline.

@@ -52,7 +52,8 @@ type run struct {
 	repairs  bool          // and does not stream
 	fence    *fence        // nil until the slot is ours
 	saved    capture.Saved // progress when the run began
-	tails    atomic.Pointer[[]capture.PartitionTail]
+	held     atomic.Pointer[capture.Held]
+	audited  atomic.Bool // the start was
 }
 
 // run prepares, streams until the first error or until ctx ends, and cleans up.
@@ -132,7 +133,7 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 	}
 	source := capture.Config{
 		URL: address, Pipeline: r.cfg.Name, Slot: r.cfg.Slot, Publication: r.cfg.Publication,
-		Published: r.anythingPublished, Repair: r.repairs, Logger: r.log,
+		Published: r.anythingPublished, Repair: r.repairs, Logger: r.log, Held: r.heldNow,
 	}
 	if r.source, err = capture.Open(ctx, source); err != nil {
 		return err
@@ -247,7 +248,7 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		start: start, history: eras(r.source.Eras()), name: r.producerName(), readWALEnd: r.walEnd, stall: r.cfg.Stall, report: r.report,
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
-		tails: &r.tails, trims: r.cfg.Retention > 0,
+		held: &r.held, audited: &r.audited, trims: r.cfg.Retention > 0,
 		saved: make(map[broker.Partition]capture.PartitionTail, len(r.saved.Tails)), foreign: r.foreign, pipeline: r.cfg.Name,
 	}
 	for _, t := range r.saved.Tails {
@@ -282,12 +283,16 @@ func (r *run) auditAndSave(ctx context.Context) error {
 	if err := r.whileAnswered(ctx, r.auditStart); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return r.progress.Run(ctx, r.source.Confirmed, func() []capture.PartitionTail {
-		if tails := r.tails.Load(); tails != nil {
-			return *tails
-		}
-		return nil
-	})
+	r.audited.Store(true)
+	return r.progress.Run(ctx, r.source.Confirmed, func() []capture.PartitionTail { return r.heldNow().Tails })
+}
+
+// heldNow is what the loop has said last.
+func (r *run) heldNow() capture.Held {
+	if held := r.held.Load(); held != nil {
+		return *held
+	}
+	return capture.Held{}
 }
 
 // keepHouse makes and drops outbox partitions.

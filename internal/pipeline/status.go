@@ -101,9 +101,13 @@ func newReporter(cfg Config) *reporter {
 }
 
 // age is that of the oldest unpublished transaction, in seconds. It grows on
-// while the pipeline is halted. mu is held.
+// while the pipeline is halted; where none is known then, it is that of the first one that
+// there may be. mu is held.
 func (r *reporter) age() float64 {
-	if r.oldest == 0 {
+	switch {
+	case r.oldest == 0 && r.st.State == Halted:
+		return time.Since(r.st.Since).Seconds()
+	case r.oldest == 0:
 		return 0
 	}
 	return max(0, time.Since(time.UnixMicro(r.oldest)).Seconds())

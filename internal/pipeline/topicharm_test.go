@@ -1,12 +1,16 @@
 package pipeline_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
@@ -95,6 +99,75 @@ func TestTopicDeletedUnconfirmed(t *testing.T) {
 	if n := pgtest.Value[int](t, w.db, `select count(*)::int from runnel.outbox`); len(ids)+saved != n {
 		t.Errorf("%d events of %d, and %d were known to be published", len(ids), n, saved)
 	}
+}
+
+// TestTopicDeletedUnderLoad: a topic is deleted while it is published to, and goes on behind
+// what is lost. What readers have seen of it comes at the same place again, or never.
+func TestTopicDeletedUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	p, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	seen := map[string]position.Stamp{}
+	var readers errgroup.Group
+	for i := range 4 {
+		r, err := w.client.Read(ctx, broker.Partition{Topic: wire.TopicName(w.cfg.Namespace, "order"), Index: i}, broker.Start{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		readers.Go(func() error {
+			defer r.Close()
+			for {
+				m, err := r.Next(ctx)
+				if err != nil {
+					return nil // deleted
+				}
+				stamp, err := m.Stamp()
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				seen[m.Properties["id"]] = stamp
+				mu.Unlock()
+			}
+		})
+	}
+	saw := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(seen)
+	}
+	load := w.load(101)
+	pgtest.Eventually(t, 30*time.Second, func() bool { return saw() > 2000 }, "events pass")
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+	cancel()
+	load.stop()
+	if err := readers.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	w.goOnBehindLost(p)
+	stop()
+
+	again, both := map[string]position.Stamp{}, 0
+	w.readFrom("order", true, func(m *broker.Incoming, s position.Stamp) { again[m.Properties["id"]] = s })
+	for id, s := range again {
+		before, ok := seen[id]
+		if ok {
+			both++
+		}
+		if ok && before != s {
+			t.Errorf("%s was at %s, and is at %s", id, before, s)
+		}
+	}
+	total := pgtest.Value[int](t, w.db, `select count(*)::int from runnel.outbox`)
+	t.Logf("%d events; %d were seen before the topic was deleted, %d after, %d of them both times at the same place", total, len(seen), len(again), both)
 }
 
 // TestForeignMessage: what another producer has put into a partition halts the daemon,

@@ -63,6 +63,9 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 	r.gone = make(map[string]error)
 	for _, name := range names {
 		t, err := r.loadTopic(ctx, name, events[name])
+		if isTopicMissing(err) && recorded[t.full] > 0 {
+			err = deleted(t.full)
+		}
 		if err == nil {
 			err = r.keepCount(&t, recorded[t.full])
 		}
@@ -76,12 +79,18 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 			r.gone[name] = ErrNotApplied.New("%s was published to, and has no schema any more", t.full).
 				Fix("Find out who deleted its schemas. With its former routes `runnel schemas apply` registers them anew.")
 		case recorded[t.full] > 0:
-			r.gone[name] = broker.ErrTopicMissing.New("%s was published to, and is not there", t.full).
-				Fix("Find out who deleted it. Its events are in the outbox as long as its retention keeps them. Make it anew: with its former routes `runnel schemas apply` does; then do as TOPIC_TRUNCATED says.")
+			r.gone[name] = deleted(t.full)
 		}
 	}
 	r.topics = topics
 	return r.loadDeadLetters(ctx, recorded)
+}
+
+// deleted is the error for a topic that was published to, and that events still go to, or
+// did when they were decided.
+func deleted(topic string) error {
+	return broker.ErrTopicMissing.New("%s was published to, and is not there", topic).
+		Fix("Find out who deleted it, and whether it can be restored. Its events are in the outbox as long as its retention keeps them. Else make it anew, as `runnel schemas apply` does where routes lead to it; then do as TOPIC_TRUNCATED says.")
 }
 
 // loadTopic reads a topic that events of the catalog go to; or, with none, one that

@@ -19,10 +19,13 @@ var (
 	ErrUnlimited = fault.Define("WAL_UNLIMITED", fault.Environment,
 		"The server keeps WAL for its slots without limit: while nobody reads one, the disk fills, and a full disk stops the server with everything on it.",
 		"Set a limit that the disk has room for, as a superuser. Past it the slot is given up and must be repaired; the server goes on:\n  ALTER SYSTEM SET max_slot_wal_keep_size = '64GB';\n  SELECT pg_reload_conf();")
+	ErrStandbyAwaited = fault.Define("STANDBY_AWAITED", fault.Environment,
+		"Nothing is streamed until a standby has it that is not there.",
+		"Start that standby. If it is gone, as a superuser:\n  ALTER SYSTEM RESET synchronized_standby_slots;\n  SELECT pg_reload_conf();")
 	ErrIdleTimeout = fault.Define("SLOT_IDLE_TIMEOUT", fault.Environment,
 		"The server invalidates a slot that nobody reads for idle_replication_slot_timeout, however little WAL it keeps.",
 		"Start the daemon; and, as a superuser, leave it to max_slot_wal_keep_size to bound the disk:\n  ALTER SYSTEM SET idle_replication_slot_timeout = 0;\n  SELECT pg_reload_conf();")
 )
 
 // Faults lists this package's fault codes.
-var Faults = []*fault.Code{ErrSlotAtRisk, ErrWALRetained, ErrHeldByTransaction, ErrHeldBySlot, ErrUnlimited, ErrIdleTimeout}
+var Faults = []*fault.Code{ErrSlotAtRisk, ErrWALRetained, ErrHeldByTransaction, ErrHeldBySlot, ErrUnlimited, ErrStandbyAwaited, ErrIdleTimeout}

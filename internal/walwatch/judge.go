@@ -2,6 +2,7 @@ package walwatch
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,12 +53,20 @@ func (s State) Warnings(ongoing func(*fault.Code) bool) []*fault.Error {
 			all = append(all, e)
 		}
 	}
+	add(s.awaited())
 	add(s.atRisk(scale(ongoing, ErrSlotAtRisk)))
 	add(s.much(scale(ongoing, ErrWALRetained)))
 	add(s.held(scale(ongoing, ErrHeldByTransaction), len(all) > 0))
 	add(s.other(scale(ongoing, ErrHeldBySlot)))
 	add(s.idle())
 	return all
+}
+
+func (s State) awaited() *fault.Error {
+	if len(s.Absent) == 0 {
+		return nil
+	}
+	return ErrStandbyAwaited.New("nothing is streamed that %s of synchronized_standby_slots has not, from which nobody streams", strings.Join(s.Absent, ", "))
 }
 
 // Hazards says what is well now and does harm the day the daemon is down: the

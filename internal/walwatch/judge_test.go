@@ -81,6 +81,7 @@ func TestWarnings(t *testing.T) {
 		"ours keeps more":                    {state(30*gib, 30*gib, other(Other{"o", true, 20 * gib, "extended"})), "WAL_RETAINED", ""},
 		"idle":                               {state(mib, mib, idle(31*time.Minute, time.Hour)), "SLOT_IDLE_TIMEOUT", "31m"},
 		"not idle for long":                  {state(mib, mib, idle(29*time.Minute, time.Hour)), "", ""},
+		"a standby is awaited":               {state(mib, mib, func(s *State) { s.Absent = []string{"b"} }), "STANDBY_AWAITED", "RESET synchronized_standby_slots"},
 		"no timeout":                         {state(mib, mib, idle(time.Hour, 0)), "", ""},
 	} {
 		got := c.s.Warnings(nil)

@@ -31,6 +31,9 @@ type State struct {
 	Holder *Holder
 	// Other is that other slot which keeps most, unless it is lost; nil: none.
 	Other *Other
+	// Absent are the slots of synchronized_standby_slots that do not exist, or from which
+	// nobody streams. A slot that standbys can take over (17) shows nothing that they lack.
+	Absent []string
 }
 
 // Held is how much of the kept WAL is confirmed: the server keeps it as decoding
@@ -90,6 +93,9 @@ func (s *State) readLimits(ctx context.Context, conn *pgx.Conn) error {
 		select pg_size_bytes(current_setting('max_slot_wal_keep_size')), pg_size_bytes(current_setting('wal_keep_size')),
 			coalesce(extract(epoch from current_setting('idle_replication_slot_timeout', true)::interval), 0)::float8,
 			s.safe_wal_size,
+			case when coalesce((to_jsonb(s)->>'failover')::boolean, false) then array(
+				select name from (select trim(both '" ' from n) as name from string_to_table(coalesce(current_setting('synchronized_standby_slots', true), ''), ',') n) t
+				where name <> '' and name not in (select slot_name from pg_replication_slots where active)) else '{}'::text[] end,
 			case when s.active then 0 else
 				coalesce(extract(epoch from now() - (to_jsonb(s)->>'inactive_since')::timestamptz), 0) end::float8,
 			o.slot_name::text, o.active, o.wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), o.restart_lsn)::bigint
@@ -97,7 +103,7 @@ func (s *State) readLimits(ctx context.Context, conn *pgx.Conn) error {
 		left join pg_replication_slots s on s.slot_name = $1
 		left join lateral (select * from pg_replication_slots
 			where slot_name <> $1 and restart_lsn is not null and wal_status <> 'lost' order by restart_lsn limit 1) o on true`,
-		s.Slot.Name).Scan(&slotLimit, &walLimit, &timeout, &s.Safe, &inactive, &other, &active, &status, &retained)
+		s.Slot.Name).Scan(&slotLimit, &walLimit, &timeout, &s.Safe, &s.Absent, &inactive, &other, &active, &status, &retained)
 	if err != nil {
 		return err
 	}
