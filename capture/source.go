@@ -29,7 +29,8 @@ import (
 //     without that mark begins with.
 //  6. The publication is, when Run has the slot, the one that Open checked.
 //  7. The server is told nothing beyond the limit that is recorded with the slot:
-//     a slot beyond it was moved, or made anew, by somebody else.
+//     a slot beyond it was moved, or made anew, by somebody else. With Config.Held, nothing
+//     either of which it is not saved where it is.
 //
 // Confirm, Started, Audited and the getters are safe from any goroutine.
 type Source struct {

@@ -19,7 +19,7 @@ var (
 		"If its type or aggregate type is wrong, correct the writer. Else apply a catalog that has the event: `runnel schemas plan`, then `runnel schemas apply`. The daemon looks again every 30 s while it is halted, and goes on by itself.")
 	ErrUnencodable = fault.Define("EVENT_UNENCODABLE", fault.Runtime,
 		"An outbox row's payload does not fit its schema.",
-		"The cause names the place. Correct the writer. The row can't be changed: have it parked (capture.poison: park), and `runnel dlq` shows, retries and discards it; or apply a catalog whose schema the payload fits, and mind that every consumer of the topic gets that schema.")
+		"The cause names the place. Correct the writer. The row can't be changed: have it parked (capture.poison: park), and `runnel dlq list --pipeline` shows it, to be retried or discarded; or apply a catalog whose schema the payload fits, and mind that every consumer of the topic gets that schema.")
 	ErrHeaders = fault.Define("EVENT_HEADERS_INVALID", fault.Runtime,
 		"An outbox row's headers are not a flat JSON object of strings, or use a reserved name.",
 		"Headers hold only text values; id, type and position are reserved.")

@@ -114,7 +114,11 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
-	seen := map[string]position.Stamp{}
+	type place struct {
+		partition int
+		ordinal   uint64
+	}
+	seen, ids := map[place]position.Stamp{}, map[place]string{}
 	var readers errgroup.Group
 	for i := range 4 {
 		r, err := w.client.Read(ctx, broker.Partition{Topic: wire.TopicName(w.cfg.Namespace, "order"), Index: i}, broker.Start{})
@@ -133,7 +137,8 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 					return err
 				}
 				mu.Lock()
-				seen[m.Properties["id"]] = stamp
+				at := place{i, stamp.Ordinal}
+				seen[at], ids[at] = stamp, m.Properties["id"]
 				mu.Unlock()
 			}
 		})
@@ -155,19 +160,24 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 	w.goOnBehindLost(p)
 	stop()
 
-	again, both := map[string]position.Stamp{}, 0
-	w.readFrom("order", true, func(m *broker.Incoming, s position.Stamp) { again[m.Properties["id"]] = s })
-	for id, s := range again {
-		before, ok := seen[id]
-		if ok {
-			both++
-		}
-		if ok && before != s {
-			t.Errorf("%s was at %s, and is at %s", id, before, s)
-		}
+	again, both := 0, 0
+	before := map[string]bool{}
+	for _, id := range ids {
+		before[id] = true
 	}
+	w.readFrom("order", true, func(m *broker.Incoming, s position.Stamp) {
+		again++
+		at, id := place{m.Partition.Index, s.Ordinal}, m.Properties["id"]
+		if was, ok := ids[at]; ok && (was != id || seen[at] != s) {
+			t.Errorf("%s of partition %d is %s now, and was %s at %s", s, at.partition, id, was, seen[at])
+		} else if ok {
+			both++
+		} else if before[id] {
+			t.Errorf("%s was seen before, elsewhere than at %s", id, s)
+		}
+	})
 	total := pgtest.Value[int](t, w.db, `select count(*)::int from runnel.outbox`)
-	t.Logf("%d events; %d were seen before the topic was deleted, %d after, %d of them both times at the same place", total, len(seen), len(again), both)
+	t.Logf("%d events; %d were seen before the topic was deleted, %d after, %d of them both times at the same place", total, len(seen), again, both)
 }
 
 // TestForeignMessage: what another producer has put into a partition halts the daemon,
