@@ -111,8 +111,12 @@ func producerName(pipeline string) string { return "runnel-" + pipeline }
 // routes led to.
 func (r *run) everyPartition() []broker.Partition {
 	all := r.partitions()
+	known := make(map[broker.Partition]bool, len(all))
+	for _, p := range all {
+		known[p] = true
+	}
 	for _, t := range r.saved.Tails {
-		if p := (broker.Partition{Topic: t.Topic, Index: t.Partition}); !slices.Contains(all, p) {
+		if p := (broker.Partition{Topic: t.Topic, Index: t.Partition}); !known[p] {
 			all = append(all, p)
 		}
 	}

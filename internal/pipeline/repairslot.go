@@ -137,14 +137,14 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 	if err != nil {
 		return err
 	}
-	letters := parkedIDs{}
+	letters, isLetters := parkedIDs{}, r.isDeadLetters(p)
 	err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
 		stamp, err := r.stamp(m)
 		if err != nil || stamp.Ordinal == 0 || !h.Holds(stamp.Position) {
 			return err
 		}
 		var id uuid.UUID
-		if r.isDeadLetters(p) {
+		if isLetters {
 			err = letters.add(stamp.Position, m)
 		} else {
 			id, err = uuid.Parse(m.Properties[router.PropertyID])
@@ -152,7 +152,7 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 		switch {
 		case err != nil:
 			return broker.ErrForeignMessage.Wrap(err, "sent by producer %q", m.Producer).At("%s", m.Name())
-		case r.isDeadLetters(p):
+		case isLetters:
 			return nil
 		}
 		return found(id)
