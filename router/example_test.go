@@ -107,7 +107,7 @@ func ExampleState_Poison() {
 	// Output:
 	// 1 to send, settled: false
 	// 0 to send, settled: true
-	// true position 00000001-0000000000000100-00000001: EVENT_UNENCODABLE event 00000000-0000-0000-0000-000000000000 of type "Weighed": INVALID_JSON $.grams: expected long, found a string
+	// true position 00000001-0000000000000100-00000001: EVENT_UNENCODABLE event 00000000-0000-0000-0000-000000000000 of type "Weighed", order 42: INVALID_JSON $.grams: expected long, found a string
 }
 
 // codec encodes under a topic's schema of one event.

@@ -155,7 +155,7 @@ func TestTheWholeWay(t *testing.T) {
 	stop := l.startDaemon()
 	db.Exec(t, "select runnel.publish('order', n::text, 'Placed', jsonb_build_object('n', n)) from generate_series(1, 50) n")
 	pgtest.Eventually(t, time.Minute, func() bool {
-		return pgtest.Value[int64](t, db, "select coalesce(sum(ordinal), 0)::bigint from runnel.progress_partition") == 50
+		return pgtest.Value[int64](t, db, "select coalesce(sum(ordinal), 0)::bigint from runnel.progress_partition where exists (select from runnel.progress)") == 50
 	}, "50 events to be confirmed")
 
 	var status statusResult
