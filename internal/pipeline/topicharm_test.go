@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -149,13 +150,37 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 		return len(seen)
 	}
 	load := w.load(101)
-	pgtest.Eventually(t, 30*time.Second, func() bool { return saw() > 2000 }, "events pass")
+	// What the slot has passed is in the tails that are saved.
+	var passed []uint64
+	var saved []map[place]bool // of each partition its last
+	pgtest.Eventually(t, 30*time.Second, func() bool {
+		passed = append(passed, uint64(pgtest.Value[int64](t, w.db, `select (confirmed_flush_lsn - '0/0')::bigint from pg_replication_slots where slot_name = $1`, w.cfg.Slot)))
+		now := map[place]bool{}
+		for _, tail := range pgtest.Values[string](t, w.db, `select partition || ' ' || ordinal from runnel.progress_partition where topic like '%/order'`) {
+			var at place
+			if _, err := fmt.Sscan(tail, &at.partition, &at.ordinal); err != nil {
+				t.Fatal(err)
+			}
+			now[at] = true
+		}
+		saved = append(saved, now)
+		return saw() > 5000 && len(saved) > 20
+	}, "events pass")
 	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
 	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
 	cancel()
 	load.stop()
 	if err := readers.Wait(); err != nil {
 		t.Fatal(err)
+	}
+	for i, end := range passed {
+		for at, s := range seen {
+			for tail := range saved[i] {
+				if tail.partition == at.partition && s.LSN < end && at.ordinal > tail.ordinal {
+					t.Fatalf("the slot had passed %s of partition %d, of which nothing beyond %d was saved", s, at.partition, tail.ordinal)
+				}
+			}
+		}
 	}
 	w.goOnBehindLost(p)
 	stop()

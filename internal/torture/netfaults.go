@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/devstack"
@@ -196,6 +197,7 @@ func netSilent(link string, c netfault.Condition) func(*runner, context.Context,
 			return st.Code != "" && st.State != pipeline.Streaming
 		})
 		if err != nil {
+			r.daemon.Signal(syscall.SIGQUIT) // its log has what every goroutine waits for
 			return fmt.Errorf("state %s %s after %s of silence: %w", st.State, st.Code, noticedWithin, err)
 		}
 		rec.Note = fmt.Sprintf("%s %s within %d ms", st.State, st.Code, time.Since(began).Milliseconds())
