@@ -88,19 +88,22 @@ func (p *Pulsar) untrack(c closer) {
 }
 
 // closeLater closes a reader's link in the background: the client may ask a broker
-// that is gone. When the connection is closed, its Close closes the reader, and the
-// link with it.
-func (p *Pulsar) closeLater(l *readerLink) {
+// that is gone. nil: it does not, because the connection is being closed, whose Close
+// closes the reader, and the link with it.
+func (p *Pulsar) closeLater(l *readerLink) (closed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return
+		return nil
 	}
 	p.pending.Add(1)
+	done := make(chan struct{})
 	go func() {
 		defer p.pending.Done()
+		defer close(done)
 		l.close()
 	}()
+	return done
 }
 
 // within runs a call of the client, which knows no context, and gives up

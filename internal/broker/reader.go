@@ -212,10 +212,15 @@ func (r *reader) Close() {
 	l := r.link
 	r.closed = true
 	r.mu.Unlock()
-	if l != nil {
-		l.close()
-		l.lose(errClosed()) // wakes a Next
+	if l == nil {
+		return
 	}
+	if closed := r.owner.closeLater(l); closed != nil {
+		wait(closed, closeWait)
+	} else {
+		l.close()
+	}
+	l.lose(errClosed()) // wakes a Next
 }
 
 // toIncoming converts a received message. The client numbers every message,
