@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pglogrepl"
-
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
@@ -174,12 +172,12 @@ func (w *world) readFrom(local string, harmed bool, take func(*broker.Incoming, 
 func (w *world) walEnd() string {
 	w.t.Helper()
 	conn := pgtest.Conn(w.t, w.db.URL())
-	defer conn.Close(context.Background())
+	defer func() { _ = conn.Close(context.Background()) }()
 	end, err := capture.WALEnd(w.t.Context(), conn, false)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return pglogrepl.LSN(end).String()
+	return fmt.Sprintf("%X/%X", end>>32, uint32(end))
 }
 
 // confirmed reports whether the slot has confirmed everything up to an end of the WAL.
