@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/apache/pulsar-client-go/pulsar"
 	"go.uber.org/goleak"
 )
 
@@ -78,4 +80,32 @@ func TestCloseEndsRequests(t *testing.T) {
 	if err := p.Health(t.Context()); !errors.Is(err, ErrLost) {
 		t.Error(err)
 	}
+}
+
+// hanging is a client's reader whose broker is gone: closing it asks the broker.
+type hanging struct {
+	pulsar.Reader
+	patience time.Duration
+}
+
+func (h hanging) Close() { time.Sleep(h.patience) }
+
+// A reader's Close does not wait for a broker that is gone; the connection's does.
+func TestReaderCloseIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pulsar{others: make(map[closer]struct{})}
+		r := &reader{owner: p, link: &readerLink{client: hanging{patience: time.Minute}}}
+		began := time.Now()
+		r.Close()
+		if took := time.Since(began); took != closeWait {
+			t.Errorf("Close took %s", took)
+		}
+		if !errors.Is(r.link.lost(), ErrLost) {
+			t.Error("a Next would wait on")
+		}
+		p.pending.Wait()
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("the client's reader is taken for closed after %s", took)
+		}
+	})
 }
