@@ -88,7 +88,7 @@ type hanging struct {
 	patience time.Duration
 }
 
-func (h hanging) Close() { time.Sleep(h.patience) }
+func (h hanging) Close() { <-time.After(h.patience) }
 
 // A reader's Close does not wait for a broker that is gone; the connection's does.
 func TestReaderCloseIsBounded(t *testing.T) {
