@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -123,8 +124,10 @@ func (s *Source) raiseLimit(ctx context.Context) (limit uint64, err error) {
 // snapshotDone records that every row from before the slot is confirmed, so that the
 // next start does not select them again.
 func (s *Source) snapshotDone(ctx context.Context) (limit uint64, err error) {
-	limit, err = s.writeRecord(ctx, `with repaired as (delete from runnel.repair_row where pipeline = $1)
-		update runnel.pipeline set snapshot_done = true, `+raise+` where name = $1 returning slot_limit::text`)
+	limit, err = s.writeRecord(ctx, `with repaired as (delete from runnel.repair_row
+			where pipeline = $1 and exists (select from runnel.pipeline where name = $1 and consistent_point = $3::text::pg_lsn))
+		update runnel.pipeline set snapshot_done = true, `+raise+` where name = $1 and consistent_point = $3::text::pg_lsn returning slot_limit::text`,
+		pglogrepl.LSN(s.rec.consistentPoint).String())
 	if err == nil {
 		s.cfg.Logger.Info("the rows from before the slot are confirmed", keyLSN, pglogrepl.LSN(s.rec.consistentPoint).String())
 	}
@@ -133,7 +136,7 @@ func (s *Source) snapshotDone(ctx context.Context) (limit uint64, err error) {
 
 // writeRecord changes the pipeline's record. It is durable before the server is told
 // of anything that depends on it.
-func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, err error) {
+func (s *Source) writeRecord(ctx context.Context, update string, args ...any) (limit uint64, err error) {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
 	held, upTo := s.held(), (*string)(nil)
@@ -155,8 +158,11 @@ func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, 
 				return err
 			}
 		}
-		return tx.QueryRow(ctx, update, s.cfg.Pipeline, upTo).Scan(&text)
+		return tx.QueryRow(ctx, update, append([]any{s.cfg.Pipeline, upTo}, args...)...).Scan(&text)
 	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errRepaired
+	}
 	if err != nil && ctx.Err() != nil {
 		return 0, ErrUnreachable.Wrap(err, "no answer within %s", recordLimit).At("%s", s.cfg.address())
 	}
@@ -164,8 +170,14 @@ func (s *Source) writeRecord(ctx context.Context, update string) (limit uint64, 
 		return 0, queryFault(err, "write the pipeline's record")
 	}
 	s.tails.saved(changed)
+	if s.cfg.Held != nil { // the record's may be another daemon's
+		return held.Confirmed, nil
+	}
 	return parseLSN(text)
 }
+
+// errRepaired is no fault: this process was paused for long.
+var errRepaired = errors.New("the slot was made anew by another process: start over")
 
 func (r *run) recorded(err error) error {
 	w := r.recording

@@ -184,6 +184,9 @@ func TestRepairForeignSlot(t *testing.T) {
 	other.Slot = f.Slot("other")
 	other.Repair = true
 	openFails(t, other, ErrSlotMismatch, "configured is "+other.Slot) // the recorded one is whole
+	another := f.config
+	another.Pipeline = "q"
+	openFails(t, another, ErrSlotForeign, "pipeline p")
 
 	f.Exec(t, "select pg_drop_replication_slot($1)", f.config.Slot)
 	f.Exec(t, "select pg_create_logical_replication_slot($1, 'test_decoding')", f.config.Slot)

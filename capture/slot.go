@@ -49,6 +49,9 @@ func (s *Source) ensureSlot(ctx context.Context) (err error) {
 	if err := st.CheckOwner(s.database); err != nil {
 		return err
 	}
+	if err := s.notOthers(ctx); err != nil {
+		return err
+	}
 	if s.rec == nil {
 		return s.firstSlot(ctx, st)
 	}
@@ -85,6 +88,19 @@ func (s *Source) sameSlot(ctx context.Context) error {
 	}
 	return ErrSlotMismatch.New("pipeline %s was recorded with slot %s, configured is %s",
 		s.cfg.Pipeline, s.rec.slot, s.cfg.Slot)
+}
+
+// notOthers requires that no other pipeline was recorded with the slot.
+func (s *Source) notOthers(ctx context.Context) error {
+	var other string
+	err := s.sql.QueryRow(ctx, `select coalesce(min(name), '') from runnel.pipeline where slot = $1 and name <> $2`, s.cfg.Slot, s.cfg.Pipeline).Scan(&other)
+	if err != nil {
+		return queryFault(err, "look for the slot's pipeline")
+	}
+	if other != "" {
+		return ErrSlotForeign.New("slot %s is that of pipeline %s", s.cfg.Slot, other).Fix("Give the pipeline another slot name (capture.slot).")
+	}
+	return nil
 }
 
 // inspect says why the recorded slot is not to be streamed from; nil when it is.

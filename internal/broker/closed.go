@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -50,8 +51,11 @@ func (p *Pulsar) giveBack(ctx context.Context, q Partition, ledger int64) error 
 	if err == nil {
 		_, err = p.rest.call(ctx, http.MethodPut, path+"/unload", nil, nil)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrForbidden):
 		return ErrLedgerOpen.Wrap(err, "%s: ledger %d", q, ledger)
+	case err != nil:
+		return err
 	}
 	return ErrNotSettled.New("%s: the broker had given up ledger %d without closing it, and lets go of the partition now", q, ledger)
 }

@@ -167,10 +167,15 @@ func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
 		a.Lost.Index++
 		return a, nil
 	default:
-		return a, ErrTruncated.New("its last message is %s, and %s was there before", describe(found), last).At("%s", p).
-			Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal WHERE pipeline = %s AND topic = %s;",
-				strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], sqltext.Literal(l.pipeline), sqltext.Literal(p.Topic))
+		return a, truncated(l.pipeline, p, found, last)
 	}
+}
+
+// truncated is the error for a partition that lacks what was saved of it.
+func truncated(pipeline string, p broker.Partition, found, saved position.Stamp) error {
+	return ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p).
+		Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal WHERE pipeline = %s AND topic = %s;",
+			strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], sqltext.Literal(pipeline), sqltext.Literal(p.Topic))
 }
 
 func describe(s position.Stamp) string {

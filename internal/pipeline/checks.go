@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -183,46 +181,108 @@ func (r *run) auditStart(ctx context.Context) error {
 	return nil
 }
 
-// strikeLost removes what belongs to partitions that were deleted, or have lost their end,
-// and go on without, as somebody has said. The slot has passed it, so it was published: the
-// slot passes nothing else (capture.Held), and one that somebody moved is not streamed from.
+// strikeLost is about partitions that were deleted, or have lost their end. Of one that is to
+// go on without, as somebody has said, it removes what belongs there: the slot has passed it,
+// so it was published (capture.Held; a slot that somebody moved is not streamed from).
+// ErrTruncated: of another, nobody has said so yet.
 func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing) error {
-	gone, partitions := make(map[broker.Partition]bool), make(map[string]int)
-	for _, t := range r.saved.Tails {
-		gone[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t.GoesOn()
-		partitions[t.Topic]++
-	}
-	if len(missing) == 0 || !slices.Contains(slices.Collect(maps.Values(gone)), true) {
+	if len(missing) == 0 {
 		return nil
 	}
-	db, err := r.connect(ctx)
+	saved, partitions := make(map[broker.Partition]capture.PartitionTail), make(map[string]int)
+	for _, t := range r.saved.Tails {
+		saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t
+		partitions[t.Topic]++
+	}
+	all, err := r.everyRoutes(ctx)
 	if err != nil {
 		return err
+	}
+	n := len(missing)
+	lost := make(map[broker.Partition]bool)
+	for id, m := range missing {
+		for _, routes := range all {
+			p := broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, routes.Explain(m.AggregateType, m.EventType).Topic)}
+			if partitions[p.Topic] == 0 {
+				continue
+			}
+			p.Index = router.PartitionOf([]byte(m.AggregateID), partitions[p.Topic])
+			is, known := lost[p]
+			if !known {
+				if is, err = r.lostEnd(ctx, p, saved[p]); err != nil {
+					return err
+				}
+				lost[p] = is
+			}
+			if is {
+				delete(missing, id)
+			}
+		}
+	}
+	if n -= len(missing); n > 0 {
+		r.log.Warn("events that were published and confirmed are gone with their partitions", "events", n)
+	}
+	return nil
+}
+
+// everyRoutes are those of the configuration, and of the generations that are stored.
+func (r *run) everyRoutes(ctx context.Context) ([]*router.Routes, error) {
+	db, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
 	stored, _, err := r.storedRoutes(ctx, db)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	routing, err := generations(stored)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	all := []*router.Routes{r.routes}
 	for _, g := range routing {
 		all = append(all, g.Routes)
 	}
-	n := len(missing)
-	maps.DeleteFunc(missing, func(_ string, m capture.Missing) bool {
-		return slices.ContainsFunc(all, func(routes *router.Routes) bool {
-			topic := wire.TopicName(r.cfg.Namespace, routes.Explain(m.AggregateType, m.EventType).Topic)
-			return partitions[topic] > 0 && gone[broker.Partition{Topic: topic, Index: router.PartitionOf([]byte(m.AggregateID), partitions[topic])}]
+	return all, nil
+}
+
+// lostEnd reports whether a partition lacks what was saved of it, and is to go on without.
+// ErrTruncated: it lacks that, and nobody has said so.
+func (r *run) lostEnd(ctx context.Context, p broker.Partition, saved capture.PartitionTail) (bool, error) {
+	var first, last position.Stamp
+	for _, of := range []struct {
+		from position.Position
+		to   *position.Stamp
+	}{{position.Position{}, &first}, {position.Beyond, &last}} {
+		reader, err := r.client.ReadSince(ctx, p, of.from, r.producerName())
+		if errors.Is(err, broker.ErrTopicMissing) {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+		err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
+			stamp, err := r.stamp(m)
+			if err != nil || stamp.Ordinal == 0 {
+				return err
+			}
+			if *of.to = stamp; of.to == &first {
+				return broker.SkipRest
+			}
+			return nil
 		})
-	})
-	if n -= len(missing); n > 0 {
-		r.log.Warn("events that were published and confirmed are gone with their partitions", "events", n)
+		if err != nil {
+			return false, err
+		}
 	}
-	return nil
+	switch {
+	case saved.GoesOn():
+		return last.Ordinal < saved.Last.Ordinal || first.Ordinal == saved.Resumed+1, nil
+	case last.Ordinal >= saved.Last.Ordinal, last.Ordinal == 0 && r.cfg.Retention > 0: // retention has emptied it
+		return false, nil
+	}
+	return false, truncated(r.cfg.Name, p, last, saved.Last)
 }
 
 // strikePublished removes from ids those whose event the partition holds at or

@@ -285,8 +285,8 @@ const keepInterval = 100 * time.Millisecond
 
 // keep lets the source save what the partitions hold.
 //
-// Of one that goes on behind what it has lost nothing is saved before the start is audited:
-// until then that is how the audit knows it (strikeLost).
+// Nothing is saved of one that goes on behind what it has lost before the start is audited:
+// until then that is how the audit knows it (strikeLost). So nothing else is confirmed then.
 func (l *loop) keep() {
 	confirmed := l.state.Confirmed()
 	if before := l.held.Load(); before != nil && before.Confirmed == confirmed {
@@ -294,7 +294,10 @@ func (l *loop) keep() {
 	}
 	held := capture.Held{Confirmed: confirmed, Tails: make([]capture.PartitionTail, 0, len(l.lanes))}
 	for _, ln := range l.lanes {
-		if s := l.state.Published(ln.id); s.Ordinal > 0 && (l.audited.Load() || !l.saved[ln.partition].GoesOn()) {
+		if s := l.state.Published(ln.id); s.Ordinal > 0 {
+			if saved := l.saved[ln.partition]; saved.GoesOn() && saved.Last.Less(s.Position) && !l.audited.Load() {
+				return
+			}
 			held.Tails = append(held.Tails, capture.PartitionTail{Topic: ln.partition.Topic, Partition: ln.partition.Index, Last: s})
 		}
 	}

@@ -82,7 +82,8 @@ const (
 // errRepairWait is why a wait for a daemon that publishes ended.
 var errRepairWait = errors.New("waited " + repairWait.String())
 
-// PlanRepair says what a repair would do. It changes nothing.
+// PlanRepair says what a repair would do. It changes nothing but what is known of where the
+// pipeline has published to.
 func PlanRepair(ctx context.Context, cfg Config) (RepairPlan, error) { return repair(ctx, cfg, "") }
 
 // Repair carries out the plan with the hash, and no other. What the database has lost

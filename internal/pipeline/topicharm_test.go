@@ -205,6 +205,38 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 	t.Logf("%d events; %d were seen before the topic was deleted, %d after, %d of them both times at the same place", total, len(seen), again, both)
 }
 
+// TestTopicDeletedWhileDown: what a topic held that was deleted is not taken for missing from
+// the slot, also when nothing is written that would go there; and is not published again.
+func TestTopicDeletedWhileDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	_, stop := w.start()
+	w.write(1, 100)
+	w.complete("order")
+	pgtest.Eventually(t, 30*time.Second, func() bool {
+		return pgtest.Value[bool](t, w.db, `select exists (select from runnel.progress where snapshot is not null)`)
+	}, "progress saved")
+	w.write(101, 1) // is confirmed by the slot, and not shown by what was sampled before
+	w.caughtUp()
+	stop()
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	p, _ := w.start()
+	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+	w.goOnBehindLost(p)
+	w.write(102, 20)
+	w.caughtUp()
+	if st := p.Status(); st.State != pipeline.Streaming {
+		t.Errorf("%s %s", st.State, st.Message)
+	}
+	n := 0
+	w.readFrom("order", true, func(_ *broker.Incoming, _ position.Stamp) { n++ })
+	if n != 20 {
+		t.Errorf("%d events were published since, want 20", n)
+	}
+}
+
 // TestForeignMessage: what another producer has put into a partition halts the daemon,
 // which names it; listed, it is passed over.
 func TestForeignMessage(t *testing.T) {

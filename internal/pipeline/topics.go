@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 	r.gone = make(map[string]error)
 	for _, name := range names {
 		t, err := r.loadTopic(ctx, name, events[name])
-		if isTopicMissing(err) && recorded[t.full] > 0 {
+		if errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded[t.full] > 0 {
 			err = deleted(t.full)
 		}
 		if err == nil {
