@@ -147,7 +147,8 @@ func (s *Source) writeRecord(ctx context.Context, update string, args ...any) (l
 	changed := s.tails.changed(held.Tails)
 	var text string
 	err = pgx.BeginFunc(ctx, s.sql, func(tx pgx.Tx) error {
-		// Local: after a failover the limit is not looked at, so that no standby need be waited for.
+		// Local: no standby is waited for. After a failover the limit is not looked at, and
+		// Settle saves the tails.
 		if _, err := tx.Exec(ctx, `set local synchronous_commit = local`); err != nil {
 			return err
 		}

@@ -184,8 +184,9 @@ func (s *Source) Unsettled() []Era {
 // Settle records that this pipeline may publish events of all Eras. Those that have no
 // number yet get one above greatest, which is the greatest epoch in any topic of any
 // pipeline of the database. It is the caller's to know that the topics hold nothing that
-// the eras before them have lost.
-func (s *Source) Settle(ctx context.Context, greatest uint32) error {
+// the eras before them have lost. tails are the partitions' tails: what was saved of them may
+// not have come to a standby that has taken over, while the slot has.
+func (s *Source) Settle(ctx context.Context, greatest uint32, tails []PartitionTail) error {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
 	eras := lineage(slices.Clone(s.eras))
@@ -223,7 +224,12 @@ func (s *Source) Settle(ctx context.Context, greatest uint32) error {
 		if err == nil && s.rec != nil && done.RowsAffected() == 0 {
 			err = errRecorded
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		queueTails(batch, s.cfg.Pipeline, tails)
+		return tx.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {
 		return queryFault(err, "record the history")

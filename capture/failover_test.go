@@ -7,6 +7,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/devstack/stacktest"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
+	"github.com/runnel-cdc/runnel/internal/position"
 )
 
 // serverMajor is the shared server's major version.
@@ -42,8 +43,12 @@ func TestFailover(t *testing.T) {
 	}
 	s.Close()
 	s = r.open(t)
-	if err := s.Settle(t.Context(), 4); err != nil { // some topic has seen epoch 4
+	tails := []PartitionTail{{Topic: "order", Partition: 2, Last: position.Stamp{Position: before[99].at, Ordinal: 30}}}
+	if err := s.Settle(t.Context(), 4, tails); err != nil { // some topic has seen epoch 4
 		t.Fatal(err)
+	}
+	if saved := pgtest.Value[string](t, r.DB.At(servers.OnStandby(r.DB.URL())), "select string_agg(concat_ws(' ', topic, partition, ordinal), ',') from runnel.progress_partition"); saved != "order 2 30" {
+		t.Errorf("the saved tails are %s", saved)
 	}
 	// The limit of the former era is none: what is confirmed beyond the slot is recorded anew.
 	if s.limit != s.flushed || s.rec.limit != s.flushed {

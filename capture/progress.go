@@ -118,7 +118,7 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 			return Saved{}, err
 		}
 	}
-	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0)
+	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0), coalesce(resumed_seq, 0)
 		from runnel.progress_partition where pipeline = $1 order by topic, partition`, p.cfg.Pipeline)
 	if err != nil {
 		return Saved{}, queryFault(err, "read the pipeline's progress")
@@ -126,7 +126,7 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 	var t PartitionTail
 	var at string
 	var ordinal, resumed int64
-	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal, &resumed}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal, &resumed, &t.ResumedSeq}, func() error {
 		where, err := position.Parse(at)
 		if err != nil {
 			return fmt.Errorf("the saved position of %s, partition %d: %w", t.Topic, t.Partition, err)
@@ -144,8 +144,8 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 // Run saves progress until ctx ends, and once more then if it can. confirmed
 // gives the LSN below which every transaction is durable elsewhere; tails the
 // partitions' tails, of which only changed ones are written, and none where Config.Held
-// has the source write them. Both are called from this goroutine. It ends with ErrPublication when the publication was
-// changed since NewProgress.
+// has the source write them. Both are called from this goroutine. It ends with
+// ErrPublication when the publication was changed since NewProgress.
 func (p *Progress) Run(ctx context.Context, confirmed func() uint64, tails func() []PartitionTail) error {
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()

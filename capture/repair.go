@@ -36,6 +36,7 @@ type Repair struct {
 	saved    sample
 	point    uint64 // of the new slot; 0: none was made
 	snapshot string // that the transaction sees: the new slot's
+	before   int64  // the greatest seq from before the slot was made
 }
 
 // Compare compares without making a slot. Nothing of it can be committed.
@@ -59,11 +60,15 @@ func (s *Source) Remake(ctx context.Context) (*Repair, error) {
 	}
 	failpoint.Hit("capture.repair.dropped")
 	r := &Repair{s: s}
-	point, exported, err := s.makeSlot(ctx)
+	// What is not committed by now and has a lower seq is running, so that the slot awaits its end.
+	err := s.sql.QueryRow(ctx, `select coalesce(max(seq), 0) from runnel.outbox`).Scan(&r.before)
 	if err != nil {
+		return nil, queryFault(err, "read the outbox")
+	}
+	exported := ""
+	if r.point, exported, err = s.makeSlot(ctx); err != nil {
 		return nil, err
 	}
-	r.point = point
 	failpoint.Hit("capture.repair.made")
 	return r, r.begin(ctx, exported)
 }
@@ -303,7 +308,7 @@ func (r *Repair) Commit(ctx context.Context) error {
 			s.cfg.Pipeline, s.cfg.Slot, s.systemID, point, r.snapshot, int32(s.eras.newest().Epoch))
 	}
 	if err == nil && s.Moved() {
-		_, err = r.tx.Exec(ctx, `update runnel.pipeline set settled_seq = coalesce((select max(seq) from runnel.outbox), 0) where name = $1`, s.cfg.Pipeline)
+		_, err = r.tx.Exec(ctx, `update runnel.pipeline set settled_seq = $2 where name = $1`, s.cfg.Pipeline, r.before)
 	}
 	if err == nil && s.Moved() { // in the LSNs and xids of another server
 		_, err = r.tx.Exec(ctx, `update runnel.progress set confirmed_lsn = '0/0', snapshot = null, sampled_lsn = null, sampled_at = null where pipeline = $1`, s.cfg.Pipeline)

@@ -1,8 +1,12 @@
 package capture
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 )
@@ -287,7 +291,7 @@ func TestNewPipelineOnAMovedDatabase(t *testing.T) {
 	if u := s.Unsettled(); len(u) == 0 || u[len(u)-1].Epoch != 0 || s.Moved() {
 		t.Fatalf("%+v", u)
 	}
-	if err := s.Settle(t.Context(), 0); err != nil {
+	if err := s.Settle(t.Context(), 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	r := follow(t, s)
@@ -359,5 +363,79 @@ func TestRepairLongAfterAMove(t *testing.T) {
 		s.Close()
 		f.savedProgress(t)
 		f.insert(t, 6, 6, "later")
+	}
+}
+
+// TestMoveWithOpenTransaction: a row of a transaction that was open when a moved database's
+// slot was made is none of those that came with it, though later ones are committed.
+func TestMoveWithOpenTransaction(t *testing.T) {
+	f := newFixture(t)
+	bootstrapped(t, f, 3)
+	f.Exec(t, "update runnel.pipeline set system_id = '7'")
+	f.Exec(t, "update runnel.epoch set system_id = '7'")
+	f.Exec(t, "select pg_drop_replication_slot($1)", f.config.Slot)
+	begin := func(query string) pgx.Tx {
+		tx, err := f.Conn(t).Begin(t.Context())
+		if err == nil {
+			_, err = tx.Exec(t.Context(), query)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	commit := func(tx pgx.Tx) {
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := f.openToRepair(t)
+	conn := f.Conn(t)
+	awaits := func(tx pgx.Tx) {
+		pid := fmt.Sprintf("pid %d ", tx.Conn().PgConn().PID())
+		pgtest.Eventually(t, patience, func() bool {
+			waits, err := readAwaited(t.Context(), conn, s.repl.PID())
+			return err == nil && strings.HasPrefix(waits, pid)
+		}, "the slot awaits "+pid)
+	}
+	// The slot awaits those that run at first, then those that run when these have ended.
+	first := begin("select pg_current_xact_id()")
+	type result struct {
+		r   *Repair
+		err error
+	}
+	made := make(chan result, 1)
+	go func() {
+		r, err := s.Remake(t.Context())
+		made <- result{r, err}
+	}()
+	awaits(first)
+	second := begin("select pg_current_xact_id()")
+	commit(first)
+	awaits(second)
+	open := begin("select runnel.publish('order', 'open', 'placed', '{}'::jsonb)")
+	f.insert(t, 5, 5, "committed")
+	commit(second)
+	m := <-made
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+	if span, err := m.r.Missing(t.Context(), 10); err != nil || span.Count != 4 {
+		t.Errorf("%+v, %v", span, err)
+	}
+	if err := m.r.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	f.savedProgress(t)
+	commit(open)
+	f.Exec(t, "select pg_drop_replication_slot($1)", f.config.Slot)
+	r, err := f.openToRepair(t).Compare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(t.Context())
+	if span, err := r.Missing(t.Context(), 10); err != nil || span.Count != 1 || span.First[0].AggregateID != "open" {
+		t.Errorf("%+v, %v", span, err)
 	}
 }

@@ -129,7 +129,8 @@ func (s *Source) open(ctx context.Context) (err error) {
 	// Not s.flushed: a new slot's is its consistent point, and the rows from
 	// before it would count as confirmed as soon as they were handed over.
 	s.confirmed.Store(s.start)
-	if s.limit = s.flushed; s.cfg.Held == nil {
+	s.limit = s.flushed
+	if s.cfg.Held == nil {
 		s.limit = max(s.rec.limit, s.flushed)
 	}
 	s.missed, err = readAudit(ctx, s.sql, s.cfg, s.rec)

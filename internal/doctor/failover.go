@@ -17,7 +17,7 @@ type failover struct {
 	slot     bool     // it is there
 	failover bool     // the slot is made for it
 	awaited  []string // synchronized_standby_slots, of which
-	absent   []string // these do not exist, or nobody streams from them
+	absent   []string // these are waited for and not there: walwatch.State.Absent
 }
 
 func checkFailover(ctx context.Context, s *Session) (string, error) {
@@ -29,20 +29,25 @@ func checkFailover(ctx context.Context, s *Session) (string, error) {
 		select current_setting('server_version_num')::int,
 			exists (select from pg_replication_slots where slot_name = $1),
 			coalesce((select (to_jsonb(r)->>'failover')::boolean from pg_replication_slots r where slot_name = $1), false),
-			array(select name from named),
-			array(select name from named where name not in (select slot_name from pg_replication_slots where active))`, s.cfg.Capture.Slot).
-		Scan(&f.version, &f.slot, &f.failover, &f.awaited, &f.absent)
+			array(select name from named)`, s.cfg.Capture.Slot).
+		Scan(&f.version, &f.slot, &f.failover, &f.awaited)
 	if err != nil {
 		return "", queryFault(err, "look at what a failover needs")
 	}
+	st, err := walwatch.Read(ctx, s.pg, s.cfg.Capture.Slot)
+	if err != nil {
+		return "", queryFault(err, "look at what a failover needs")
+	}
+	f.absent = st.Absent
 	return f.judge(s.cfg.Capture.Slot)
 }
 
 // judge says what keeps a standby from taking over, the plainest first.
 func (f failover) judge(slot string) (string, error) {
+	if awaited := walwatch.Awaited(f.absent); awaited != nil {
+		return "", awaited
+	}
 	switch {
-	case len(f.absent) > 0:
-		return "", walwatch.ErrStandbyAwaited.New("the stream waits for %s of synchronized_standby_slots, from which nobody streams", strings.Join(f.absent, ", "))
 	case f.version < 170000:
 		return "slots do not survive a failover before Postgres 17: the pipeline would halt", nil
 	case !f.slot:

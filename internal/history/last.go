@@ -5,7 +5,25 @@ import (
 	"errors"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
+	"github.com/runnel-cdc/runnel/internal/position"
 )
+
+// Broker is what ReadLast needs of one; *broker.Pulsar is one.
+type Broker interface {
+	// ReadSince opens a reader of every message of a producer at or above a position, and
+	// maybe of others.
+	ReadSince(ctx context.Context, p broker.Partition, from position.Position, producer string) (broker.Reader, error)
+}
+
+// ReadLast reads the last record of a history topic; nil when it has none. Its errors are
+// Last's, and those of opening a reader (broker.ErrTopicMissing).
+func ReadLast(ctx context.Context, b Broker, p broker.Partition, producer string) (*Record, error) {
+	r, err := b.ReadSince(ctx, p, position.Beyond, producer)
+	if err != nil {
+		return nil, err
+	}
+	return Last(ctx, r, producer)
+}
 
 // Last reads what a reader of a history topic still has, closes it, and returns the last
 // record; nil when there is none. What other producers sent is passed over: the daemon

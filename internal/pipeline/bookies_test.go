@@ -164,6 +164,7 @@ func newOutages(t *testing.T, session time.Duration) *outages {
 	t.Setenv(testserver.Pulsar, cluster.PulsarURL)
 	t.Setenv(testserver.PulsarAdmin, cluster.PulsarAdminURL)
 	w := newWorld(t)
+	w.cfg.Namespace = "public/outages" // goes with the servers, which may not be able to delete it any more
 	w.init()
 	o := &outages{t: t, w: w, cluster: cluster, next: 1, daemon: w.spawn(), durable: map[int]position.Position{}}
 	w.write(1, 100)

@@ -182,8 +182,8 @@ func (r *run) auditStart(ctx context.Context) error {
 }
 
 // strikeLost is about partitions that were deleted, or have lost their end. Of one that is to
-// go on without, as somebody has said, it removes what belongs there: the slot has passed it,
-// so it was published (capture.Held; a slot that somebody moved is not streamed from).
+// go on without, as somebody has said, it removes what belonged there by then: the slot has
+// passed it, so it was published (capture.Held; a slot that somebody moved is not streamed from).
 // ErrTruncated: of another, nobody has said so yet.
 func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing) error {
 	if len(missing) == 0 {
@@ -214,8 +214,9 @@ func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing
 				}
 				lost[p] = is
 			}
-			if is {
+			if is && m.Seq <= saved[p].ResumedSeq {
 				delete(missing, id)
+				break
 			}
 		}
 	}
@@ -251,30 +252,18 @@ func (r *run) everyRoutes(ctx context.Context) ([]*router.Routes, error) {
 // ErrTruncated: it lacks that, and nobody has said so.
 func (r *run) lostEnd(ctx context.Context, p broker.Partition, saved capture.PartitionTail) (bool, error) {
 	var first, last position.Stamp
-	for _, of := range []struct {
-		from position.Position
-		to   *position.Stamp
-	}{{position.Position{}, &first}, {position.Beyond, &last}} {
-		reader, err := r.client.ReadSince(ctx, p, of.from, r.producerName())
-		if errors.Is(err, broker.ErrTopicMissing) {
-			break
-		}
-		if err != nil {
-			return false, err
-		}
-		err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
-			stamp, err := r.stamp(m)
-			if err != nil || stamp.Ordinal == 0 {
-				return err
-			}
-			if *of.to = stamp; of.to == &first {
-				return broker.SkipRest
-			}
+	err := r.eachOwn(ctx, p, position.Position{}, func(stamp position.Stamp, _ *broker.Incoming) error {
+		first = stamp
+		return broker.SkipRest
+	})
+	if err == nil {
+		err = r.eachOwn(ctx, p, position.Beyond, func(stamp position.Stamp, _ *broker.Incoming) error {
+			last = stamp
 			return nil
 		})
-		if err != nil {
-			return false, err
-		}
+	}
+	if err != nil && !errors.Is(err, broker.ErrTopicMissing) { // which holds nothing
+		return false, err
 	}
 	switch {
 	case saved.GoesOn():

@@ -194,12 +194,7 @@ func TestPipelineOfAnotherServer(t *testing.T) {
 // had it, and the one that was left behind has published since. That is noticed, and named.
 func TestEraSettledAndNotPublished(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, _, stop := newPublished(t)
 	fork := w.walEnd()
 	w.write(101, 30)
 	w.complete("order")

@@ -76,12 +76,7 @@ func TestSecondDaemonWaits(t *testing.T) {
 // TestSlotDropped: a slot that is gone is not made anew in silence.
 func TestSlotDropped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, _, stop := newPublished(t)
 	stop()
 	w.db.Exec(t, `select pg_drop_replication_slot($1)`, w.cfg.Slot)
 	p, _ := w.start()
@@ -92,12 +87,7 @@ func TestSlotDropped(t *testing.T) {
 // it is published, and stays noticed over restarts.
 func TestSlotMadeByHand(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, _, stop := newPublished(t)
 	stop()
 	w.write(101, 10)
 	w.db.Exec(t, `select pg_drop_replication_slot($1)`, w.cfg.Slot)

@@ -80,20 +80,20 @@ func (r *run) settleHistory(ctx context.Context) error {
 	// Twice: what is lost can be told without a claim, of which there would be one for each
 	// time that it is looked whether a person has decided. Nor was an add that the broker had
 	// taken and not counted in what was read first, see errStillStored.
-	lost, greatest, err := r.compareHistory(ctx, f)
-	if err == nil && lost.Count == 0 {
+	c, err := r.compareHistory(ctx, f)
+	if err == nil && c.lost.Count == 0 {
 		if err = f.claim(ctx); err == nil {
-			lost, greatest, err = r.compareHistory(ctx, f)
+			c, err = r.compareHistory(ctx, f)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if lost.Count > 0 {
-		return lost.fault(unsettled[0])
+	if c.lost.Count > 0 {
+		return c.lost.fault(unsettled[0])
 	}
 	failpoint.Hit("pipeline.settle") // nothing was lost, and that is not recorded
-	if err := r.source.Settle(ctx, greatest); err != nil {
+	if err := r.source.Settle(ctx, c.greatest, c.tails.durable()); err != nil {
 		return err
 	}
 	if err := r.publishEras(ctx, f); err != nil {
@@ -103,25 +103,29 @@ func (r *run) settleHistory(ctx context.Context) error {
 	return nil
 }
 
-// compareHistory returns what was published and lost, and the greatest epoch that anything
-// was published under.
-func (r *run) compareHistory(ctx context.Context, f *fence) (lost Lost, greatest uint32, err error) {
-	others, err := r.othersNewest(ctx)
-	if err != nil {
-		return Lost{}, 0, err
+// comparison is what a pipeline's topics hold, beside a database with unsettled eras.
+type comparison struct {
+	lost     Lost
+	greatest uint32 // epoch that anything was published under
+	tails    tails
+}
+
+func (r *run) compareHistory(ctx context.Context, f *fence) (c comparison, err error) {
+	if c.greatest, err = r.othersNewest(ctx); err != nil {
+		return c, err
 	}
 	if r.source.Moved() {
-		lost, greatest, err = r.lackedEvents(ctx)
+		c.lost, c.tails, err = r.lackedEvents(ctx)
 	} else {
-		lost, greatest, err = r.lostEvents(ctx, r.forkedAt())
+		c.lost, c.tails, err = r.lostEvents(ctx, r.forkedAt())
 	}
-	if err != nil {
-		return Lost{}, 0, err
+	for _, tail := range c.tails {
+		c.greatest = max(c.greatest, tail.Epoch)
 	}
 	if f.last != nil {
-		greatest = max(greatest, f.last.Newest().Epoch)
+		c.greatest = max(c.greatest, f.last.Newest().Epoch)
 	}
-	return lost, max(greatest, others), nil
+	return c, err
 }
 
 // othersNewest returns the greatest epoch that other pipelines of the database have
@@ -137,18 +141,14 @@ func (r *run) othersNewest(ctx context.Context) (uint32, error) {
 	newest, name, namespace := uint32(0), "", ""
 	_, err = pgx.ForEachRow(rows, []any{&name, &namespace}, func() error {
 		p := broker.Partition{Topic: namespace + history.Topic(name)}
-		reader, err := r.client.ReadSince(ctx, p, position.Beyond, producerName(name))
+		last, err := history.ReadLast(ctx, r.client, p, producerName(name))
 		switch {
 		case errors.Is(err, broker.ErrTopicMissing):
 			return nil
 		case errors.Is(err, broker.ErrForbidden): // that two have one number would be noticed: Record.Differs
 			r.log.Warn("the history topic of another pipeline may not be read: its epochs are taken to be those of the database", "pipeline", name, "error", err)
 			return nil
-		case err != nil:
-			return err
-		}
-		last, err := history.Last(ctx, reader, producerName(name))
-		if last != nil {
+		case last != nil:
 			newest = max(newest, last.Newest().Epoch)
 		}
 		return err
@@ -198,11 +198,11 @@ func (l *Lost) sort() {
 }
 
 // lostEvents looks for what the partitions hold from a position on, and the history does
-// not. newest is the greatest epoch that was found.
-func (r *run) lostEvents(ctx context.Context, from position.Position) (lost Lost, newest uint32, err error) {
+// not.
+func (r *run) lostEvents(ctx context.Context, from position.Position) (lost Lost, all tails, err error) {
 	h := eras(r.source.Eras())
 	var mu sync.Mutex
-	newest, err = r.eachTail(ctx, func(ctx context.Context, p broker.Partition, tail position.Stamp) error {
+	all, err = r.eachTail(ctx, func(ctx context.Context, p broker.Partition, tail position.Stamp) error {
 		if tail.Ordinal == 0 || h.Holds(tail.Position) || r.isDeadLetters(p) { // what is parked was not published
 			return nil
 		}
@@ -214,7 +214,7 @@ func (r *run) lostEvents(ctx context.Context, from position.Position) (lost Lost
 		})
 	})
 	lost.sort()
-	return lost, newest, err
+	return lost, all, err
 }
 
 // forkedAt is the first position that the database would have lost.
@@ -228,14 +228,9 @@ func (r *run) forkedAt() position.Position {
 
 // readLost tells found of each event of a partition that the history does not hold.
 func (r *run) readLost(ctx context.Context, p broker.Partition, from position.Position, h position.History, found func(LostEvent) error) error {
-	reader, err := r.client.ReadSince(ctx, p, from, r.producerName())
-	if err != nil {
-		return err
-	}
-	return broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
-		stamp, err := r.stamp(m)
-		if err != nil || stamp.Ordinal == 0 || stamp.Less(from) || h.Holds(stamp.Position) {
-			return err
+	return r.eachOwn(ctx, p, from, func(stamp position.Stamp, m *broker.Incoming) error {
+		if stamp.Less(from) || h.Holds(stamp.Position) {
+			return nil
 		}
 		return found(LostEvent{Topic: p.Topic, Partition: p.Index, Position: stamp, ID: m.Properties[router.PropertyID], Type: m.Properties[router.PropertyType], Key: m.Key})
 	})

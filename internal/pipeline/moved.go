@@ -18,10 +18,10 @@ import (
 // by their ids. The history of the former server ends at the first that the database lacks:
 // what was published behind it counts as lost too, and is published anew where the database
 // has it.
-func (r *run) lackedEvents(ctx context.Context) (lost Lost, newest uint32, err error) {
+func (r *run) lackedEvents(ctx context.Context) (Lost, tails, error) {
 	from, err := r.source.Former(ctx)
 	if err != nil {
-		return Lost{}, 0, err
+		return Lost{}, nil, err
 	}
 	first := position.Position{Epoch: math.MaxUint32, LSN: math.MaxUint64}
 	err = r.eachBehind(ctx, from, func(e LostEvent, lacked bool) {
@@ -30,11 +30,11 @@ func (r *run) lackedEvents(ctx context.Context) (lost Lost, newest uint32, err e
 		}
 	})
 	if err != nil {
-		return Lost{}, 0, err
+		return Lost{}, nil, err
 	}
 	r.source.EndFormer(first.LSN)
 	if h := eras(r.source.Eras()); first.Epoch != math.MaxUint32 && h.Holds(first) {
-		return Lost{}, 0, capture.ErrEpochChanged.New("it lacks the event at %s, which another history begins behind", first).
+		return Lost{}, nil, capture.ErrEpochChanged.New("it lacks the event at %s, which another history begins behind", first).
 			Fix("Restore the database anew, from a newer dump.")
 	}
 	first.Index = 0 // a transaction is held as a whole

@@ -51,6 +51,19 @@ func newWorldOn(t *testing.T, db *pgtest.DB) *world {
 	return w
 }
 
+// newPublished returns a world with 100 events in the topic order, and its daemon, which
+// looks every second whether what halts it is mended.
+func newPublished(t *testing.T) (w *world, p *pipeline.Pipeline, stop func()) {
+	t.Helper()
+	w = newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.init()
+	p, stop = w.start()
+	w.write(1, 100)
+	w.complete("order")
+	return w, p, stop
+}
+
 // init creates the outbox as an administrator does. From then on the pipeline
 // is the daemon's role, which is no superuser.
 func (w *world) init() {

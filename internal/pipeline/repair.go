@@ -13,7 +13,6 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/history"
-	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
@@ -148,14 +147,10 @@ func tryRepair(ctx context.Context, cfg Config, hash string) (RepairPlan, error)
 // upToDate requires that nobody has published for the pipeline under an era that this
 // database does not know. Nobody is kept from publishing.
 func (r *run) upToDate(ctx context.Context) error {
-	reader, err := r.client.ReadSince(ctx, r.historyTopic(), position.Beyond, r.producerName())
+	last, err := history.ReadLast(ctx, r.client, r.historyTopic(), r.producerName())
 	if errors.Is(err, broker.ErrTopicMissing) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	last, err := history.Last(ctx, reader, r.producerName())
 	if err != nil || last == nil {
 		return err
 	}
@@ -198,14 +193,14 @@ func (r *run) alone(ctx context.Context, do func(ctx context.Context, f *fence) 
 func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, f *fence) error {
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "runnel repair 2 %s", plan.Pipeline)
-	var greatest uint32
-	var tails map[broker.Partition]position.Stamp
+	var c comparison
+	var settled tails
 	if unsettled := r.source.Unsettled(); len(unsettled) > 0 {
-		lost, newest, err := r.compareHistory(ctx, f)
-		if err != nil {
+		var err error
+		if c, err = r.compareHistory(ctx, f); err != nil {
 			return err
 		}
-		greatest = newest
+		lost := c.lost
 		plan.Fork = &Fork{Timeline: unsettled[0].Timeline, LSN: formatLSN(unsettled[0].Begin), Lost: lost.Count, Events: append([]LostEvent{}, lost.Events...), Readers: []string{}}
 		if r.source.Moved() {
 			plan.Fork.LSN, plan.Fork.System = "", unsettled[0].SystemID
@@ -217,7 +212,7 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, f *fenc
 	}
 	if r.source.Damage() != nil {
 		var err error
-		if tails, err = r.settleTails(ctx); err != nil {
+		if settled, err = r.settleTails(ctx); err != nil {
 			return err
 		}
 		if err := r.planSlot(ctx, plan); err != nil {
@@ -244,7 +239,7 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, f *fenc
 	}
 	if plan.Fork != nil {
 		failpoint.Hit("pipeline.settle") // accepted, and not recorded
-		if err := r.source.Settle(ctx, greatest); err != nil {
+		if err := r.source.Settle(ctx, c.greatest, c.tails.durable()); err != nil {
 			return err
 		}
 		if err := r.publishEras(ctx, f); err != nil {
@@ -252,7 +247,7 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, f *fenc
 		}
 	}
 	if plan.Slot != nil {
-		return r.remakeSlot(ctx, plan.Slot, tails)
+		return r.remakeSlot(ctx, plan.Slot, settled)
 	}
 	return nil
 }

@@ -122,12 +122,7 @@ func TestRepair(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.cfg.Recheck = time.Second
-			w.init()
-			p, _ := w.start()
-			w.write(1, 100)
-			w.complete("order")
+			w, p, _ := newPublished(t)
 			l := w.load(101)
 			conn := w.db.Conn(t)
 			for round := range 2 {

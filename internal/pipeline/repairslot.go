@@ -41,7 +41,7 @@ func (r *run) compareSlot(ctx context.Context, plan *SlotPlan) error {
 }
 
 // remakeSlot makes the slot anew, with what is missing by then as the rows from before it.
-func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan, tails map[broker.Partition]position.Stamp) error {
+func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan, settled tails) error {
 	c, err := r.source.Remake(ctx)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (r *run) remakeSlot(ctx context.Context, plan *SlotPlan, tails map[broker.P
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(tails, again) {
+	if !maps.Equal(settled, again) {
 		return errStillStored
 	}
 	return c.Commit(ctx)
@@ -130,23 +130,15 @@ func (r *run) strikeSince(ctx context.Context, c *capture.Repair, from position.
 // readIDs tells found of the id of each event that a partition holds at or above a
 // position, as far as it is part of the history.
 func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Position, h position.History, found func([16]byte) error) error {
-	reader, err := r.client.ReadSince(ctx, p, from, r.producerName())
-	if errors.Is(err, broker.ErrTopicMissing) {
-		return nil // what was deleted holds nothing
-	}
-	if err != nil {
-		return err
-	}
 	letters, isLetters := parkedIDs{}, r.isDeadLetters(p)
-	err = broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
-		stamp, err := r.stamp(m)
-		if err != nil || stamp.Ordinal == 0 || !h.Holds(stamp.Position) {
-			return err
-		}
+	err := r.eachOwn(ctx, p, from, func(stamp position.Stamp, m *broker.Incoming) (err error) {
 		var id uuid.UUID
-		if isLetters {
+		switch {
+		case !h.Holds(stamp.Position):
+			return nil
+		case isLetters:
 			err = letters.add(stamp.Position, m)
-		} else {
+		default:
 			id, err = uuid.Parse(m.Properties[router.PropertyID])
 		}
 		switch {
@@ -157,6 +149,9 @@ func (r *run) readIDs(ctx context.Context, p broker.Partition, from position.Pos
 		}
 		return found(id)
 	})
+	if errors.Is(err, broker.ErrTopicMissing) {
+		return nil // what was deleted holds nothing
+	}
 	if err != nil {
 		return err
 	}

@@ -7,31 +7,39 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
+// tails are the last messages of partitions, that of an empty one with the ordinal 0.
+type tails map[broker.Partition]position.Stamp
+
+// durable returns those that there are.
+func (t tails) durable() []capture.PartitionTail {
+	var all []capture.PartitionTail
+	for p, last := range t {
+		if last.Ordinal > 0 {
+			all = append(all, capture.PartitionTail{Topic: p.Topic, Partition: p.Index, Last: last})
+		}
+	}
+	return all
+}
+
 // settleTails waits until all that was ever sent to the partitions is in them, or never
 // will be, and returns their last messages.
-func (r *run) settleTails(ctx context.Context) (map[broker.Partition]position.Stamp, error) {
-	var mu sync.Mutex
-	tails := make(map[broker.Partition]position.Stamp)
-	_, err := r.eachTail(ctx, func(_ context.Context, p broker.Partition, tail position.Stamp) error {
-		mu.Lock()
-		defer mu.Unlock()
-		tails[p] = tail
-		return nil
-	})
-	return tails, err
+func (r *run) settleTails(ctx context.Context) (tails, error) {
+	return r.eachTail(ctx, func(context.Context, broker.Partition, position.Stamp) error { return nil })
 }
 
 // errStillStored is no fault: somebody's messages were stored late.
 var errStillStored = errors.New("the topics grew while they were read: start over")
 
 // eachTail acquires each partition once, so that nobody adds to it meanwhile, and tells do
-// of its last message, of several at a time. newest is the greatest epoch of these.
-func (r *run) eachTail(ctx context.Context, do func(ctx context.Context, p broker.Partition, tail position.Stamp) error) (newest uint32, err error) {
+// of its last message, of several at a time. It returns all of them.
+func (r *run) eachTail(ctx context.Context, do func(ctx context.Context, p broker.Partition, tail position.Stamp) error) (tails, error) {
 	var mu sync.Mutex
+	all := make(tails)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(acquireAtOnce)
 	for _, p := range r.everyPartition() {
@@ -41,13 +49,12 @@ func (r *run) eachTail(ctx context.Context, do func(ctx context.Context, p broke
 				return err
 			}
 			mu.Lock()
-			newest = max(newest, tail.Epoch)
+			all[p] = tail
 			mu.Unlock()
 			return do(ctx, p, tail)
 		})
 	}
-	err = group.Wait()
-	return newest, err
+	return all, group.Wait()
 }
 
 // exclusiveTail returns a partition's last message, as it is with nobody publishing there. A
@@ -74,4 +81,20 @@ func (r *run) exclusiveTail(ctx context.Context, p broker.Partition) (position.S
 	producer.Close()
 	r.report.acquired(p.String())
 	return tail.Stamp, nil
+}
+
+// eachOwn tells do of every message of the pipeline's that a partition holds at or above a
+// position, and maybe of some below; from position.Beyond on, of the last one at most.
+func (r *run) eachOwn(ctx context.Context, p broker.Partition, from position.Position, do func(position.Stamp, *broker.Incoming) error) error {
+	reader, err := r.client.ReadSince(ctx, p, from, r.producerName())
+	if err != nil {
+		return err
+	}
+	return broker.ReadRest(ctx, reader, func(m *broker.Incoming) error {
+		stamp, err := r.stamp(m)
+		if err != nil || stamp.Ordinal == 0 {
+			return err
+		}
+		return do(stamp, m)
+	})
 }

@@ -26,12 +26,7 @@ import (
 // silence, also not when it is made anew.
 func TestTopicDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, _, stop := newPublished(t)
 	pgtest.Eventually(t, 20*time.Second, func() bool {
 		return pgtest.Value[int](t, w.db, `select coalesce(sum(ordinal), 0)::int from runnel.progress_partition`) == 100
 	}, "progress saved")
@@ -53,7 +48,7 @@ func TestTopicDeleted(t *testing.T) {
 	}
 }
 
-// goOnBehindLost does what the remedy says, for each partition in turn.
+// goOnBehindLost does what the remedy says, as often as it is said.
 func (w *world) goOnBehindLost(p *pipeline.Pipeline) {
 	w.t.Helper()
 	end := w.walEnd()
@@ -84,7 +79,7 @@ func TestTopicDeletedUnconfirmed(t *testing.T) {
 	next := w.unconfirmed(1)
 	saved := pgtest.Value[int](t, w.db, `select sum(ordinal)::int from runnel.progress_partition`)
 	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
-	w.db.Exec(t, `update runnel.progress_partition set resumed_ordinal = ordinal`) // the remedy, of each
+	w.db.Exec(t, `update runnel.progress_partition set resumed_ordinal = ordinal, resumed_seq = (select max(seq) from runnel.outbox)`) // the remedy, of each
 	next = w.unconfirmed(next)
 	p, _ := w.start()
 	w.write(next, 100)
@@ -106,12 +101,7 @@ func TestTopicDeletedUnconfirmed(t *testing.T) {
 // what is lost. What readers have seen of it comes at the same place again, or never.
 func TestTopicDeletedUnderLoad(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	p, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, p, stop := newPublished(t)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
@@ -209,12 +199,7 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 // the slot, also when nothing is written that would go there; and is not published again.
 func TestTopicDeletedWhileDown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, _, stop := newPublished(t)
 	pgtest.Eventually(t, 30*time.Second, func() bool {
 		return pgtest.Value[bool](t, w.db, `select exists (select from runnel.progress where snapshot is not null)`)
 	}, "progress saved")
@@ -237,16 +222,29 @@ func TestTopicDeletedWhileDown(t *testing.T) {
 	}
 }
 
+// TestGapBehindALostEnd: that partitions go on behind what they have lost, and have got nothing
+// since, does not hide that the stream lacks later rows of theirs.
+func TestGapBehindALostEnd(t *testing.T) {
+	t.Parallel()
+	w, p, stop := newPublished(t)
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	w.write(101, 1)
+	w.goOnBehindLost(p)
+	stop()
+	w.write(102, 20)
+	w.db.Exec(t, `select pg_replication_slot_advance($1, pg_current_wal_lsn())`, w.cfg.Slot)
+	w.db.Exec(t, `update runnel.pipeline set slot_limit = null`)
+	p, _ = w.start()
+	if st := reaches(t, p, pipeline.Halted, "SLOT_GAP"); !strings.Contains(st.Message, "20 ") {
+		t.Error(st.Message)
+	}
+}
+
 // TestForeignMessage: what another producer has put into a partition halts the daemon,
 // which names it; listed, it is passed over.
 func TestForeignMessage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.cfg.Recheck = time.Second
-	w.init()
-	_, stop := w.start()
-	w.write(1, 100)
-	w.complete("order")
+	w, _, stop := newPublished(t)
 	stop()
 	w.intrude("order")
 	w.write(101, 100)

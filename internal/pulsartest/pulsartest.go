@@ -82,10 +82,11 @@ func Admin(t testing.TB, method, path string, body any) []byte {
 }
 
 // remove deletes the namespace with what is in it. Producers that reconnect
-// while it runs make the broker answer with a conflict: so it is repeated.
+// while it runs make the broker answer with a conflict, and compaction under way lets it time
+// out after a minute: so it is repeated.
 func remove(t testing.TB, namespace string) {
 	path := "/admin/v2/namespaces/" + namespace
-	deadline := time.NewTimer(requestTimeout)
+	deadline := time.NewTimer(2 * requestTimeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

@@ -53,20 +53,22 @@ func (s State) Warnings(ongoing func(*fault.Code) bool) []*fault.Error {
 			all = append(all, e)
 		}
 	}
-	add(s.awaited())
+	add(Awaited(s.Absent))
+	before := len(all) // that nothing is streamed blames no transaction
 	add(s.atRisk(scale(ongoing, ErrSlotAtRisk)))
 	add(s.much(scale(ongoing, ErrWALRetained)))
-	add(s.held(scale(ongoing, ErrHeldByTransaction), len(all) > 0))
+	add(s.held(scale(ongoing, ErrHeldByTransaction), len(all) > before))
 	add(s.other(scale(ongoing, ErrHeldBySlot)))
 	add(s.idle())
 	return all
 }
 
-func (s State) awaited() *fault.Error {
-	if len(s.Absent) == 0 {
+// Awaited says that standbys are waited for that are not there: see State.Absent. nil: none is.
+func Awaited(absent []string) *fault.Error {
+	if len(absent) == 0 {
 		return nil
 	}
-	return ErrStandbyAwaited.New("nothing is streamed that %s of synchronized_standby_slots has not, from which nobody streams", strings.Join(s.Absent, ", "))
+	return ErrStandbyAwaited.New("the stream waits for %s of synchronized_standby_slots, from which nobody streams", strings.Join(absent, ", "))
 }
 
 // Hazards says what is well now and does harm the day the daemon is down: the

@@ -82,6 +82,7 @@ func TestWarnings(t *testing.T) {
 		"idle":                               {state(mib, mib, idle(31*time.Minute, time.Hour)), "SLOT_IDLE_TIMEOUT", "31m"},
 		"not idle for long":                  {state(mib, mib, idle(29*time.Minute, time.Hour)), "", ""},
 		"a standby is awaited":               {state(mib, mib, func(s *State) { s.Absent = []string{"b"} }), "STANDBY_AWAITED", "RESET synchronized_standby_slots"},
+		"a standby is awaited, little held":  {state(400*mib, mib, holder(session), func(s *State) { s.Absent = []string{"b"} }), "STANDBY_AWAITED", "waits for b"},
 		"no timeout":                         {state(mib, mib, idle(time.Hour, 0)), "", ""},
 	} {
 		got := c.s.Warnings(nil)

@@ -15,11 +15,7 @@ import (
 )
 
 // Broker is what Read needs of one; *broker.Pulsar is one.
-type Broker interface {
-	// ReadSince opens a reader of every message of a producer at or above a position, and
-	// maybe of others.
-	ReadSince(ctx context.Context, p broker.Partition, from position.Position, producer string) (broker.Reader, error)
-}
+type Broker = history.Broker
 
 // Topic is a pipeline's dead-letter topic.
 type Topic struct {
@@ -131,11 +127,7 @@ func (t Topic) each(ctx context.Context, from position.Position, take func(posit
 // History returns the history that a pipeline publishes under, as its history topic has it;
 // the empty one when it has none. producer is the pipeline's.
 func History(ctx context.Context, b Broker, p broker.Partition, producer string) (position.History, error) {
-	reader, err := b.ReadSince(ctx, p, position.Beyond, producer)
-	if err != nil {
-		return nil, err
-	}
-	last, err := history.Last(ctx, reader, producer)
+	last, err := history.ReadLast(ctx, b, p, producer)
 	if err != nil || last == nil {
 		return nil, err
 	}
