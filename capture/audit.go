@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -27,6 +28,7 @@ type Missing struct {
 	AggregateType string // NULL reads as empty
 	AggregateID   string
 	EventType     string
+	InsertedAt    time.Time // when its transaction began
 }
 
 // Audited gives the result of the audit once, when the stream has passed the
@@ -61,7 +63,7 @@ func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (
 	if !rec.inferred && saved.lsn <= rec.consistentPoint {
 		base = rec.snapshot
 	}
-	rows, err := conn.Query(ctx, `select id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, '')
+	rows, err := conn.Query(ctx, `select id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, ''), inserted_at
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($1::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) and seq > $3
 		order by seq limit $2`, base, cfg.AuditLimit+1, rec.settledSeq)
@@ -70,7 +72,7 @@ func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (
 	}
 	a := &audit{pending: make(map[[16]byte]struct{})}
 	var m Missing
-	_, err = pgx.ForEachRow(rows, []any{&m.ID, &m.Seq, &m.AggregateType, &m.AggregateID, &m.EventType}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&m.ID, &m.Seq, &m.AggregateType, &m.AggregateID, &m.EventType, &m.InsertedAt}, func() error {
 		a.rows = append(a.rows, m)
 		return nil
 	})

@@ -185,7 +185,8 @@ func (s *Source) Unsettled() []Era {
 // number yet get one above greatest, which is the greatest epoch in any topic of any
 // pipeline of the database. It is the caller's to know that the topics hold nothing that
 // the eras before them have lost. tails are the partitions' tails: what was saved of them may
-// not have come to a standby that has taken over, while the slot has.
+// not have come to a standby that has taken over, while the slot has. Those of partitions
+// that are not recorded are passed over.
 func (s *Source) Settle(ctx context.Context, greatest uint32, tails []PartitionTail) error {
 	s.sqlMu.Lock()
 	defer s.sqlMu.Unlock()
@@ -228,7 +229,11 @@ func (s *Source) Settle(ctx context.Context, greatest uint32, tails []PartitionT
 			return err
 		}
 		batch := &pgx.Batch{}
-		queueTails(batch, s.cfg.Pipeline, tails)
+		for _, t := range tails { // a topic's partitions are recorded as a whole, or not at all
+			batch.Queue(`update runnel.progress_partition set position = $4, ordinal = $5
+				where pipeline = $1 and topic = $2 and partition = $3 and position collate "C" < $4 collate "C"`,
+				s.cfg.Pipeline, t.Topic, t.Partition, t.Last.Position.String(), int64(t.Last.Ordinal))
+		}
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {

@@ -43,11 +43,13 @@ func TestFailover(t *testing.T) {
 	}
 	s.Close()
 	s = r.open(t)
-	tails := []PartitionTail{{Topic: "order", Partition: 2, Last: position.Stamp{Position: before[99].at, Ordinal: 30}}}
+	standby := r.DB.At(servers.OnStandby(r.DB.URL()))
+	standby.Exec(t, "insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal) select name, 'order', 2, $1, 0 from runnel.pipeline", position.Position{}.String())
+	tails := []PartitionTail{{Topic: "not recorded", Last: position.Stamp{Ordinal: 1}}, {Topic: "order", Partition: 2, Last: position.Stamp{Position: before[99].at, Ordinal: 30}}}
 	if err := s.Settle(t.Context(), 4, tails); err != nil { // some topic has seen epoch 4
 		t.Fatal(err)
 	}
-	if saved := pgtest.Value[string](t, r.DB.At(servers.OnStandby(r.DB.URL())), "select string_agg(concat_ws(' ', topic, partition, ordinal), ',') from runnel.progress_partition"); saved != "order 2 30" {
+	if saved := pgtest.Value[string](t, standby, "select string_agg(concat_ws(' ', topic, partition, ordinal), ',') from runnel.progress_partition"); saved != "order 2 30" {
 		t.Errorf("the saved tails are %s", saved)
 	}
 	// The limit of the former era is none: what is confirmed beyond the slot is recorded anew.

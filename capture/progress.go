@@ -50,6 +50,7 @@ type Progress struct {
 	sample sample
 	tails  savedTails
 	last   time.Time // when it was last saved
+	first  chan struct{}
 
 	// publication is its state when this was made: the one that Source.Open
 	// saw, or Source.Run fails.
@@ -93,7 +94,7 @@ func NewProgress(ctx context.Context, config Config) (*Progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Progress{cfg: cfg, conn: conn}
+	p := &Progress{cfg: cfg, conn: conn, first: make(chan struct{})}
 	if p.publication, err = readPublication(ctx, conn, cfg.Publication); err != nil {
 		p.Close()
 		return nil, err
@@ -103,6 +104,10 @@ func NewProgress(ctx context.Context, config Config) (*Progress, error) {
 
 // Close ends the connection. Call it after Run has returned.
 func (p *Progress) Close() { closeSQL(p.conn) }
+
+// Saved is closed once this Progress has saved anything. What the start audit has followed
+// is no longer followed by another from then on, if it is confirmed.
+func (p *Progress) Saved() <-chan struct{} { return p.first }
 
 // Load reads what is saved; the zero Saved when nothing is.
 func (p *Progress) Load(ctx context.Context) (Saved, error) {
@@ -118,7 +123,7 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 			return Saved{}, err
 		}
 	}
-	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0), coalesce(resumed_seq, 0)
+	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0), coalesce(resumed_seq, -1)
 		from runnel.progress_partition where pipeline = $1 order by topic, partition`, p.cfg.Pipeline)
 	if err != nil {
 		return Saved{}, queryFault(err, "read the pipeline's progress")
@@ -226,9 +231,11 @@ func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
 		where runnel.progress.confirmed_lsn <= excluded.confirmed_lsn`,
 		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String(), p.sample.snapshot, p.sample.since, p.sample.at)
 	// What is confirmed beyond the slot's beginning holds the rows from before
-	// it. Where Open inferred that, this is what settles it: see ensureSlot.
+	// it. Where Open inferred that, this is what settles it: see ensureSlot. The limit is
+	// beyond it once the partitions' tails are saved, if these are.
 	batch.Queue(`update runnel.pipeline set snapshot_done = true
-		where name = $1 and not snapshot_done and consistent_point < $2::text::pg_lsn`,
+		where name = $1 and not snapshot_done and consistent_point < $2::text::pg_lsn
+		  and coalesce(slot_limit > consistent_point, true)`,
 		p.cfg.Pipeline, pglogrepl.LSN(p.sample.lsn).String())
 	if p.cfg.Held == nil {
 		queueTails(batch, p.cfg.Pipeline, changed)
@@ -238,6 +245,9 @@ func (p *Progress) save(ctx context.Context, changed []PartitionTail) error {
 		return queryFault(err, "save the pipeline's progress")
 	}
 	p.tails.saved(changed)
+	if p.last.IsZero() {
+		close(p.first)
+	}
 	p.last = time.Now()
 	return nil
 }

@@ -36,7 +36,7 @@ type Repair struct {
 	saved    sample
 	point    uint64 // of the new slot; 0: none was made
 	snapshot string // that the transaction sees: the new slot's
-	before   int64  // the greatest seq from before the slot was made
+	before   int64  // of a database that has moved: the greatest seq from before the slot was made
 }
 
 // Compare compares without making a slot. Nothing of it can be committed.
@@ -60,15 +60,18 @@ func (s *Source) Remake(ctx context.Context) (*Repair, error) {
 	}
 	failpoint.Hit("capture.repair.dropped")
 	r := &Repair{s: s}
-	// What is not committed by now and has a lower seq is running, so that the slot awaits its end.
-	err := s.sql.QueryRow(ctx, `select coalesce(max(seq), 0) from runnel.outbox`).Scan(&r.before)
-	if err != nil {
-		return nil, queryFault(err, "read the outbox")
+	if s.Moved() {
+		// Whoever drew a lower seq and has not committed by now runs, so that the slot awaits its
+		// end; unless it has no xid yet: a few columns' defaults later it has.
+		if err := s.sql.QueryRow(ctx, `select coalesce(max(seq), 0) from runnel.outbox`).Scan(&r.before); err != nil {
+			return nil, queryFault(err, "read the outbox")
+		}
 	}
-	exported := ""
-	if r.point, exported, err = s.makeSlot(ctx); err != nil {
+	point, exported, err := s.makeSlot(ctx)
+	if err != nil {
 		return nil, err
 	}
+	r.point = point
 	failpoint.Hit("capture.repair.made")
 	return r, r.begin(ctx, exported)
 }
@@ -132,8 +135,9 @@ const longSettled = time.Hour
 // are the former server's. They say nothing of rows that were written since, whose xids
 // begin anew; but a row that is much older than the progress is none of these. Without
 // that, what the topics' retention has taken since would be published once more. So would
-// rows that came with it at an earlier time: progress that was saved since tells that they
-// are confirmed, whatever their xids are (Commit forgets what was saved before).
+// rows that came with it at an earlier time, up to settledSeq. The repair of that time has
+// settled which of these are missing: what it has noted, until that is confirmed, or progress
+// is saved (Commit forgets what was saved before).
 func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 	if r.tx, r.snapshot, err = r.s.see(ctx, exported); err != nil {
 		return err
@@ -151,26 +155,36 @@ func (r *Repair) begin(ctx context.Context, exported string) (err error) {
 		came, old = r.saved.snapshot, r.saved.at.Add(-longSettled)
 		r.saved = sample{since: "0/0", snapshot: emptySnapshot}
 	}
-	settled := int64(0) // xids of rows up to it say nothing: they may have been published at any time
-	if r.s.rec != nil {
-		settled = r.s.rec.settledSeq
-	}
-	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1`, r.s.cfg.Pipeline); err != nil {
+	settled := r.settled()
+	if _, err := r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1 and (seq > $2 or $3)`, r.s.cfg.Pipeline, settled, known); err != nil {
 		return queryFault(err, "note what may be missing")
 	}
 	// An event that was parked and retried has several rows, of which the last is to be published.
 	_, err = r.tx.Exec(ctx, `insert into runnel.repair_row (pipeline, seq, id, inserted_at, early)
-		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot) or seq <= $3
+		select distinct on (id) $1, seq, id, inserted_at, xid < pg_snapshot_xmax($2::text::pg_snapshot)
 		from runnel.outbox
 		where xid >= pg_snapshot_xmin($2::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-		  and not (seq <= $3 and $6)
-		  and not (inserted_at < $5 and seq > $3 and pg_visible_in_snapshot(xid, $4::text::pg_snapshot))
+		  and seq > $3
+		  and not (inserted_at < $5 and pg_visible_in_snapshot(xid, $4::text::pg_snapshot))
 		order by id, seq desc`,
-		r.s.cfg.Pipeline, r.saved.snapshot, settled, came, old, known)
+		r.s.cfg.Pipeline, r.saved.snapshot, settled, came, old)
+	if err == nil {
+		_, err = r.tx.Exec(ctx, `delete from runnel.repair_row where pipeline = $1 and seq <= $2
+			and id in (select id from runnel.repair_row where pipeline = $1 and seq > $2)`, r.s.cfg.Pipeline, settled)
+	}
 	if err != nil {
 		return queryFault(err, "note what may be missing")
 	}
 	return nil
+}
+
+// settled is the seq up to which rows came with a moved database: their xids are another
+// server's, and they may have been published at any time.
+func (r *Repair) settled() int64 {
+	if r.s.rec == nil {
+		return 0
+	}
+	return r.s.rec.settledSeq
 }
 
 // Floor returns a position such that no candidate but an early one was published below it.
@@ -185,7 +199,7 @@ func (r *Repair) Floor() (position.Position, error) {
 // EarlyLeft reports whether candidates are left that may have been published below
 // the floor.
 func (r *Repair) EarlyLeft(ctx context.Context) (left bool, err error) {
-	err = r.tx.QueryRow(ctx, `select exists (select from runnel.repair_row where pipeline = $1 and early)`, r.s.cfg.Pipeline).Scan(&left)
+	err = r.tx.QueryRow(ctx, `select exists (select from runnel.repair_row where pipeline = $1 and (early or seq <= $2))`, r.s.cfg.Pipeline, r.settled()).Scan(&left)
 	if err != nil {
 		return false, queryFault(err, "look for what is missing")
 	}

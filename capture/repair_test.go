@@ -330,21 +330,23 @@ func TestMovedWithOldRows(t *testing.T) {
 }
 
 // TestRepairLongAfterAMove: rows that came with a moved database have xids of another
-// server, whatever which; once progress was saved since, they are known to be confirmed, and
-// not looked for in topics that may have dropped them.
+// server, whatever which. Those that its repair found missing are looked for until progress is
+// saved; the others never again, in topics that may have dropped them.
 func TestRepairLongAfterAMove(t *testing.T) {
 	f := newFixture(t)
 	bootstrapped(t, f, 3)
 	f.Exec(t, "set session_replication_role = replica; update runnel.outbox set xid = '4611686018427387904'")
 	f.Exec(t, "update runnel.pipeline set settled_seq = (select max(seq) from runnel.outbox)")
+	f.Exec(t, "insert into runnel.repair_row select name, seq, id, inserted_at, false from runnel.outbox, runnel.pipeline order by seq limit 2")
 	f.insert(t, 4, 5, "since then")
+	f.Exec(t, "insert into runnel.outbox (id, aggregate_type, aggregate_id, event_type, encoding, payload) select id, aggregate_type, 'retried', event_type, encoding, payload from runnel.outbox order by seq limit 1")
 	f.Exec(t, "select pg_drop_replication_slot($1)", f.config.Slot)
 	for _, c := range []struct {
 		what  string
 		want  int64
 		early bool
 	}{
-		{"no progress was saved", 5, true},
+		{"no progress was saved", 4, true}, // one of the two, and what was written since
 		{"progress was saved", 1, false},
 	} {
 		s := f.openToRepair(t)

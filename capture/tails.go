@@ -15,8 +15,8 @@ type PartitionTail struct {
 	// Resumed is the ordinal behind which the partition goes on, as a person has said,
 	// though it has lost messages up to it; 0: none.
 	Resumed uint64
-	// ResumedSeq is the seq of the newest row of the outbox when that was said: what was lost
-	// is none that was written later.
+	// ResumedSeq is the newest seq of the outbox when that was said: what was lost is none
+	// that was written later. -1: it is not known.
 	ResumedSeq int64
 }
 

@@ -113,6 +113,7 @@ grant select, insert, update on table runnel.epoch to "runnel_daemon";
 grant select, insert, update on table runnel.progress to "runnel_daemon";
 grant select, insert, update on table runnel.progress_partition to "runnel_daemon";
 grant select, insert, delete on table runnel.repair_row to "runnel_daemon";
+grant execute on function runnel.accept_lost(text, text) to "runnel_daemon";
 grant execute on function runnel.partitions() to "runnel_daemon";
 grant execute on function runnel.ensure_partitions(integer) to "runnel_daemon";
 grant execute on function runnel.adopt_default() to "runnel_daemon";

@@ -79,6 +79,7 @@ var daemonGrants = []grant{
 	{privilege: "SELECT, INSERT, UPDATE", kind: "table", object: "runnel.progress"},
 	{privilege: "SELECT, INSERT, UPDATE", kind: "table", object: "runnel.progress_partition"},
 	{privilege: "SELECT, INSERT, DELETE", kind: "table", object: "runnel.repair_row"},
+	{privilege: "EXECUTE", kind: "function", object: "runnel.accept_lost(text, text)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.partitions()"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.ensure_partitions(integer)"},
 	{privilege: "EXECUTE", kind: "function", object: "runnel.adopt_default()"},

@@ -163,6 +163,7 @@ func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
 	case !known || !found.Less(last.Position) && found.Ordinal >= last.Ordinal:
 		return a, nil
 	case found.Ordinal == 0 && trims, saved.Resumed == last.Ordinal:
+		ln.emptied = true
 		a.Tail, a.ReadBack, a.Lost = last, position.Digest{}, last.Position
 		a.Lost.Index++
 		return a, nil
@@ -174,7 +175,7 @@ func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
 // truncated is the error for a partition that lacks what was saved of it.
 func truncated(pipeline string, p broker.Partition, found, saved position.Stamp) error {
 	return ErrTruncated.New("its last message is %s, and %s was there before", describe(found), saved).At("%s", p).
-		Fix("%s\n  UPDATE runnel.progress_partition SET resumed_ordinal = ordinal, resumed_seq = (SELECT max(seq) FROM runnel.outbox) WHERE pipeline = %s AND topic = %s;",
+		Fix("%s\n  SELECT runnel.accept_lost(%s, %s);",
 			strings.SplitN(ErrTruncated.Remedy, "\n", 2)[0], sqltext.Literal(pipeline), sqltext.Literal(p.Topic))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -167,9 +168,9 @@ func (r *run) auditStart(ctx context.Context) error {
 				return err
 			}
 		}
-	}
-	if err := r.strikeLost(ctx, missing); err != nil {
-		return err
+		if err := r.strikeLost(ctx, missing); err != nil {
+			return err
+		}
 	}
 	for _, m := range missing {
 		// Recorded, or the next run would publish more of what comes behind them.
@@ -199,7 +200,7 @@ func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing
 		return err
 	}
 	n := len(missing)
-	lost := make(map[broker.Partition]bool)
+	known := make(map[broker.Partition]ends)
 	for id, m := range missing {
 		for _, routes := range all {
 			p := broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, routes.Explain(m.AggregateType, m.EventType).Topic)}
@@ -207,14 +208,18 @@ func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing
 				continue
 			}
 			p.Index = router.PartitionOf([]byte(m.AggregateID), partitions[p.Topic])
-			is, known := lost[p]
-			if !known {
-				if is, err = r.lostEnd(ctx, p, saved[p]); err != nil {
+			e, ok := known[p]
+			if !ok {
+				if e, err = r.readEnds(ctx, p); err != nil {
 					return err
 				}
-				lost[p] = is
+				known[p] = e
 			}
-			if is && m.Seq <= saved[p].ResumedSeq {
+			lost, err := r.lostWith(m, p, e, saved[p])
+			if err != nil {
+				return err
+			}
+			if lost {
 				delete(missing, id)
 				break
 			}
@@ -248,30 +253,41 @@ func (r *run) everyRoutes(ctx context.Context) ([]*router.Routes, error) {
 	return all, nil
 }
 
-// lostEnd reports whether a partition lacks what was saved of it, and is to go on without.
-// ErrTruncated: it lacks that, and nobody has said so.
-func (r *run) lostEnd(ctx context.Context, p broker.Partition, saved capture.PartitionTail) (bool, error) {
-	var first, last position.Stamp
-	err := r.eachOwn(ctx, p, position.Position{}, func(stamp position.Stamp, _ *broker.Incoming) error {
-		first = stamp
+// ends are a partition's first and last message, of ordinal 0 when it is empty.
+type ends struct{ first, last position.Stamp }
+
+func (r *run) readEnds(ctx context.Context, p broker.Partition) (e ends, err error) {
+	err = r.eachOwn(ctx, p, position.Position{}, func(stamp position.Stamp, _ *broker.Incoming) error {
+		e.first = stamp
 		return broker.SkipRest
 	})
 	if err == nil {
 		err = r.eachOwn(ctx, p, position.Beyond, func(stamp position.Stamp, _ *broker.Incoming) error {
-			last = stamp
+			e.last = stamp
 			return nil
 		})
 	}
-	if err != nil && !errors.Is(err, broker.ErrTopicMissing) { // which holds nothing
-		return false, err
+	if errors.Is(err, broker.ErrTopicMissing) { // which holds nothing
+		return ends{}, nil
 	}
+	return e, err
+}
+
+// lostWith reports whether a row was published to a partition that lacks what was saved of it,
+// and is to go on without. ErrTruncated: it lacks that, and nobody has said so.
+func (r *run) lostWith(m capture.Missing, p broker.Partition, e ends, saved capture.PartitionTail) (bool, error) {
+	short := e.last.Ordinal < saved.Last.Ordinal
+	begunAnew := saved.Last.Ordinal > 0 && e.first.Ordinal == saved.Last.Ordinal+1 // since it was acquired by this run
+	// What the row was published before is not known: at most, what the partition got since.
+	old := saved.Last.Less(r.source.At(r.saved.ConfirmedLSN)) || time.Since(m.InsertedAt) > r.cfg.Retention
+	byRetention := r.cfg.Retention > 0 && old
 	switch {
-	case saved.GoesOn():
-		return last.Ordinal < saved.Last.Ordinal || first.Ordinal == saved.Resumed+1, nil
-	case last.Ordinal >= saved.Last.Ordinal, last.Ordinal == 0 && r.cfg.Retention > 0: // retention has emptied it
-		return false, nil
+	case saved.GoesOn() && saved.ResumedSeq >= 0:
+		return (short || begunAnew) && m.Seq <= saved.ResumedSeq, nil
+	case short && e.last.Ordinal > 0, (short || begunAnew) && !byRetention:
+		return false, truncated(r.cfg.Name, p, e.last, saved.Last)
 	}
-	return false, truncated(r.cfg.Name, p, last, saved.Last)
+	return false, nil
 }
 
 // strikePublished removes from ids those whose event the partition holds at or

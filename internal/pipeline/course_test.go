@@ -125,7 +125,7 @@ func (c *course) start() *attempt {
 		state: router.New(config), source: a, client: a.conn, start: start, name: "runnel-test", stall: testStall,
 		topics: append([]topic(nil), c.topics...),
 		report: newReporter(Config{Name: "test"}), batches: a.feed, resized: make(chan resize),
-		mail: newMailbox(), held: new(atomic.Pointer[capture.Held]), audited: new(atomic.Bool), slots: make(chan struct{}, acquireAtOnce),
+		mail: newMailbox(), held: new(atomic.Pointer[capture.Held]), covered: make(chan struct{}), slots: make(chan struct{}, acquireAtOnce),
 		schemas:    make(map[*schemas.TopicSchema]*broker.Schema),
 		readWALEnd: func(context.Context) (uint64, error) { return 1 << 40, nil },
 	}

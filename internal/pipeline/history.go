@@ -93,7 +93,7 @@ func (r *run) settleHistory(ctx context.Context) error {
 		return c.lost.fault(unsettled[0])
 	}
 	failpoint.Hit("pipeline.settle") // nothing was lost, and that is not recorded
-	if err := r.source.Settle(ctx, c.greatest, c.tails.durable()); err != nil {
+	if err := r.source.Settle(ctx, c.greatest, r.toSave(c.tails)); err != nil {
 		return err
 	}
 	if err := r.publishEras(ctx, f); err != nil {

@@ -72,7 +72,7 @@ type loop struct {
 	resized  chan resize
 	mail     *mailbox
 	held     *atomic.Pointer[capture.Held] // for the source to keep
-	audited  *atomic.Bool                  // the start was
+	covered  <-chan struct{}               // closed once progress is saved, after the start was audited
 	group    *errgroup.Group               // runs the acquisitions
 	slots    chan struct{}                 // bounds them
 
@@ -150,7 +150,9 @@ func (l *loop) feed(ctx, hard context.Context) error {
 			}
 			l.publish()
 		case <-keep.C:
-			l.keep()
+			if l.keep() || l.unacked > 0 {
+				l.publish()
+			}
 		}
 		if rest := l.rest; len(rest) > 0 {
 			l.rest = nil
@@ -283,23 +285,31 @@ func (l *loop) publish() { l.report.publish(l) }
 // keepInterval is how often the source may learn what the partitions hold.
 const keepInterval = 100 * time.Millisecond
 
-// keep lets the source save what the partitions hold.
+// keep lets the source save what the partitions hold, and reports whether that has changed.
 //
-// Nothing is saved of one that goes on behind what it has lost before the start is audited:
-// until then that is how the audit knows it (strikeLost). So nothing else is confirmed then.
-func (l *loop) keep() {
+// Nothing is saved of one that goes on behind what it has lost before progress is saved, which
+// covers what it has lost: until then that is how an audit knows it (strikeLost). So nothing
+// else is confirmed then.
+func (l *loop) keep() bool {
 	confirmed := l.state.Confirmed()
 	if before := l.held.Load(); before != nil && before.Confirmed == confirmed {
-		return
+		return false
+	}
+	covered := false
+	select {
+	case <-l.covered:
+		covered = true
+	default:
 	}
 	held := capture.Held{Confirmed: confirmed, Tails: make([]capture.PartitionTail, 0, len(l.lanes))}
 	for _, ln := range l.lanes {
 		if s := l.state.Published(ln.id); s.Ordinal > 0 {
-			if saved := l.saved[ln.partition]; saved.GoesOn() && saved.Last.Less(s.Position) && !l.audited.Load() {
-				return
+			if saved := l.saved[ln.partition]; (saved.GoesOn() || ln.emptied) && saved.Last.Less(s.Position) && !covered {
+				return false
 			}
 			held.Tails = append(held.Tails, capture.PartitionTail{Topic: ln.partition.Topic, Partition: ln.partition.Index, Last: s})
 		}
 	}
 	l.held.Store(&held)
+	return true
 }

@@ -239,7 +239,7 @@ func (r *run) repair(ctx context.Context, plan *RepairPlan, hash string, f *fenc
 	}
 	if plan.Fork != nil {
 		failpoint.Hit("pipeline.settle") // accepted, and not recorded
-		if err := r.source.Settle(ctx, c.greatest, c.tails.durable()); err != nil {
+		if err := r.source.Settle(ctx, c.greatest, r.toSave(c.tails)); err != nil {
 			return err
 		}
 		if err := r.publishEras(ctx, f); err != nil {

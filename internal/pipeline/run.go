@@ -53,7 +53,6 @@ type run struct {
 	fence    *fence        // nil until the slot is ours
 	saved    capture.Saved // progress when the run began
 	held     atomic.Pointer[capture.Held]
-	audited  atomic.Bool // the start was
 }
 
 // run prepares, streams until the first error or until ctx ends, and cleans up.
@@ -248,7 +247,7 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		start: start, history: eras(r.source.Eras()), name: r.producerName(), readWALEnd: r.walEnd, stall: r.cfg.Stall, report: r.report,
 		batches: batches, resized: make(chan resize), mail: newMailbox(), group: helpers,
 		slots: make(chan struct{}, acquireAtOnce), schemas: make(map[*schemas.TopicSchema]*broker.Schema),
-		held: &r.held, audited: &r.audited, trims: r.cfg.Retention > 0,
+		held: &r.held, covered: r.progress.Saved(), trims: r.cfg.Retention > 0,
 		saved: make(map[broker.Partition]capture.PartitionTail, len(r.saved.Tails)), foreign: r.foreign, pipeline: r.cfg.Name,
 	}
 	for _, t := range r.saved.Tails {
@@ -283,7 +282,6 @@ func (r *run) auditAndSave(ctx context.Context) error {
 	if err := r.whileAnswered(ctx, r.auditStart); err != nil || ctx.Err() != nil {
 		return err
 	}
-	r.audited.Store(true)
 	return r.progress.Run(ctx, r.source.Confirmed, func() []capture.PartitionTail { return r.heldNow().Tails })
 }
 

@@ -15,11 +15,16 @@ import (
 // tails are the last messages of partitions, that of an empty one with the ordinal 0.
 type tails map[broker.Partition]position.Stamp
 
-// durable returns those that there are.
-func (t tails) durable() []capture.PartitionTail {
+// toSave returns those that there are, but of partitions that go on behind what they have
+// lost: see loop.keep. The slot has passed nothing that is there.
+func (r *run) toSave(t tails) []capture.PartitionTail {
+	goesOn := make(map[broker.Partition]bool)
+	for _, saved := range r.saved.Tails {
+		goesOn[broker.Partition{Topic: saved.Topic, Index: saved.Partition}] = saved.GoesOn()
+	}
 	var all []capture.PartitionTail
 	for p, last := range t {
-		if last.Ordinal > 0 {
+		if last.Ordinal > 0 && !goesOn[p] {
 			all = append(all, capture.PartitionTail{Topic: p.Topic, Partition: p.Index, Last: last})
 		}
 	}

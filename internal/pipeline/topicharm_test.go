@@ -79,7 +79,7 @@ func TestTopicDeletedUnconfirmed(t *testing.T) {
 	next := w.unconfirmed(1)
 	saved := pgtest.Value[int](t, w.db, `select sum(ordinal)::int from runnel.progress_partition`)
 	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
-	w.db.Exec(t, `update runnel.progress_partition set resumed_ordinal = ordinal, resumed_seq = (select max(seq) from runnel.outbox)`) // the remedy, of each
+	w.db.Exec(t, `select runnel.accept_lost(pipeline, topic) from runnel.progress_partition`) // the remedy, of each
 	next = w.unconfirmed(next)
 	p, _ := w.start()
 	w.write(next, 100)
@@ -196,29 +196,101 @@ func TestTopicDeletedUnderLoad(t *testing.T) {
 }
 
 // TestTopicDeletedWhileDown: what a topic held that was deleted is not taken for missing from
-// the slot, also when nothing is written that would go there; and is not published again.
+// the slot, also when nothing is written that would go there, or when retention may have
+// emptied it; and is not published again.
 func TestTopicDeletedWhileDown(t *testing.T) {
-	t.Parallel()
-	w, _, stop := newPublished(t)
-	pgtest.Eventually(t, 30*time.Second, func() bool {
-		return pgtest.Value[bool](t, w.db, `select exists (select from runnel.progress where snapshot is not null)`)
+	for _, c := range []struct {
+		name      string
+		retention time.Duration
+		before    func(*world)
+	}{
+		{"idle", 0, func(*world) {}},
+		{"accepted as of old", 0, func(w *world) {
+			w.db.Exec(w.t, `update runnel.progress_partition set resumed_ordinal = ordinal`)
+		}},
+		{"retention", time.Hour, func(*world) {}},
+		{"retention, and events to come", time.Hour, func(w *world) { w.write(102, 10) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.cfg.Recheck, w.cfg.Retention = time.Second, c.retention
+			w.init()
+			_, stop := w.start()
+			w.write(1, 100)
+			w.complete("order")
+			w.loseTopic(stop)
+			c.before(w)
+			p, _ := w.start()
+			reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+			w.goOnBehindLost(p)
+			w.write(112, 20)
+			w.caughtUp()
+			if st := p.Status(); st.State != pipeline.Streaming {
+				t.Errorf("%s %s", st.State, st.Message)
+			}
+			want := pgtest.Value[int](t, w.db, `select count(*)::int from runnel.outbox`) - 101
+			ids := map[string]bool{}
+			n := 0
+			w.readFrom("order", true, func(m *broker.Incoming, _ position.Stamp) { ids[m.Properties["id"]], n = true, n+1 })
+			if n != want || len(ids) != want {
+				t.Errorf("%d events were published since, %d of them different, want %d", n, len(ids), want)
+			}
+		})
+	}
+}
+
+// loseTopic deletes the topic after the daemon has stopped, with an event that the slot has
+// confirmed and that progress does not show.
+func (w *world) loseTopic(stop func()) {
+	w.t.Helper()
+	pgtest.Eventually(w.t, 30*time.Second, func() bool {
+		return pgtest.Value[bool](w.t, w.db, `select exists (select from runnel.progress where snapshot is not null)`)
 	}, "progress saved")
-	w.write(101, 1) // is confirmed by the slot, and not shown by what was sampled before
+	w.write(101, 1)
 	w.caughtUp()
 	stop()
-	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	pulsartest.Admin(w.t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+}
+
+// TestLostEndBeforeProgress: that a partition goes on behind what it has lost is known until
+// progress covers that, however many runs begin before it is saved.
+func TestLostEndBeforeProgress(t *testing.T) {
+	t.Parallel()
+	w, _, stop := newPublished(t)
+	w.loseTopic(stop)
 	p, _ := w.start()
 	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
-	w.goOnBehindLost(p)
-	w.write(102, 20)
-	w.caughtUp()
-	if st := p.Status(); st.State != pipeline.Streaming {
-		t.Errorf("%s %s", st.State, st.Message)
+	tx, err := w.db.Conn(t).Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), `lock table runnel.progress in exclusive mode`) // saving fails, reading does not
 	}
-	n := 0
-	w.readFrom("order", true, func(_ *broker.Incoming, _ position.Stamp) { n++ })
-	if n != 20 {
-		t.Errorf("%d events were published since, want 20", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.db.Exec(t, `select runnel.accept_lost(pipeline, topic) from runnel.progress_partition`)
+	w.write(102, 20)
+	count := func() (n int) {
+		w.readFrom("order", true, func(_ *broker.Incoming, _ position.Stamp) { n++ })
+		return n
+	}
+	first := 0
+	pgtest.Eventually(t, 60*time.Second, func() bool {
+		st := p.Status()
+		if st.Code == "SLOT_GAP" {
+			t.Fatal(st.Message)
+		}
+		if first == 0 && st.State == pipeline.Streaming && count() == 20 {
+			first = st.Run
+		}
+		return first > 0 && st.Run >= first+2
+	}, "two more runs")
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.caughtUp()
+	if st, n := p.Status(), count(); st.State != pipeline.Streaming || n != 20 {
+		t.Errorf("%s %s; %d events were published since, want 20", st.State, st.Message, n)
 	}
 }
 
