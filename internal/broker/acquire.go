@@ -5,10 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/apache/pulsar-client-go/pulsar"
-	"github.com/apache/pulsar-client-go/pulsar/backoff"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 )
 
@@ -64,26 +63,19 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 const (
 	firstWait = 100 * time.Millisecond
 	longWait  = 2 * time.Second
-	idleTick  = time.Second // of the client's own flushing: see producer.flusher
 )
 
-// exclusive creates the client's producer and starts q on it, waiting while another holds the
-// partition. Access mode Exclusive with a loop of our own, not
+// exclusive makes q the partition's one producer and starts it, waiting while
+// another holds the partition. Access mode Exclusive with a loop of our own, not
 // WaitForExclusive: a paused daemon that waits at the broker is promoted when
-// its successor dies, and then resends its old queue.
+// its successor dies, and goes on where it was.
 func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, waiting func(holder string)) error {
-	options := p.producerOptions(r, q)
+	request := wire.ProducerRequest{Topic: r.Partition.String(), Name: r.Producer, Schema: r.Schema.onWire()}
 	told := ""
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
-		_, err := within(ctx, p, func() (*producer, error) {
-			client, err := p.client.CreateProducer(options)
-			if err != nil {
-				return nil, err
-			}
-			return q, q.start(client)
-		}, (*producer).Close)
+		link, err := p.wire.Producer(ctx, request, q)
 		if err == nil {
-			return nil
+			return q.start(link, r.Schema)
 		}
 		err = clientFault(err, "%s: becoming its producer", r.Partition)
 		if !errors.Is(err, ErrNotOwner) {
@@ -103,33 +95,6 @@ func (p *Pulsar) exclusive(ctx context.Context, r AcquireRequest, q *producer, w
 			return ErrNotOwner.Wrap(context.Cause(ctx), "%s is held by %s", r.Partition, holder)
 		}
 	}
-}
-
-func (p *Pulsar) producerOptions(r AcquireRequest, q *producer) pulsar.ProducerOptions {
-	none := uint(0)
-	options := pulsar.ProducerOptions{
-		Topic:              r.Partition.String(),
-		Name:               r.Producer,
-		ProducerAccessMode: pulsar.ProducerAccessModeExclusive,
-		SendTimeout:        -1, // a timeout is not order-safe
-		MaxPendingMessages: p.cfg.MaxPending + 1,
-		// Batching stays on: single messages carry no schema version.
-		BatchingMaxPublishDelay: idleTick,
-		BatchingMaxMessages:     maxBatchCount,
-		BatchingMaxSize:         uint(q.limits.batch),
-		BatcherBuilderType:      pulsar.DefaultBatchBuilder, // the key-based one reorders
-		MaxReconnectToBroker:    &none,
-		// Asked for once, at the start of each reconnect: see producer.
-		BackOffPolicyFunc: func() backoff.Policy {
-			q.fail(ErrLost.New("%s: the broker closed the producer or the connection", r.Partition))
-			return backoff.NewDefaultBackoff()
-		},
-		PartitionsAutoDiscoveryInterval: 24 * time.Hour, // one partition is all there will be
-	}
-	if r.Schema != nil {
-		options.Schema = q.schemas.get(r.Schema)
-	}
-	return options
 }
 
 // holder describes who holds a partition, as well as the broker knows.

@@ -32,8 +32,8 @@ type Schema struct {
 	Version int64
 }
 
-// Outgoing is a message to publish. The payload must not be changed until its
-// callback ran.
+// Outgoing is a message to publish. Send keeps nothing of it but Schema: payload
+// and properties may be used again as soon as it has returned.
 type Outgoing struct {
 	Key        string
 	Payload    []byte
@@ -95,7 +95,7 @@ type Producer interface {
 	// Send publishes m asynchronously and calls done exactly once, from
 	// another goroutine; done must not block, nor call the producer.
 	// Callbacks run one at a time, in the order of Send. Send may
-	// block while the client's queue is full, until ctx ends; a message that
+	// block while too much is in flight, until ctx ends; a message that
 	// was not sent because of that stops the producer.
 	//
 	// The first Send is the probe: the caller sends nothing else until it is

@@ -44,6 +44,7 @@ func (p *Pulsar) Close() {
 				all.Go(c.Close)
 			}
 			all.Wait()
+			p.wire.Close() // ends the requests of calls that are under way
 			p.pending.Wait()
 		}()
 		wait(settled, patience*p.cfg.OperationTimeout)

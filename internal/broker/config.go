@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 )
 
 // Config says how to reach a Pulsar cluster. The zero value of everything but
@@ -59,21 +61,8 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// endpoint is one broker address to connect to.
-type endpoint struct {
-	host string // host:port
-	tls  bool
-}
-
-func (e endpoint) url() string {
-	if e.tls {
-		return "pulsar+ssl://" + e.host
-	}
-	return "pulsar://" + e.host
-}
-
 // endpoints reads Config.URL.
-func (c Config) endpoints() ([]endpoint, error) {
+func (c Config) endpoints() ([]wire.Endpoint, error) {
 	scheme, rest, ok := strings.Cut(c.URL, "://")
 	if !ok || (scheme != "pulsar" && scheme != "pulsar+ssl") {
 		return nil, ErrConfig.New("pulsar.url %q does not start with pulsar:// or pulsar+ssl://", redactURL(c.URL))
@@ -83,7 +72,7 @@ func (c Config) endpoints() ([]endpoint, error) {
 		port = ":6651"
 	}
 	rest, _, _ = strings.Cut(rest, "/")
-	var all []endpoint
+	var all []wire.Endpoint
 	for host := range strings.SplitSeq(rest, ",") {
 		u, err := url.Parse("pulsar://" + host)
 		if err != nil || u.Hostname() == "" || u.User != nil {
@@ -92,10 +81,13 @@ func (c Config) endpoints() ([]endpoint, error) {
 		if u.Port() == "" {
 			host += port
 		}
-		all = append(all, endpoint{host, scheme == "pulsar+ssl"})
+		all = append(all, wire.Endpoint{Host: host, TLS: scheme == "pulsar+ssl"})
 	}
 	return all, nil
 }
+
+// clientVersion is what the broker's statistics show of a connection.
+func (c Config) clientVersion() string { return strings.TrimSpace("Runnel " + c.Name) }
 
 // adminBase returns Config.AdminURL without a trailing slash.
 func (c Config) adminBase() (string, error) {

@@ -12,13 +12,16 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 )
 
 // Pulsar is a connection to a Pulsar cluster. It is a Client and an Admin, and
 // safe for concurrent use.
 type Pulsar struct {
 	cfg            Config
-	client         pulsar.Client
+	wire           *wire.Client  // for producers
+	client         pulsar.Client // for readers and consumers
 	rest           *rest
 	token          *tokenFile
 	serverVersion  string
@@ -55,8 +58,7 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	if err != nil {
 		return nil, err
 	}
-	tlsConfig, err := cfg.tlsConfig()
-	if err != nil {
+	if _, err := cfg.tlsConfig(); err != nil {
 		return nil, err
 	}
 	file := &tokenFile{path: cfg.TokenFile, log: cfg.Logger}
@@ -64,7 +66,8 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	if err != nil {
 		return nil, err
 	}
-	hello, answered, err := firstGreeting(ctx, cfg, endpoints, tlsConfig, token)
+	connect := wire.Config{Hosts: endpoints, Name: cfg.clientVersion(), Token: file.token, TLS: cfg.tlsConfig, Timeout: cfg.OperationTimeout, KeepAlive: cfg.KeepAlive}
+	hello, answered, err := firstGreeting(ctx, connect, token)
 	if err != nil {
 		return nil, err
 	}
@@ -89,14 +92,15 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 		TLSTrustCertsFilePath:   cfg.CAFile,
 		TLSMinVersion:           minTLS,
 		MaxConnectionsPerBroker: 1,
-		Logger:                  clientLog{out: cfg.Logger, refused: p.refused},
+		Logger:                  clientLog{cfg.Logger},
 		MetricsCardinality:      pulsar.MetricsCardinalityNone,
 		MetricsRegisterer:       prometheus.NewRegistry(), // the default one is a global
-		MemoryLimitBytes:        -1,                       // a producer's own bounds respect its caller's context
+		MemoryLimitBytes:        -1,                       // queues have limits of their own
 		Description:             cfg.Name,
 	}
 	if cfg.FirstHost {
-		options.URL = answered.url()
+		options.URL = answered.String()
+		connect.Hosts = []wire.Endpoint{answered}
 	}
 	if cfg.TokenFile != "" {
 		options.Authentication = pulsar.NewAuthenticationTokenFromSupplier(file.token)
@@ -104,76 +108,66 @@ func Dial(ctx context.Context, cfg Config) (*Pulsar, error) {
 	if p.client, err = pulsar.NewClient(options); err != nil {
 		return nil, ErrConfig.Wrap(err, "creating the Pulsar client")
 	}
+	p.wire = wire.New(connect)
 	return p, nil
 }
 
 // firstGreeting asks the endpoints in turn. A silent one does not take the time of
 // those behind it.
-func firstGreeting(ctx context.Context, cfg Config, endpoints []endpoint, config *tls.Config, token string) (greeting, endpoint, error) {
+func firstGreeting(ctx context.Context, cfg wire.Config, token string) (wire.Greeting, wire.Endpoint, error) {
+	cfg.Token = func() (string, error) { return token, nil } // the one that an error describes
 	var failures []error
-	for _, e := range endpoints {
-		hello, err := greetWithin(ctx, cfg.OperationTimeout, e, config, token)
+	for _, e := range cfg.Hosts {
+		hello, err := greetWithin(ctx, &cfg, e)
 		if err == nil {
 			return hello, e, nil
 		}
 		failures = append(failures, greetingFault(e, token, err))
 	}
 	if len(failures) == 1 {
-		return greeting{}, endpoint{}, failures[0]
+		return wire.Greeting{}, wire.Endpoint{}, failures[0]
 	}
-	return greeting{}, endpoint{}, errors.Join(failures...)
+	return wire.Greeting{}, wire.Endpoint{}, errors.Join(failures...)
 }
 
-func greetWithin(ctx context.Context, limit time.Duration, e endpoint, config *tls.Config, token string) (greeting, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func greetWithin(ctx context.Context, cfg *wire.Config, e wire.Endpoint) (wire.Greeting, error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	return greet(ctx, e, config, token)
+	return wire.Greet(ctx, cfg, e)
 }
 
 // greetingFault names what went wrong in words that a person can act on.
-func greetingFault(e endpoint, token string, err error) error {
+func greetingFault(e wire.Endpoint, token string, err error) error {
 	var (
-		refused *refusal
+		refused *wire.ServerError
 		record  tls.RecordHeaderError
 		netErr  net.Error
 	)
 	switch {
 	case errors.As(err, &refused):
-		switch refused.code {
-		case codeAuthentication:
-			return ErrUnauthorized.New("%s refused the connection: %s (%s)", e.host, clip(refused.message), describeToken(token, time.Now()))
-		case codeAuthorization:
-			return ErrForbidden.New("%s refused the connection: %s", e.host, clip(refused.message))
+		switch refused.Code {
+		case wire.AuthenticationError:
+			return ErrUnauthorized.New("%s refused the connection: %s (%s)", e.Host, clip(refused.Message), describeToken(token, time.Now()))
+		case wire.AuthorizationError:
+			return ErrForbidden.New("%s refused the connection: %s", e.Host, clip(refused.Message))
 		}
-		return ErrUnreachable.New("%s refused the connection: %s", e.host, clip(refused.message))
+		return ErrUnreachable.New("%s refused the connection: %s", e.Host, clip(refused.Message))
 	case errors.As(err, &record):
-		return ErrWrongServer.New("%s does not speak TLS", e.host).
+		return ErrWrongServer.New("%s does not speak TLS", e.Host).
 			Fix("Use pulsar:// with the plain port (6650), or the TLS port (6651) with pulsar+ssl://.")
 	case tlsFault(err, "pulsar.url", "") != nil:
-		return tlsFault(err, "pulsar.url", "connecting to %s", e.host)
-	case errors.Is(err, errNotPulsar):
-		return ErrWrongServer.Wrap(err, "connecting to %s", e.host)
+		return tlsFault(err, "pulsar.url", "connecting to %s", e.Host)
+	case errors.Is(err, wire.ErrProtocol):
+		return ErrWrongServer.Wrap(err, "connecting to %s", e.Host)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		// A broker that starts or stops does this, too.
-		return ErrUnreachable.Wrap(err, "%s closed the connection instead of greeting", e.host).
+		return ErrUnreachable.Wrap(err, "%s closed the connection instead of greeting", e.Host).
 			Fix("If the broker is not restarting, check that the port is its binary port, and that plain (pulsar://) or TLS (pulsar+ssl://) is right for it.")
 	case errors.As(err, &netErr) && netErr.Timeout():
-		return ErrUnreachable.Wrap(err, "%s did not answer", e.host)
+		return ErrUnreachable.Wrap(err, "%s did not answer", e.Host)
 	}
-	return ErrUnreachable.Wrap(err, "connecting to %s", e.host)
+	return ErrUnreachable.Wrap(err, "connecting to %s", e.Host)
 }
 
 // ServerVersion returns what the broker calls itself, e.g. "Pulsar Server-4.0.8".
 func (p *Pulsar) ServerVersion() string { return p.serverVersion }
-
-// refused is told by the client's log that the broker refused a message. The
-// client does not say whose, and will never run the message's callback: every
-// producer of this connection stops.
-func (p *Pulsar) refused(code, message string) {
-	cause := refusedFault(code, message)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for q := range p.producers {
-		q.fail(cause)
-	}
-}

@@ -7,12 +7,13 @@ import (
 
 	"github.com/apache/pulsar-client-go/pulsar"
 
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 	"github.com/runnel-cdc/runnel/internal/fault"
 )
 
-// serverErrors maps the names of the broker's errors, which the client passes
-// on as text only ("server error: ProducerFenced: ..."), to faults. The order
-// matters: a message may quote a second name.
+// serverErrors maps the names of the broker's errors to faults. For readers the
+// client library passes them on as text only ("server error: AuthorizationError:
+// ..."). The order matters there: a message may quote a second name.
 var serverErrors = []struct {
 	name string
 	code *fault.Code
@@ -33,32 +34,30 @@ var serverErrors = []struct {
 	{"TooManyRequests", ErrNotReady},
 }
 
-// clientFault gives an error of the client library its code. Where no better
-// one fits it is ErrLost: the connection, a timeout, a broker that moves.
+// clientFault gives an error of the wire or the client library its code. Where no
+// better one fits it is ErrLost: the connection, a timeout, a broker that moves.
 func clientFault(err error, format string, args ...any) error {
 	if err == nil || fault.Find(err) != nil || errors.Is(err, context.Canceled) {
 		return err
+	}
+	var connecting *wire.ConnectError
+	if errors.As(err, &connecting) {
+		if secure := tlsFault(err, "pulsar.url", format, args...); secure != nil {
+			return secure
+		}
 	}
 	return clientCode(err).Wrap(err, format, args...)
 }
 
 func clientCode(err error) *fault.Code {
+	var refusal *wire.ServerError
+	text := err.Error()
 	switch {
-	case errors.Is(err, pulsar.ErrProducerFenced):
-		return ErrNotOwner
-	case errors.Is(err, pulsar.ErrProducerBlockedQuotaExceeded):
-		return ErrQuota
-	case errors.Is(err, pulsar.ErrTopicTerminated):
-		return ErrTopicTerminated
+	case errors.As(err, &refusal) && refusal.Code != wire.NotAllowed: // which says what only in its message
+		text = refusal.Code.String()
 	case errors.Is(err, pulsar.ErrTopicNotfound):
 		return ErrTopicMissing
-	case errors.Is(err, pulsar.ErrMessageTooLarge), errors.Is(err, pulsar.ErrMetaTooLarge),
-		strings.Contains(err.Error(), "exceeds MaxMessageSize"):
-		return ErrTooLarge
-	case errors.Is(err, pulsar.ErrSchema):
-		return ErrSchemaMissing
 	}
-	text := err.Error()
 	for _, s := range serverErrors {
 		if strings.Contains(text, s.name) {
 			return s.code
@@ -67,8 +66,14 @@ func clientCode(err error) *fault.Code {
 	return ErrLost
 }
 
-// refusedFault is the fault of a SEND_ERROR.
-func refusedFault(code, message string) error {
-	err := errors.New("server error: " + code + ": " + message)
-	return clientFault(err, "the broker refused a message")
+// endFault is the fault of a producer's link that has ended.
+func endFault(cause error, q Partition) error {
+	var refusal *wire.ServerError
+	switch {
+	case errors.Is(cause, wire.ErrClosed):
+		return errClosed()
+	case errors.As(cause, &refusal):
+		return clientFault(refusal, "%s: the broker refused a message", q)
+	}
+	return ErrLost.Wrap(cause, "%s: the broker closed the producer or the connection", q)
 }

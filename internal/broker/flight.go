@@ -1,58 +1,69 @@
 package broker
 
-import "github.com/apache/pulsar-client-go/pulsar"
+import (
+	"sync"
 
-// slot is one message in flight. Its ProducerMessage is what the client gets;
-// its address identifies the message in the client's callback, so that no
-// closure per message is needed.
-type slot struct {
-	message pulsar.ProducerMessage
-	done    func(MessageID, error)
-	bytes   int64
-	next    *slot
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
+)
+
+// entry is a batch in flight, and who waits for it.
+type entry struct {
+	batch   *wire.Batch // until it is sent
+	version []byte      // of the messages' schema
+	first   uint64      // sequence id of the first message
+	done    []func(MessageID, error)
+	bytes   int64 // of payload
+	next    *entry
 }
 
-// flight is the queue of slots in order of sending, with a free list so that
-// a steady stream allocates nothing. Not safe for concurrent use.
+var entries = sync.Pool{New: func() any { return new(entry) }}
+
+// recycle gives an entry back whose callbacks have run.
+func (e *entry) recycle() {
+	clear(e.done)
+	*e = entry{done: e.done[:0]}
+	entries.Put(e)
+}
+
+// flight is the queue of entries in order of sending; the last one may still be
+// open. A steady stream allocates nothing. Not safe for concurrent use.
 type flight struct {
-	head, tail *slot
-	free       *slot
-	count      int
-	bytes      int64 // payload bytes in flight
+	head, tail *entry
+	sent       int   // entries that were given to the link
+	count      int   // messages
+	bytes      int64 // of payload
 }
 
-// push appends a slot for bytes of payload.
-func (f *flight) push(bytes int) *slot {
-	s := f.free
-	if s == nil {
-		s = new(slot)
-	} else {
-		f.free, s.next = s.next, nil
-	}
-	s.bytes = int64(bytes)
+// open appends an entry.
+func (f *flight) open(version []byte) *entry {
+	e := entries.Get().(*entry)
+	e.version = version
 	if f.tail == nil {
-		f.head = s
+		f.head = e
 	} else {
-		f.tail.next = s
+		f.tail.next = e
 	}
-	f.tail = s
-	f.count++
-	f.bytes += s.bytes
-	return s
+	f.tail = e
+	return e
 }
 
-// pop removes the oldest slot and returns its callback. The slot may be used
-// again by the next push.
-func (f *flight) pop() func(MessageID, error) {
-	s := f.head
-	done := s.done
-	f.head = s.next
-	if f.head == nil {
+// push adds a message to the last entry.
+func (f *flight) push(done func(MessageID, error), bytes int) {
+	e := f.tail
+	e.done = append(e.done, done)
+	e.bytes += int64(bytes)
+	f.count++
+	f.bytes += int64(bytes)
+}
+
+// pop removes the oldest entry, which was sent.
+func (f *flight) pop() *entry {
+	e := f.head
+	if f.head = e.next; f.head == nil {
 		f.tail = nil
 	}
-	f.count--
-	f.bytes -= s.bytes
-	*s = slot{next: f.free}
-	f.free = s
-	return done
+	f.sent--
+	f.count -= len(e.done)
+	f.bytes -= e.bytes
+	return e
 }

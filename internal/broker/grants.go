@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -151,11 +151,9 @@ func (p *Pulsar) mayConsume(ctx context.Context, q Partition) (bool, error) {
 // permission is judged before that. Where it is let in after all it leaves at
 // once, having sent nothing.
 func (p *Pulsar) mayProduce(ctx context.Context, q Partition) (bool, error) {
-	producer, err := within(ctx, p, func() (pulsar.Producer, error) {
-		return p.client.CreateProducer(pulsar.ProducerOptions{Topic: q.String()})
-	}, pulsar.Producer.Close)
+	producer, err := p.wire.Producer(ctx, wire.ProducerRequest{Topic: q.String(), Shared: true}, deaf{})
 	if err == nil {
-		producer.Close()
+		_ = producer.Close(ctx)
 		return true, nil
 	}
 	err = clientFault(err, "%s: asking whether it may be published to", q)
@@ -164,6 +162,13 @@ func (p *Pulsar) mayProduce(ctx context.Context, q Partition) (bool, error) {
 	}
 	return allowed(err)
 }
+
+// deaf sends nothing, and need not know what becomes of it.
+type deaf struct{}
+
+func (deaf) Written()            {}
+func (deaf) Stored(wire.Receipt) {}
+func (deaf) Ended(error)         {}
 
 // allowed turns ErrForbidden into an answer.
 func allowed(err error) (bool, error) {

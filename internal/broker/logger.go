@@ -12,17 +12,7 @@ import (
 // clientLog carries the client library's messages into slog, one level lower
 // than the client thinks: what matters comes back as an error, and is reported
 // once, by whoever handles it.
-//
-// It also listens: a refused message (NotAllowedError, TopicTerminatedError)
-// is only ever logged by the client, while the message's callback never runs.
-type clientLog struct {
-	out     *slog.Logger
-	refused func(code, message string) // called from the connection's goroutine; must not block
-}
-
-// refusedFormat is the client's log message for a SEND_ERROR command. A
-// contract test (a topic policy lowered while sending) fails should it change.
-const refusedFormat = "Received send error from server: [%v] : [%s]"
+type clientLog struct{ out *slog.Logger }
 
 var (
 	_ log.Logger = clientLog{}
@@ -38,15 +28,9 @@ func (l clientLog) Debugf(string, ...any)                  {}
 func (l clientLog) Info(args ...any)                       { l.log(slog.LevelDebug, args) }
 func (l clientLog) Warn(args ...any)                       { l.log(slog.LevelDebug, args) }
 func (l clientLog) Error(args ...any)                      { l.log(slog.LevelInfo, args) }
+func (l clientLog) Warnf(format string, args ...any)       { l.logf(slog.LevelDebug, format, args) }
 func (l clientLog) Infof(format string, args ...any)       { l.logf(slog.LevelDebug, format, args) }
 func (l clientLog) Errorf(format string, args ...any)      { l.logf(slog.LevelInfo, format, args) }
-
-func (l clientLog) Warnf(format string, args ...any) {
-	if format == refusedFormat && len(args) == 2 && l.refused != nil {
-		l.refused(fmt.Sprint(args[0]), fmt.Sprint(args[1]))
-	}
-	l.logf(slog.LevelDebug, format, args)
-}
 
 func (l clientLog) with(fields log.Fields) clientLog {
 	if !l.out.Enabled(context.Background(), slog.LevelInfo) {

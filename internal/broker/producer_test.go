@@ -8,8 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/apache/pulsar-client-go/pulsar"
 	"pgregory.net/rapid"
+
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 )
 
 func TestAcknowledgementsOutOfOrder(t *testing.T) {
@@ -17,32 +18,37 @@ func TestAcknowledgementsOutOfOrder(t *testing.T) {
 		act  func(*scripted)
 		want error
 	}{
-		"another message's":  {func(c *scripted) { c.sent[0], c.sent[1] = c.sent[1], c.sent[0]; c.acknowledge(1, 1, nil) }, ErrAckOrder},
-		"a duplicate's":      {func(c *scripted) { c.acknowledge(-1, -1, nil) }, ErrAckOrder},
-		"an earlier place's": {func(c *scripted) { c.acknowledge(0, 9, nil) }, ErrAckOrder},
-		"the same place's":   {func(c *scripted) { c.acknowledge(1, 0, nil) }, ErrAckOrder},
-		"an error":           {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrProducerFenced) }, ErrNotOwner},
-		"too large":          {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrMessageTooLarge) }, ErrTooLarge},
-		"quota":              {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrProducerBlockedQuotaExceeded) }, ErrQuota},
-		"terminated":         {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrTopicTerminated) }, ErrTopicTerminated},
-		"deleted":            {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrTopicNotfound) }, ErrTopicMissing},
-		"schema":             {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrSchema) }, ErrSchemaMissing},
-		"closed":             {func(c *scripted) { c.acknowledge(0, 0, pulsar.ErrProducerClosed) }, ErrLost},
+		"another message's":  {func(c *scripted) { c.firsts[0], c.firsts[1] = c.firsts[1], c.firsts[0]; c.acknowledge(1, 1) }, ErrAckOrder},
+		"a duplicate's":      {func(c *scripted) { c.acknowledge(-1, -1) }, ErrAckOrder},
+		"an earlier place's": {func(c *scripted) { c.acknowledge(0, 9) }, ErrAckOrder},
+		"the same place's":   {func(c *scripted) { c.acknowledge(1, 0) }, ErrAckOrder},
+		"fenced":             {func(c *scripted) { c.refuse(wire.ProducerFenced, "") }, ErrNotOwner},
+		"too large":          {func(c *scripted) { c.refuse(wire.NotAllowed, "Exceed maximum message size") }, ErrTooLarge},
+		"quota":              {func(c *scripted) { c.refuse(wire.QuotaExceeded, "") }, ErrQuota},
+		"quota, held":        {func(c *scripted) { c.refuse(wire.QuotaExceededError, "") }, ErrQuota},
+		"terminated":         {func(c *scripted) { c.refuse(wire.TopicTerminated, "") }, ErrTopicTerminated},
+		"deleted":            {func(c *scripted) { c.refuse(wire.TopicNotFound, "ProducerFenced") }, ErrTopicMissing},
+		"schema":             {func(c *scripted) { c.refuse(wire.IncompatibleSchema, "") }, ErrSchemaMissing},
+		"not stored":         {func(c *scripted) { c.refuse(wire.PersistenceError, "") }, ErrNotReady},
+		"closed":             {func(c *scripted) { c.events.Ended(wire.ErrProducerClosed) }, ErrLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, s := scriptedProducer(t, 10)
 				var o outcome
 				q.Send(t.Context(), msg(1), o.done(0))
-				s.acknowledge(1, 0, nil)
+				s.acknowledge(1, 0)
 				synctest.Wait()
 				for n := 1; n <= 3; n++ {
 					q.Send(t.Context(), msg(1), o.done(n))
+					synctest.Wait()
+					q.Flush() // a batch each
+					synctest.Wait()
 				}
 				c.act(s)
 				synctest.Wait()
 				for s.count() > 0 {
-					s.acknowledge(2, int64(5-s.count()), nil) // too late: these do not count
+					s.acknowledge(2, int64(5-s.count())) // too late: these do not count
 				}
 				q.Send(t.Context(), msg(1), o.done(4))
 				synctest.Wait()
@@ -79,10 +85,10 @@ func TestProbe(t *testing.T) {
 			q.Send(t.Context(), msg(1), o.done(1))
 			go q.Send(t.Context(), msg(1), o.done(2))
 			synctest.Wait()
-			if s.count() != 1 {
-				t.Fatalf("%d messages sent beside the probe", s.count()-1)
+			if s.messages() != 1 || s.held() != 0 {
+				t.Fatalf("%d messages sent beside the probe", s.messages()-1)
 			}
-			s.acknowledge(7, 3, nil)
+			s.acknowledge(7, 3)
 			synctest.Wait()
 			if place != (entryID{7, 3}) {
 				t.Fatalf("verified %v", place)
@@ -93,34 +99,40 @@ func TestProbe(t *testing.T) {
 				}
 				return
 			}
-			if s.count() != 1 || len(o.errs) != 1 || o.errs[1] != nil {
-				t.Fatalf("%d sent, callbacks: %v", s.count(), o.errs)
+			if s.messages() != 1 || len(o.errs) != 1 || o.errs[1] != nil {
+				t.Fatalf("%d sent, callbacks: %v", s.messages(), o.errs)
 			}
 		})
 	}
+}
+
+// probed returns a producer whose probe, message 0, is acknowledged at 1:0.
+func probed(t *testing.T, maxPending int, o *outcome) (*producer, *scripted) {
+	q, s := scriptedProducer(t, maxPending)
+	q.Send(t.Context(), msg(1), o.done(0))
+	s.acknowledge(1, 0)
+	synctest.Wait()
+	return q, s
 }
 
 func TestSendWaitsForRoom(t *testing.T) {
 	for name, size := range map[string]int{"messages": 1, "bytes": 400} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q, s := scriptedProducer(t, 2)
-				defer q.Close()
 				var o outcome
-				q.Send(t.Context(), msg(1), o.done(0))
-				s.acknowledge(1, 0, nil)
-				synctest.Wait()
+				q, s := probed(t, 2, &o)
+				defer q.Close()
 				q.Send(t.Context(), msg(size), o.done(1))
 				q.Send(t.Context(), msg(size), o.done(2))
 				go q.Send(t.Context(), msg(size), o.done(3))
 				synctest.Wait()
-				if s.count() != 2 {
-					t.Fatalf("%d in flight, the limit is 2", s.count())
+				if n := s.messages() + s.held(); n != 2 {
+					t.Fatalf("%d in flight, the limit is 2", n)
 				}
-				s.acknowledge(1, 1, nil)
+				s.acknowledge(1, 1)
 				synctest.Wait()
-				if s.count() != 2 || len(o.errs) != 2 {
-					t.Fatalf("%d in flight, callbacks %v", s.count(), o.errs)
+				if n := s.messages() + s.held(); n != 2 || len(o.errs) != 2 {
+					t.Fatalf("%d in flight, callbacks %v", n, o.errs)
 				}
 				// The end of the context ends the wait, and with it the producer.
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -135,52 +147,87 @@ func TestSendWaitsForRoom(t *testing.T) {
 	}
 }
 
+// A message that is too large for a batch has one of its own; one that the
+// broker would refuse stops the producer.
 func TestTravelsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, s := scriptedProducer(t, 10)
+		var o outcome
+		q, s := probed(t, 10, &o)
 		defer q.Close()
 		q.limits = newLimits(2000, 2)
-		var o outcome
-		q.Send(t.Context(), msg(1), o.done(0))
-		s.acknowledge(1, 0, nil)
-		synctest.Wait()
+		q.limits.batch = 500
 		bulky := msg(1)
 		bulky.Properties = map[string]string{"a": string(make([]byte, 600))}
-		q.Send(t.Context(), msg(1), o.done(1))
-		go func() {
-			q.Send(t.Context(), bulky, o.done(2))
-			q.Send(t.Context(), msg(1), o.done(3))
-		}()
-		for entry := int64(1); entry <= 3; entry++ {
-			synctest.Wait()
-			if s.count() != 1 {
-				t.Fatalf("%d in flight beside a message that travels alone", s.count())
+		q.Send(t.Context(), msg(1), o.done(1)) // leaves at once
+		synctest.Wait()
+		for n := 2; n <= 5; n++ {
+			m := msg(1)
+			if n == 4 {
+				m = bulky
 			}
-			s.acknowledge(1, entry, nil)
+			q.Send(t.Context(), m, o.done(n))
+			synctest.Wait()
 		}
-		synctest.Wait()
-		if len(o.errs) != 4 || o.errs[2] != nil {
-			t.Fatalf("callbacks: %v", o.errs)
+		if s.counts[0] != 1 || s.counts[1] != 2 || s.counts[2] != 1 || s.held() != 1 {
+			t.Fatalf("batches of %v messages, and one of %d", s.counts, s.held())
 		}
-		bulky.Properties["a"] = string(make([]byte, 1000))
-		q.Send(t.Context(), bulky, o.done(4))
+		bulky.Properties["a"] = string(make([]byte, 2000))
+		q.Send(t.Context(), bulky, o.done(6))
 		synctest.Wait()
-		if !errors.Is(o.errs[4], ErrTooLarge) {
+		if !errors.Is(o.errs[6], ErrTooLarge) {
 			t.Fatalf("callbacks: %v", o.errs)
 		}
 	})
 }
 
-func TestClientPanics(t *testing.T) {
+// A batch has messages of one schema, whose version is asked for once.
+func TestSchemas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, s := scriptedProducer(t, 10)
-		defer q.Close()
-		s.panics = true
 		var o outcome
-		q.Send(t.Context(), msg(1), o.done(0))
+		q, s := probed(t, 100, &o)
+		defer q.Close()
+		q.Send(t.Context(), msg(1), o.done(1))
 		synctest.Wait()
-		if !errors.Is(o.errs[0], ErrLost) || !errors.Is(q.Err(), ErrLost) {
-			t.Fatalf("callbacks: %v, Err: %v", o.errs, q.Err())
+		one, two := &Schema{Name: "aaaaaaaa"}, &Schema{Name: "bbbbbbbb"}
+		for n, schema := range []*Schema{one, one, two, {Name: "bbbbbbbb"}, one} {
+			m := msg(1)
+			m.Schema = schema
+			q.Send(t.Context(), m, o.done(n+2))
+			synctest.Wait()
+		}
+		if s.asked != 2 || len(s.counts) != 3 || s.counts[1] != 2 || s.counts[2] != 2 || s.held() != 1 {
+			t.Fatalf("asked %d times; batches of %v, and one of %d", s.asked, s.counts, s.held())
+		}
+		s.askErr = &wire.ServerError{Code: wire.IncompatibleSchema}
+		m := msg(1)
+		m.Schema = &Schema{Name: "cccccccc"}
+		q.Send(t.Context(), m, o.done(7))
+		synctest.Wait()
+		if !errors.Is(q.Err(), ErrSchemaMissing) || !errors.Is(o.errs[7], ErrSchemaMissing) {
+			t.Fatalf("Err %v, callback %v", q.Err(), o.errs[7])
+		}
+	})
+}
+
+// A link that has ended before it was taken over.
+func TestEndsBeforeItStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pulsar{cfg: Config{}.withDefaults(), producers: make(map[*producer]struct{})}
+		q := newProducer(p, Partition{Topic: "persistent://a/b/c"}, "me", newLimits(1<<20, 2))
+		q.Ended(wire.ErrProducerClosed)
+		s := &scripted{events: q}
+		if err := q.start(s, nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !errors.Is(q.Err(), ErrLost) || !s.closed || len(p.producers) != 0 {
+			t.Fatalf("%v, closed: %t", q.Err(), s.closed)
+		}
+		q.Close()
+		p.closed = true
+		q, s = newProducer(p, Partition{}, "me", limits{}), &scripted{}
+		if err := q.start(s, nil); !errors.Is(err, ErrLost) || !s.closed {
+			t.Fatalf("%v, closed: %t", err, s.closed)
 		}
 	})
 }
@@ -189,7 +236,7 @@ func TestClientPanics(t *testing.T) {
 // acknowledged messages first and in order, then errors only.
 func TestCallbacksOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		steps := rapid.SliceOfN(rapid.SampledFrom([]string{"send", "send", "send", "ack", "ack", "fail", "refuse", "close", "lost"}), 1, 60).Draw(rt, "steps")
+		steps := rapid.SliceOfN(rapid.SampledFrom([]string{"send", "send", "send", "send", "ack", "ack", "flush", "written", "slow", "fail", "refuse", "close", "lost"}), 1, 60).Draw(rt, "steps")
 		synctest.Test(t, func(t *testing.T) {
 			q, s := scriptedProducer(t, 1000)
 			var o outcome
@@ -211,15 +258,24 @@ func TestCallbacksOnce(t *testing.T) {
 					if s.count() > 0 {
 						place++
 						acked++
-						s.acknowledge(1, place, nil)
+						s.acknowledge(1, place)
+					}
+				case "flush":
+					q.Flush()
+				case "slow":
+					s.slow = true
+				case "written":
+					if s.slow {
+						s.slow = false
+						q.Written()
 					}
 				case "fail":
 					if s.count() > 0 {
-						s.acknowledge(0, 0, pulsar.ErrProducerClosed)
+						s.events.Ended(wire.ErrProducerClosed)
 						acked++
 					}
 				case "refuse":
-					q.owner.refused("NotAllowedError", "Exceed maximum message size")
+					s.refuse(wire.NotAllowed, "Exceed maximum message size")
 				case "close":
 					go q.Close()
 					acked++
@@ -244,56 +300,4 @@ func TestCallbacksOnce(t *testing.T) {
 			}
 		})
 	})
-}
-
-// echo acknowledges at once, from another goroutine, in order.
-type echo struct {
-	pulsar.Producer
-	sent chan *pulsar.ProducerMessage
-	ack  func(pulsar.MessageID, *pulsar.ProducerMessage, error)
-}
-
-func (c *echo) SendAsync(_ context.Context, m *pulsar.ProducerMessage, ack func(pulsar.MessageID, *pulsar.ProducerMessage, error)) {
-	c.ack = ack
-	c.sent <- m
-}
-
-func (c *echo) FlushWithCtx(context.Context) error { return nil }
-func (c *echo) Close()                             {}
-
-func (c *echo) run() {
-	for entry := int64(0); ; entry++ {
-		m, ok := <-c.sent
-		if !ok {
-			return
-		}
-		c.ack(pulsar.NewMessageID(1, entry, 0, 0), m, nil)
-	}
-}
-
-// BenchmarkSendOverhead is what this package adds to the client's own work for
-// each message.
-func BenchmarkSendOverhead(b *testing.B) {
-	p := &Pulsar{cfg: Config{}.withDefaults(), producers: make(map[*producer]struct{})}
-	q := newProducer(p, Partition{Topic: "persistent://a/b/c"}, "me", newLimits(5<<20, 2))
-	q.verify = func(context.Context, entryID) error { return nil }
-	c := &echo{sent: make(chan *pulsar.ProducerMessage, 1<<15)}
-	if err := q.start(c); err != nil {
-		b.Fatal(err)
-	}
-	go c.run()
-	m := &Outgoing{Key: "key", Payload: make([]byte, 250), Schema: &Schema{Name: "E", JSON: "{}"}, EventTime: time.Now(),
-		Properties: map[string]string{"position": "p", "id": "i", "type": "t"}}
-	failed := 0
-	done := func(_ MessageID, err error) {
-		if err != nil {
-			failed++
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		q.Send(b.Context(), m, done)
-	}
-	q.Close()
-	close(c.sent)
 }

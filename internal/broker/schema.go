@@ -1,49 +1,43 @@
 package broker
 
-import (
-	"errors"
+import "github.com/runnel-cdc/runnel/internal/broker/wire"
 
-	"github.com/apache/pulsar-client-go/pulsar"
-)
-
-// rawSchema announces an AVRO schema to the broker while payloads pass as the
-// bytes they are. The client needs its SchemaInfo only: it looks the version
-// up once per producer and stamps it on each batch.
-type rawSchema struct{ info pulsar.SchemaInfo }
-
-var _ pulsar.Schema = (*rawSchema)(nil)
-
-func newRawSchema(s *Schema) *rawSchema {
-	return &rawSchema{pulsar.SchemaInfo{Name: s.Name, Schema: s.JSON, Type: pulsar.AVRO}}
+// onWire is the schema as the wire takes it; nil of nil.
+func (s *Schema) onWire() *wire.Schema {
+	if s == nil {
+		return nil
+	}
+	return &wire.Schema{Name: s.Name, JSON: s.JSON}
 }
 
-var errRawSchema = errors.New("payloads are sent and received as bytes")
-
-func (s *rawSchema) Encode(any) ([]byte, error)        { return nil, errRawSchema }
-func (s *rawSchema) Decode([]byte, any) error          { return errRawSchema }
-func (s *rawSchema) Validate([]byte) error             { return nil }
-func (s *rawSchema) GetSchemaInfo() *pulsar.SchemaInfo { return &s.info }
-
-// schemaSet keeps one rawSchema per schema. Callers pass the same pointer for
-// long runs of messages; equal schemas behind new pointers do not add up.
-type schemaSet struct {
-	last    *Schema
-	lastRaw *rawSchema
-	all     map[Schema]*rawSchema
+// schemaVersions keeps what the broker calls the schemas that a producer has
+// used; no schema has no version. Callers pass the same pointer for long runs of
+// messages; equal schemas behind new pointers do not add up.
+type schemaVersions struct {
+	last        *Schema
+	lastVersion []byte
+	all         map[Schema][]byte
 }
 
-func (c *schemaSet) get(s *Schema) *rawSchema {
+func (c *schemaVersions) get(s *Schema) (version []byte, known bool) {
 	if s == c.last {
-		return c.lastRaw
+		return c.lastVersion, true
 	}
-	raw := c.all[*s]
-	if raw == nil {
-		raw = newRawSchema(s)
-		if c.all == nil {
-			c.all = make(map[Schema]*rawSchema)
-		}
-		c.all[*s] = raw
+	if s == nil {
+		return nil, true
 	}
-	c.last, c.lastRaw = s, raw
-	return raw
+	if version, known = c.all[*s]; known {
+		c.last, c.lastVersion = s, version
+	}
+	return version, known
+}
+
+func (c *schemaVersions) put(s *Schema, version []byte) {
+	if s == nil {
+		return
+	}
+	if c.all == nil {
+		c.all = make(map[Schema][]byte)
+	}
+	c.all[*s] = version
 }

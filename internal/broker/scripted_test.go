@@ -2,80 +2,110 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
 
-	"github.com/apache/pulsar-client-go/pulsar"
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 )
 
-// scripted stands for the client's producer: it keeps what it was given, and
-// acknowledges as the test says.
+// scripted stands for the wire's producer: it keeps what it was given, and says
+// what the test wants of it.
 type scripted struct {
-	pulsar.Producer
-	mu     sync.Mutex
-	sent   []*pulsar.ProducerMessage
-	ack    func(pulsar.MessageID, *pulsar.ProducerMessage, error)
-	closed bool
-	panics bool
+	events wire.Events
+	slow   bool // batches count as written only when the test says so
 
-	total, flushed, flushCalls int
+	mu             sync.Mutex
+	next           uint64   // sequence id
+	firsts         []uint64 // of the batches that were sent and not answered
+	counts         []int    // of messages in each of them
+	open           map[*wire.Batch]uint64
+	batches, asked int
+	askErr         error
+	closed         bool
 }
 
-func (c *scripted) held() int {
+func (c *scripted) SchemaVersion() []byte { return []byte("version0") }
+
+func (c *scripted) AskSchema(_ context.Context, s *wire.Schema) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.total - c.flushed
+	c.asked++
+	return []byte(s.Name), c.askErr
 }
 
-func (c *scripted) flushes() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flushCalls
-}
+func (c *scripted) NewBatch(version []byte) *wire.Batch { return wire.NewBatch("me", version) }
 
-func (c *scripted) SendAsync(_ context.Context, m *pulsar.ProducerMessage, ack func(pulsar.MessageID, *pulsar.ProducerMessage, error)) {
+func (c *scripted) Add(b *wire.Batch, m *wire.Message) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.panics {
-		panic("send on closed channel")
+	n := c.next
+	c.next++
+	if b.Count() == 0 {
+		c.open[b] = n
 	}
-	c.sent, c.ack = append(c.sent, m), ack
-	c.total++
+	b.Add(n, m)
+	return n
 }
 
-func (c *scripted) FlushWithCtx(ctx context.Context) error {
-	if ctx.Done() != nil {
-		return errors.New("the first question must not end the call")
-	}
-	<-ctx.Done()
+func (c *scripted) Send(b *wire.Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flushed = c.total
-	c.flushCalls++
-	return ctx.Err()
+	c.firsts, c.counts = append(c.firsts, c.open[b]), append(c.counts, b.Count())
+	delete(c.open, b)
+	c.batches++
+	b.Free()
+	if !c.slow {
+		go c.events.Written()
+	}
 }
 
-func (c *scripted) Close() { c.closed = true }
-
-// acknowledge the oldest message.
-func (c *scripted) acknowledge(ledger, entry int64, err error) {
+func (c *scripted) Close(context.Context) error {
 	c.mu.Lock()
-	m, ack := c.sent[0], c.ack
-	c.sent = c.sent[1:]
+	defer c.mu.Unlock()
+	c.closed = true
+	return nil
+}
+
+// acknowledge answers the oldest batch.
+func (c *scripted) acknowledge(ledger, entry int64) {
+	c.mu.Lock()
+	first := c.firsts[0]
+	c.firsts, c.counts = c.firsts[1:], c.counts[1:]
 	c.mu.Unlock()
-	if err != nil {
-		ack(nil, m, err)
-		return
-	}
-	ack(pulsar.NewMessageID(ledger, entry, 0, 0), m, nil)
+	c.events.Stored(wire.Receipt{Sequence: first, Ledger: ledger, Entry: entry})
 }
 
+// refuse answers with an error.
+func (c *scripted) refuse(code wire.Code, message string) {
+	c.events.Ended(&wire.ServerError{Code: code, Message: message})
+}
+
+// count is of batches that are not answered.
 func (c *scripted) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.sent)
+	return len(c.firsts)
+}
+
+// messages is of those in them.
+func (c *scripted) messages() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.counts {
+		n += k
+	}
+	return n
+}
+
+// held is of messages that were not sent.
+func (c *scripted) held() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for b := range c.open {
+		n += b.Count()
+	}
+	return n
 }
 
 func scriptedProducer(t testing.TB, maxPending int) (*producer, *scripted) {
@@ -83,8 +113,8 @@ func scriptedProducer(t testing.TB, maxPending int) (*producer, *scripted) {
 	p := &Pulsar{cfg: cfg, producers: make(map[*producer]struct{})}
 	q := newProducer(p, Partition{Topic: "persistent://a/b/c"}, "me", newLimits(1<<20, 2))
 	q.verify = func(context.Context, entryID) error { return nil }
-	c := &scripted{}
-	if err := q.start(c); err != nil {
+	c := &scripted{events: q, open: make(map[*wire.Batch]uint64)}
+	if err := q.start(c, nil); err != nil {
 		t.Fatal(err)
 	}
 	return q, c
@@ -95,10 +125,11 @@ type outcome struct {
 	mu   sync.Mutex
 	errs map[int]error
 	list []int
+	ids  []MessageID
 }
 
 func (o *outcome) done(n int) func(MessageID, error) {
-	return func(_ MessageID, err error) {
+	return func(id MessageID, err error) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if _, twice := o.errs[n]; twice {
@@ -107,7 +138,7 @@ func (o *outcome) done(n int) func(MessageID, error) {
 		if o.errs == nil {
 			o.errs = make(map[int]error)
 		}
-		o.errs[n], o.list = err, append(o.list, n)
+		o.errs[n], o.list, o.ids = err, append(o.list, n), append(o.ids, id)
 	}
 }
 

@@ -1,0 +1,208 @@
+package wire
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"sync"
+	"time"
+)
+
+// Message is what a batch takes. Nothing of it is kept.
+type Message struct {
+	Key        string
+	Payload    []byte // nil is an empty one
+	Properties map[string]string
+	EventTime  int64 // milliseconds since 1970; 0: none
+}
+
+// Batch is one entry of a topic in the making: messages of one schema, encoded
+// as they are added, behind room for the headers. Not safe for concurrent use.
+//
+//	 room for the headers                     messages
+//	┌──────────┬──────────────────────────┬──────────────────────────────┬────┐
+//	│ (unused) │ size SEND magic crc meta │ size metadata payload        │ …  │
+//	└──────────┴──────────────────────────┴──────────────────────────────┴────┘
+//
+// Every message travels in a batch, if need be of one: single messages have
+// their properties in the entry's own metadata, where some consumers find no
+// schema version.
+type Batch struct {
+	buf    []byte
+	room   int // bytes of buf before the first message
+	scrap  []byte
+	key    string // of the first message
+	schema []byte // version
+	name   string // producer's
+	first  uint64 // sequence id of the first message
+	count  int
+}
+
+const (
+	// headerRoom is what the headers take at most, without producer and key:
+	// sizes and SEND (51), magic, checksum and size (10), metadata (66).
+	headerRoom = 51 + 10 + 66
+
+	// Overhead is what a batch adds to its messages as the broker counts them
+	// against the maximum message size, at most: producer's name and first key
+	// come on top.
+	Overhead = 10 + 66
+
+	keptBatch = 1 << 20 // larger buffers are not kept
+
+	magicChecksum = 0x0e01 // (spec, "Framing": a CRC32C follows)
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	batches    = sync.Pool{New: func() any { return new(Batch) }}
+)
+
+// NewBatch returns an empty batch of a producer, of messages of one schema's
+// version; nil: of none.
+func NewBatch(producer string, schema []byte) *Batch {
+	b := batches.Get().(*Batch)
+	b.name, b.schema = producer, schema
+	return b
+}
+
+// Free gives the buffer back. Producer.Send does it for what it was given.
+func (b *Batch) Free() {
+	if cap(b.buf) > keptBatch {
+		b.buf = nil
+	}
+	*b = Batch{buf: b.buf[:0], scrap: b.scrap[:0]}
+	batches.Put(b)
+}
+
+// Count returns the number of messages.
+func (b *Batch) Count() int { return b.count }
+
+// Size returns what the batch takes of the maximum message size at most, in bytes.
+func (b *Batch) Size() int {
+	return len(b.buf) - b.room + Overhead + len(b.name) + len(b.key)
+}
+
+// MessageSize returns what a message adds to its batch, in bytes; the first one
+// adds its key once more.
+func (m *Message) MessageSize(sequence uint64) int {
+	meta := m.metadataSize(sequence)
+	return 4 + meta + len(m.Payload)
+}
+
+// metadataSize is the exact size of a SingleMessageMetadata.
+func (m *Message) metadataSize(sequence uint64) int {
+	n := 0
+	for k, v := range m.Properties {
+		size := fieldSize(len(k)) + fieldSize(len(v))
+		n += fieldSize(size)
+	}
+	if m.Key != "" {
+		n += fieldSize(len(m.Key))
+	}
+	if m.EventTime != 0 {
+		n += 1 + uvarintSize(uint64(m.EventTime))
+	}
+	return n + 1 + uvarintSize(uint64(len(m.Payload))) + 1 + uvarintSize(sequence)
+}
+
+// fieldSize is the size of a field with a length, whose number is below 16.
+func fieldSize(length int) int { return 1 + uvarintSize(uint64(length)) + length }
+
+// Tags of SingleMessageMetadata and KeyValue (proto), and of no others: a field's
+// number and how it is encoded, in one byte.
+const (
+	tagProperty    = 1<<3 | wireBytes
+	tagKey         = 2<<3 | wireBytes
+	tagPayloadSize = 3<<3 | wireVarint
+	tagEventTime   = 5<<3 | wireVarint
+	tagSequence    = 8<<3 | wireVarint
+	tagName        = 1<<3 | wireBytes
+	tagValue       = 2<<3 | wireBytes
+)
+
+// Add encodes a message behind those that are there.
+func (b *Batch) Add(sequence uint64, m *Message) {
+	if b.count == 0 {
+		b.first, b.key = sequence, m.Key
+		b.room = headerRoom + len(b.name) + len(b.key)
+		b.buf = append(b.buf[:0], make([]byte, b.room)...)
+	}
+	b.count++
+	start := len(b.buf)
+	dst := append(b.buf, 0, 0, 0, 0)
+	for k, v := range m.Properties {
+		dst = append(dst, tagProperty)
+		dst = binary.AppendUvarint(dst, uint64(fieldSize(len(k))+fieldSize(len(v))))
+		dst = append(dst, tagName)
+		dst = binary.AppendUvarint(dst, uint64(len(k)))
+		dst = append(dst, k...)
+		dst = append(dst, tagValue)
+		dst = binary.AppendUvarint(dst, uint64(len(v)))
+		dst = append(dst, v...)
+	}
+	if m.Key != "" {
+		dst = append(dst, tagKey)
+		dst = binary.AppendUvarint(dst, uint64(len(m.Key)))
+		dst = append(dst, m.Key...)
+	}
+	dst = append(dst, tagPayloadSize)
+	dst = binary.AppendUvarint(dst, uint64(len(m.Payload)))
+	if m.EventTime != 0 {
+		dst = append(dst, tagEventTime)
+		dst = binary.AppendUvarint(dst, uint64(m.EventTime))
+	}
+	dst = append(dst, tagSequence)
+	dst = binary.AppendUvarint(dst, sequence)
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
+	b.buf = append(dst, m.Payload...)
+}
+
+// seal writes the headers and returns the whole frame, which is valid until
+// Free. (spec, "Payload commands")
+func (b *Batch) seal(producer uint64, now time.Time) []byte {
+	size := len(b.buf) - b.room
+	last := b.first + uint64(b.count) - 1
+
+	// SEND. With highest_sequence_id the broker's deduplication knows all of the
+	// batch's ids, and PRODUCER_SUCCESS tells the next run the last of them.
+	s := append(b.scrap[:0], 1<<3|wireVarint, byte(cmdSend), byte(cmdSend)<<3|wireBytes, 0)
+	s = appendUint(s, 1, producer)
+	s = appendUint(s, 2, b.first)
+	s = appendUint(s, 3, uint64(b.count)) // num_messages
+	if b.count > 1 {
+		s = appendUint(s, 6, last) // highest_sequence_id
+	}
+	s[3] = byte(len(s) - 4)
+	command := len(s)
+
+	// MessageMetadata
+	s = appendBytes(s, 1, b.name)
+	s = appendUint(s, 2, b.first)
+	s = appendUint(s, 3, uint64(now.UnixMilli())) // publish_time
+	if b.key != "" {
+		s = appendBytes(s, 6, b.key) // partition_key: of the first, for Key_Shared subscriptions
+	}
+	s = appendUint(s, 9, uint64(size))     // uncompressed_size
+	s = appendUint(s, 11, uint64(b.count)) // num_messages_in_batch: this is a batch, also of one
+	if b.schema != nil {
+		s = appendBytes(s, 16, b.schema) // schema_version
+	}
+	if b.count > 1 {
+		s = appendUint(s, 24, last) // highest_sequence_id
+	}
+	b.scrap = s
+	meta := s[command:]
+
+	start := b.room - (8 + command + 2 + 4 + 4 + len(meta))
+	frame := b.buf[start:]
+	at := frame
+	binary.BigEndian.PutUint32(at, uint32(len(frame)-4))
+	binary.BigEndian.PutUint32(at[4:], uint32(command))
+	at = at[8+copy(at[8:], s[:command]):]
+	binary.BigEndian.PutUint16(at, magicChecksum)
+	checked := at[6:]
+	binary.BigEndian.PutUint32(checked, uint32(len(meta)))
+	copy(checked[4:], meta)
+	binary.BigEndian.PutUint32(at[2:], crc32.Checksum(checked, castagnoli))
+	return frame
+}
