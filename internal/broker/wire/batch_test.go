@@ -1,0 +1,98 @@
+package wire
+
+import (
+	"encoding/binary"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Batches of whatever messages are read as they were written, and are no larger
+// than they say.
+func TestBatch(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := strings.Repeat("n", rapid.IntRange(1, 300).Draw(t, "name"))
+		text := rapid.StringN(0, 40, 400)
+		b := NewBatch(name, rapid.SampledFrom([][]byte{nil, []byte("version0")}).Draw(t, "version"))
+		first := rapid.Uint64Range(0, 1<<62).Draw(t, "first")
+		var want []storedMessage
+		for i := range rapid.Uint64Range(1, 20).Draw(t, "messages") {
+			m := Message{
+				Key: text.Draw(t, "key"), Payload: []byte(text.Draw(t, "payload")), EventTime: rapid.Int64().Draw(t, "time"),
+				Properties: rapid.MapOfN(text, text, 0, 5).Draw(t, "properties"),
+			}
+			before := b.Size()
+			b.Add(first+i, &m)
+			if size := m.MessageSize(first + i); i > 0 && b.Size() != before+size {
+				t.Fatalf("a message of %d bytes adds %d", size, b.Size()-before)
+			}
+			want = append(want, storedMessage{m.Properties, m.Key, string(m.Payload), uint64(m.EventTime), first + i})
+		}
+		size := b.Size()
+		frame := b.seal(rapid.Uint64().Draw(t, "producer"), time.Now())
+		if n := binary.BigEndian.Uint32(frame); int(n) != len(frame)-4 {
+			t.Fatalf("a frame of %d bytes says %d", len(frame), n)
+		}
+		kind, body, err := parseFrame(frame[4:])
+		if err != nil || kind != cmdSend {
+			t.Fatalf("%d, %v", kind, err)
+		}
+		got, err := parseSend(body, frame[8+binary.BigEndian.Uint32(frame[4:]):])
+		if err != nil || !reflect.DeepEqual(got.messages, want) || got.meta[1] != name {
+			t.Fatalf("%v: %+v, want %+v", err, got, want)
+		}
+		if got.size > size {
+			t.Fatalf("a batch of %d bytes says %d", got.size, size)
+		}
+		b.Free()
+	})
+}
+
+// The headers have room for the largest of numbers.
+func TestHeaderRoom(t *testing.T) {
+	b := NewBatch("n", []byte("version0"))
+	b.Add(1<<63, &Message{Key: "k"})
+	b.count = 1 << 30
+	frame := b.seal(1<<64-1, time.UnixMilli(1<<62))
+	if size := binary.BigEndian.Uint32(frame); int(size) != len(frame)-4 {
+		t.Fatalf("a frame of %d bytes says %d", len(frame), size)
+	}
+}
+
+// A batch in use again costs no allocation.
+func TestBatchAllocatesNothing(t *testing.T) {
+	m := &Message{Key: "key", Payload: make([]byte, 250), EventTime: time.Now().UnixMilli(), Properties: map[string]string{"position": "p", "id": "i", "type": "t"}}
+	version := []byte("version0")
+	now := time.Now()
+	run := func() {
+		b := NewBatch("me", version)
+		for i := range uint64(100) {
+			b.Add(i, m)
+		}
+		b.seal(1, now)
+		b.Free()
+	}
+	run()
+	if n := testing.AllocsPerRun(1000, run); n > 10 { // the pool forgets some with the race detector
+		t.Errorf("%v allocations for 100 messages", n)
+	}
+}
+
+func BenchmarkBatch(b *testing.B) {
+	m := &Message{Key: "key", Payload: make([]byte, 250), EventTime: time.Now().UnixMilli(), Properties: map[string]string{
+		"position": "000000010000000000000000000000000001", "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "OrderPlaced"}}
+	batch := NewBatch("me", nil)
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		batch.Add(1, m)
+		if batch.Size() > 128<<10 {
+			batch.seal(1, now)
+			batch.Free()
+			batch = NewBatch("me", nil)
+		}
+	}
+}
