@@ -1,7 +1,8 @@
 // Package broker is Runnel's only door to Apache Pulsar.
 //
-// It offers exactly what the promise "every event once, in order" needs and
-// hides the rest of the client:
+// It offers exactly what the promise "every event once, in order" needs, and hides
+// what speaks Pulsar's protocol: package wire for producers, the client library for
+// readers and consumers.
 //
 //	          Client (broker.go)
 //	        ┌───────┴────────┐
@@ -10,7 +11,7 @@
 //	        └── contract.Run ┘   one suite holds both to the same behaviour
 //
 //	Acquire   exclusive producer, settle, tail, read-back   acquire.go, settle.go, tail.go
-//	Producer  ordered sends, each callback once             producer.go, ring.go
+//	Producer  ordered sends, each callback once             producer.go, batching.go, receipts.go, flight.go
 //	Read      one partition, no subscription                reader.go
 //	Subscribe durable failover subscription                 consumer.go
 //	Admin     namespaces, topics, policies over REST        admin.go, namespace.go, topic.go, rest.go

@@ -66,6 +66,24 @@ type opening struct {
 	err  error
 }
 
+// ended reports whether there is no connection any more.
+func (o *opening) ended() bool {
+	select {
+	case <-o.done:
+	default:
+		return false
+	}
+	if o.err != nil {
+		return true
+	}
+	select {
+	case <-o.conn.dead:
+		return true
+	default:
+		return false
+	}
+}
+
 // New returns a client, without connecting.
 func New(cfg Config) *Client {
 	c := &Client{cfg: cfg, conns: make(map[route]*opening)}
@@ -95,7 +113,7 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 func (c *Client) connection(ctx context.Context, r route) (*conn, error) {
 	c.mu.Lock()
 	o := c.conns[r]
-	if o == nil {
+	if o == nil || o.ended() {
 		if c.life.Err() != nil {
 			c.mu.Unlock()
 			return nil, ErrClosed

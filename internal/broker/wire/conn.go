@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -74,10 +75,19 @@ func (c *conn) end(cause error) {
 	all := c.producers
 	c.producers = nil
 	c.mu.Unlock()
-	_ = c.raw.Close()
+	_ = socket(c.raw).Close()
 	for _, p := range all {
 		p.ended(fmt.Errorf("%w: %w", ErrDisconnected, cause), true)
 	}
+}
+
+// socket returns what lies below TLS, which would not close without a last word
+// to a peer that may not listen.
+func socket(c net.Conn) net.Conn {
+	if secure, ok := c.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return c
 }
 
 // put queues a frame. Behind the end it is dropped.
