@@ -2,6 +2,9 @@ package broker_test
 
 import (
 	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -10,46 +13,100 @@ import (
 	"github.com/runnel-cdc/runnel/internal/position"
 )
 
-// BenchmarkSend publishes messages of 250 bytes with the three properties that
-// every event has, and waits for the last acknowledgement.
-func BenchmarkSend(b *testing.B) {
+// sending is a producer of messages of 250 bytes with the three properties that
+// every event has.
+type sending struct {
+	broker.Producer
+	b       *testing.B
+	schema  *broker.Schema
+	payload []byte
+	at      time.Time
+}
+
+// senders acquires the partitions of a new topic, and sends each one's probe.
+func senders(b *testing.B, partitions int) []sending {
 	p := brokertest.Dial(b)
-	topic := brokertest.Topic(b, p, brokertest.Namespace(b, p), "bench", 1)
+	topic := brokertest.Topic(b, p, brokertest.Namespace(b, p), "bench", partitions)
 	s := brokertest.RegisterSchema(b, p, topic, "Event", `{"type":"record","name":"Event","fields":[{"name":"a","type":"string"}]}`)
-	q, _, err := p.Acquire(b.Context(), broker.AcquireRequest{Partition: broker.Partition{Topic: topic}, Producer: "bench", Schema: s}, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer q.Close()
-	payload := make([]byte, 250)
-	now := time.Now()
-	acked := make(chan error, 1)
-	send := func(n int, done func(broker.MessageID, error)) {
-		q.Send(b.Context(), &broker.Outgoing{
-			Key: strconv.Itoa(n % 1000), Payload: payload, Schema: s, EventTime: now,
-			Properties: map[string]string{position.Property: nth(uint64(n)).String(), "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "OrderPlaced"},
-		}, done)
-	}
-	send(1, func(_ broker.MessageID, err error) { acked <- err })
-	if err := <-acked; err != nil {
-		b.Fatal(err)
-	}
-	var first error
-	none := func(_ broker.MessageID, err error) {
-		if err != nil && first == nil {
-			first = err
+	all := make([]sending, partitions)
+	for i := range all {
+		q, _, err := p.Acquire(b.Context(), broker.AcquireRequest{Partition: broker.Partition{Topic: topic, Index: i}, Producer: "bench", Schema: s}, nil)
+		if err != nil {
+			b.Fatal(err)
 		}
+		b.Cleanup(q.Close)
+		all[i] = sending{q, b, s, make([]byte, 250), time.Now()}
+		all[i].wait(1)
+	}
+	return all
+}
+
+func (s *sending) send(n int, done func(broker.MessageID, error)) {
+	s.Send(s.b.Context(), &broker.Outgoing{
+		Key: strconv.Itoa(n % 1000), Payload: s.payload, Schema: s.schema, EventTime: s.at,
+		Properties: map[string]string{position.Property: nth(uint64(n)).String(), "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "OrderPlaced"},
+	}, done)
+}
+
+// wait sends one and waits until it is acknowledged.
+func (s *sending) wait(n int) {
+	acked := make(chan error, 1)
+	s.send(n, func(_ broker.MessageID, err error) { acked <- err })
+	if err := <-acked; err != nil {
+		s.b.Fatal(err)
+	}
+}
+
+// publishAll sends b.N messages, to the partitions in turn, and waits for all.
+// cpu-ns/op is what this process has worked for each.
+func publishAll(b *testing.B, all []sending) {
+	var (
+		failed  atomic.Int64
+		pending sync.WaitGroup
+	)
+	done := func(_ broker.MessageID, err error) {
+		if err != nil {
+			failed.Add(1)
+		}
+		pending.Done()
 	}
 	b.ReportAllocs()
+	before := cpuTime(b)
 	b.ResetTimer()
-	for n := range b.N - 1 {
-		send(n+2, none)
+	pending.Add(b.N)
+	for n := range b.N {
+		all[n%len(all)].send(n+2, done)
 	}
-	send(b.N+1, func(_ broker.MessageID, err error) { acked <- err })
-	if err := <-acked; err != nil {
-		b.Fatal(err, first)
-	}
+	pending.Wait()
+	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	if n := failed.Load(); n > 0 {
+		b.Fatalf("%d messages failed: %v", n, all[0].Err())
+	}
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkSend publishes to one partition as fast as it goes.
+func BenchmarkSend(b *testing.B) { publishAll(b, senders(b, 1)) }
+
+// BenchmarkSendMany publishes to many partitions in turn: batches fill slowly.
+func BenchmarkSendMany(b *testing.B) { publishAll(b, senders(b, 64)) }
+
+// BenchmarkSendAlone publishes one message at a time: what waits for no company.
+func BenchmarkSendAlone(b *testing.B) {
+	s := senders(b, 1)[0]
+	n := 1
+	for b.Loop() {
+		n++
+		s.wait(n)
+	}
 }
 
 // BenchmarkAcquire takes a partition of a few thousand messages over, with
