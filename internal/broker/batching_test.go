@@ -62,6 +62,7 @@ func TestBatchesFollowReceipts(t *testing.T) {
 		s.acknowledge(1, 1) // before it is known as written
 		q.Flush()
 		<-time.After(time.Second)
+		synctest.Wait()
 		if s.held() != 4 {
 			t.Fatal("two batches at the link")
 		}
@@ -105,6 +106,7 @@ func TestFullBatch(t *testing.T) {
 			}
 		}()
 		<-time.After(time.Minute)
+		synctest.Wait()
 		if sent >= 50 || s.messages() != 1 || s.held() != sent-1 {
 			t.Fatalf("%d sent, batches of %v, %d held", sent, s.counts, s.held())
 		}
@@ -113,6 +115,7 @@ func TestFullBatch(t *testing.T) {
 		s.mu.Unlock()
 		q.Written()
 		<-time.After(time.Second)
+		synctest.Wait()
 		if sent != 50 || s.messages() != 50 {
 			t.Fatalf("%d sent, batches of %v", sent, s.counts)
 		}

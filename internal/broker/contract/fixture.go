@@ -194,7 +194,9 @@ func less(a, b broker.MessageID) bool {
 // send sends messages from..to, the first one as the probe when told.
 func (s *scene) send(p broker.Producer, a *acks, from, to int, probe bool) {
 	s.Helper()
+	a.mu.Lock()
 	before := len(a.order)
+	a.mu.Unlock()
 	for n := from; n <= to; n++ {
 		p.Send(s.ctx, s.message(n), a.done(n))
 		if probe && n == from {
