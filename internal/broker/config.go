@@ -28,9 +28,9 @@ type Config struct {
 	Properties map[string]string
 
 	// FirstHost leads all of the connection to the first host of URL that answers now: for
-	// whoever dials anew when the connection is lost. Default: the client library takes
-	// the hosts in turn, and behind Pulsar proxies that is for each producer and reader,
-	// so that one dead host of two fails half of them.
+	// whoever dials anew when the connection is lost. Default: the hosts are taken in
+	// turn, and behind Pulsar proxies that is for each producer and reader, so that one
+	// dead host of two holds half of them up, or fails them.
 	FirstHost bool
 
 	OperationTimeout time.Duration // of one request to the broker; default 15 s

@@ -17,6 +17,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		run  func(*scene)
 	}{
 		{"messages arrive as sent, in order", ordered},
+		{"a message may be used again as soon as it is sent", reused},
 		{"acquiring reads the tail", tail},
 		{"the tail of a batch is its last message", batchTail},
 		{"read-back digests what will be replayed", readBack},
@@ -77,6 +78,31 @@ func ordered(s *scene) {
 	}
 	if err := p.Err(); err != nil {
 		s.Fatalf("Err of a healthy producer: %v", err)
+	}
+}
+
+func reused(s *scene) {
+	p, _ := s.acquire(position.Position{})
+	a := newAcks()
+	m := s.message(1)
+	for n := 1; n <= 1000; n++ {
+		next := s.message(n)
+		m.Key, m.Payload = next.Key, append(m.Payload[:0], next.Payload...)
+		for name, value := range next.Properties {
+			m.Properties[name] = value
+		}
+		p.Send(s.ctx, m, a.done(n))
+		if n == 1 {
+			a.wait(s, 1)
+		}
+	}
+	a.inOrder(s, 1, 1000)
+	all := s.content()
+	s.holds(all, 1, 1000)
+	for i, got := range all {
+		if want := s.message(i + 1); got.Key != want.Key || string(got.Payload) != string(want.Payload) || got.Properties["id"] != want.Properties["id"] {
+			s.Fatalf("sent %+v, received %+v", want, got)
+		}
 	}
 }
 

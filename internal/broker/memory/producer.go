@@ -1,7 +1,9 @@
 package memory
 
 import (
+	"bytes"
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -81,7 +83,9 @@ func (q *producer) Send(ctx context.Context, m *broker.Outgoing, done func(broke
 		return
 	}
 	q.probing, q.first = q.first, false
-	q.queue = append(q.queue, sent{m, done})
+	kept := *m // the sender may use its own again
+	kept.Payload, kept.Properties = bytes.Clone(m.Payload), maps.Clone(m.Properties)
+	q.queue = append(q.queue, sent{&kept, done})
 	q.poke()
 }
 
