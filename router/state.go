@@ -314,7 +314,7 @@ func (s *State) route(e *Event) error {
 }
 
 // cost is the memory that an event is counted with until it is published. Its
-// payload is there twice: the client copies it into a batch.
+// payload is there twice: it is copied into a batch.
 func cost(e *Event) int {
 	return 2*len(e.Payload) + len(e.Headers) + len(e.AggregateID) + eventOverhead
 }

@@ -98,8 +98,8 @@ func newLane(m *mailbox, id router.Lane, topic int, p broker.Partition) *lane {
 	return l
 }
 
-// send hands a message to the broker's client. It may block while the client's
-// queue is full, until ctx ends.
+// send hands a message to the partition's producer. It may block while too much
+// is in flight, until ctx ends.
 func (l *lane) send(ctx context.Context, m *router.Send, schema *broker.Schema) {
 	failpoint.Hit("pipeline.send")
 	l.producer.Send(ctx, &broker.Outgoing{

@@ -26,9 +26,8 @@ import (
 // batchesAhead is how many batches may be read before the loop takes them.
 const batchesAhead = 8
 
-// maxPending is how many messages one partition's producer may hold. The client
-// sets 24 bytes aside for each, for every partition, whether it is used or not;
-// and more would not be faster: it is 80 ms of 100,000 events a second.
+// maxPending is how many messages one partition's producer may hold. More would
+// not be faster: it is 80 ms of 100,000 events a second.
 const maxPending = 8192
 
 // run is one attempt.
