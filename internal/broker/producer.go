@@ -169,6 +169,7 @@ func (r *producer) join(m *Outgoing, size int, version []byte, done func(Message
 	if opened {
 		r.open.first = sequence
 	}
+	r.message = wire.Message{} // m is its owner's again
 	r.flight.push(done, len(m.Payload))
 	r.joined(opened)
 }

@@ -4,8 +4,8 @@ import "encoding/binary"
 
 const (
 	// maxFrame bounds what is read from a broker, in bytes. A producer is sent
-	// no payloads; the longest is the text of an error, with a stack trace at worst.
-	maxFrame = 256 << 10
+	// no payloads; the longest is the text of an error, which may quote a schema.
+	maxFrame = 1 << 20
 	maxText  = 4 << 10 // of each text in it that is kept
 )
 
