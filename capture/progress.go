@@ -123,20 +123,25 @@ func (p *Progress) Load(ctx context.Context) (Saved, error) {
 			return Saved{}, err
 		}
 	}
-	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0), coalesce(resumed_seq, -1)
+	rows, err := p.conn.Query(ctx, `select topic, partition, position, ordinal, coalesce(resumed_ordinal, 0), coalesce(resumed_seq, -1), coalesce(resumed_at, '')
 		from runnel.progress_partition where pipeline = $1 order by topic, partition`, p.cfg.Pipeline)
 	if err != nil {
 		return Saved{}, queryFault(err, "read the pipeline's progress")
 	}
 	var t PartitionTail
-	var at string
+	var at, resumedAt string
 	var ordinal, resumed int64
-	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal, &resumed, &t.ResumedSeq}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&t.Topic, &t.Partition, &at, &ordinal, &resumed, &t.ResumedSeq, &resumedAt}, func() error {
 		where, err := position.Parse(at)
 		if err != nil {
 			return fmt.Errorf("the saved position of %s, partition %d: %w", t.Topic, t.Partition, err)
 		}
 		t.Last, t.Resumed = position.Stamp{Position: where, Ordinal: uint64(ordinal)}, uint64(resumed)
+		if t.ResumedAt = (position.Position{}); resumedAt != "" {
+			if t.ResumedAt, err = position.Parse(resumedAt); err != nil {
+				return fmt.Errorf("where the loss of %s, partition %d, was accepted: %w", t.Topic, t.Partition, err)
+			}
+		}
 		s.Tails = append(s.Tails, t)
 		return nil
 	})

@@ -18,6 +18,9 @@ type PartitionTail struct {
 	// ResumedSeq is the newest seq of the outbox when that was said: what was lost is none
 	// that was written later. -1: it is not known.
 	ResumedSeq int64
+	// ResumedAt is the end of the WAL when that was said: what was lost is nothing behind it.
+	// Zero: it is not known.
+	ResumedAt position.Position
 }
 
 // GoesOn reports whether the partition is to go on behind what it has lost, and nothing of

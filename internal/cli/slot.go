@@ -26,7 +26,7 @@ const listedEvents = 50
 
 func (r repairResult) text(p *printer) {
 	if r.Hash == "" {
-		p.line("%s", p.paint(green, "nothing to do: the slot is whole, and the database's history is the one that was published"))
+		p.line("%s", p.paint(green, "nothing to do: the slot is whole, and the database's history is the one that was published; what topics have lost is not looked for"))
 		return
 	}
 	if r.Fork != nil {

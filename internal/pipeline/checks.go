@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -199,15 +200,19 @@ func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing
 	if err != nil {
 		return err
 	}
-	n := len(missing)
+	n, near := len(missing), r.source.At(r.saved.ConfirmedLSN)
 	known := make(map[broker.Partition]ends)
 	for id, m := range missing {
-		for _, routes := range all {
+		lost, doubt := false, error(nil)
+		for i, routes := range all {
 			p := broker.Partition{Topic: wire.TopicName(r.cfg.Namespace, routes.Explain(m.AggregateType, m.EventType).Topic)}
 			if partitions[p.Topic] == 0 {
 				continue
 			}
 			p.Index = router.PartitionOf([]byte(m.AggregateID), partitions[p.Topic])
+			if i > 0 && saved[p].Last.Less(near) { // of former routes, and it got nothing since
+				continue
+			}
 			e, ok := known[p]
 			if !ok {
 				if e, err = r.readEnds(ctx, p); err != nil {
@@ -215,18 +220,21 @@ func (r *run) strikeLost(ctx context.Context, missing map[string]capture.Missing
 				}
 				known[p] = e
 			}
-			lost, err := r.lostWith(m, p, e, saved[p])
-			if err != nil {
-				return err
-			}
-			if lost {
-				delete(missing, id)
+			var unsaid error
+			if lost, unsaid = r.lostWith(m, p, e, saved[p]); lost {
 				break
 			}
+			doubt = cmp.Or(doubt, unsaid)
+		}
+		switch {
+		case lost:
+			delete(missing, id)
+		case doubt != nil:
+			return doubt
 		}
 	}
 	if n -= len(missing); n > 0 {
-		r.log.Warn("events that were published and confirmed are gone with their partitions", "events", n)
+		r.log.Warn("among the events that were looked for, some are gone with their partitions, as was accepted", "events", n)
 	}
 	return nil
 }

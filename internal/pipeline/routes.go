@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -25,7 +26,8 @@ import (
 //     database, nor a backup, can lose it.
 //  2. A generation begins above everything that any partition holds. So each event is
 //     routed as it was by the run that published it, and the first run to route it
-//     otherwise is one that found it nowhere.
+//     otherwise is one that found it nowhere. What a partition has lost counts, too: it
+//     comes again, to where readers may have seen it.
 func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, error) {
 	db, err := r.connect(ctx)
 	if err != nil {
@@ -106,9 +108,6 @@ func (r *run) changeRoutes(ctx context.Context, f *fence, all []history.Generati
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range r.saved.Tails { // what retention has taken since was published, too
-		after = position.Later(after, t.Last.Position)
-	}
 	tails, err := r.settleTails(ctx)
 	if err != nil {
 		return nil, err
@@ -123,7 +122,32 @@ func (r *run) changeRoutes(ctx context.Context, f *fence, all []history.Generati
 	for _, tail := range tails {
 		after = position.Later(after, tail.Position)
 	}
+	if after, err = r.behindLost(ctx, after, tails); err != nil {
+		return nil, err
+	}
 	return history.AddGeneration(all, history.NewGeneration(newest.Generation+1, after, historyRoutes(r.cfg.Routes))), nil
+}
+
+// behindLost returns a position above what partitions have held and hold no more. ErrTruncated:
+// one lacks what was saved of it, and nobody has accepted that.
+func (r *run) behindLost(ctx context.Context, after position.Position, now tails) (position.Position, error) {
+	for _, t := range r.saved.Tails {
+		p := broker.Partition{Topic: t.Topic, Index: t.Partition}
+		after = position.Later(position.Later(after, t.Last.Position), t.ResumedAt)
+		if now[p].Ordinal >= t.Last.Ordinal || t.GoesOn() {
+			continue
+		}
+		if now[p].Ordinal > 0 || r.cfg.Retention == 0 || r.isDeadLetters(p) {
+			return after, truncated(r.cfg.Name, p, now[p], t.Last)
+		}
+		// By retention, or it was deleted: that can't be told apart.
+		end, err := r.walEnd(ctx)
+		if err != nil {
+			return after, err
+		}
+		after = position.Later(after, r.source.At(end))
+	}
+	return after, nil
 }
 
 func historyRoutes(rules []router.RouteRule) []history.Route {

@@ -235,3 +235,41 @@ func TestNamespaceChanged(t *testing.T) {
 	p, _ := w.start()
 	reaches(t, p, pipeline.Halted, "NAMESPACE_CHANGED")
 }
+
+// TestRoutesBehindALostTopic: routes that change after a topic was deleted do not lead elsewhere
+// what readers may have seen there.
+func TestRoutesBehindALostTopic(t *testing.T) {
+	t.Parallel()
+	w, _, stop := newPublished(t)
+	stop()
+	next := w.unconfirmed(101)
+	seen := w.topic("order")
+	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/partitions?force=true", nil)
+	p, stop := w.start() // makes the topic anew, for all events that went there
+	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+	stop()
+	w.cfg.Routes = []router.RouteRule{{Type: "OrderShipped", Topic: "shipped"}}
+	p, _ = w.start()
+	reaches(t, p, pipeline.Halted, "TOPIC_TRUNCATED")
+	w.goOnBehindLost(p)
+	w.write(next, 200)
+	w.caughtUp()
+	times := map[string]int{}
+	for _, topic := range []string{"order", "shipped"} {
+		w.readFrom(topic, true, func(m *broker.Incoming, _ position.Stamp) {
+			id := m.Properties["id"]
+			if times[id]++; topic == "shipped" && seen[id] > 0 {
+				t.Errorf("%s was seen in order, and came in %s", id, topic)
+			}
+		})
+	}
+	for id, n := range times {
+		if n != 1 {
+			t.Errorf("%s is there %d times", id, n)
+		}
+	}
+	if n := len(w.topic("shipped")); n == 0 {
+		t.Error("nothing was published under the new routes")
+	}
+	t.Logf("%d events were seen before, %d are there after", len(seen), len(times))
+}
