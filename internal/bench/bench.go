@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Run measures.
@@ -22,6 +23,16 @@ func Run(ctx context.Context, o Options) (err error) {
 				return err
 			}
 		}
+	}
+	for _, rate := range []int{100, 1000, 5000, 20000} {
+		if !o.wants(fmt.Sprintf("latency_%d", rate)) {
+			continue
+		}
+		l, err := r.latency(ctx, rate)
+		if err != nil {
+			return fmt.Errorf("latency at %d events/s: %w", rate, err)
+		}
+		r.Say("latency at %d/s (%.0f/s were written): p50 %s, p99 %s, p99.9 %s, max %s, %s CPU an event, of %d", rate, l.Got, l.P50, l.P99, l.P999, l.Max, l.CPU, l.Events)
 	}
 	return nil
 }
