@@ -19,7 +19,7 @@ import (
 // Latency is the time from before an event's COMMIT was sent until a consumer had it, by one
 // clock.
 type Latency struct {
-	System string // runnel; floor: a publisher of our own in place of database and daemon
+	Broker string // how it is set: see brokers
 	Rate   int    // events a second, as they were to be written
 	Got    float64
 	Events int
@@ -48,7 +48,7 @@ func (r *rig) latency(ctx context.Context, rate int) (l Latency, err error) {
 	if err != nil {
 		return l, err
 	}
-	d, err := r.startDaemon(s, name)
+	d, err := r.startDaemon(s, name, r.schemas())
 	if err != nil {
 		return l, err
 	}
@@ -96,7 +96,7 @@ func (r *rig) latency(ctx context.Context, rate int) (l Latency, err error) {
 		return l, err
 	}
 	l = w.result()
-	l.System, l.Rate, l.Got, l.CPU = "runnel", rate, float64(w.written())/took.Seconds(), (after.CPU-before.CPU)/time.Duration(w.written())
+	l.Broker, l.Rate, l.Got, l.CPU = r.broker, rate, float64(w.written())/took.Seconds(), (after.CPU-before.CPU)/time.Duration(w.written())
 	return l, r.verify(ctx, name, w.written())
 }
 
