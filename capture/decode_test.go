@@ -264,9 +264,9 @@ func FuzzDecode(f *testing.F) {
 					t.Fatal(err)
 				}
 			}
-			before := len(b.slab)
+			before := b.used
 			err := d.decode(m[:len(m):len(m)], &b)
-			if added := len(b.slab) - before; added > 1 || err != nil && added != 0 {
+			if added := b.used - before; added > 1 || err != nil && added != 0 {
 				t.Fatalf("%d inputs, error %v", added, err)
 			}
 			if err == nil && len(m) > 0 && m[0] == 'I' && b.last() != nil && b.last().Kind == router.Row {
@@ -279,26 +279,35 @@ func FuzzDecode(f *testing.F) {
 }
 
 // TestBatcher: slabs are given up after maxBytes, so that a small event does
-// not keep large ones alive.
+// not keep large ones alive; and used again once no batch holds them.
 func TestBatcher(t *testing.T) {
 	var b batcher
 	b.next()
-	first := &b.slab[0]
-	b.cut()
+	slab := b.slab
+	first := b.cut()
 	b.next()
-	if &b.slab[:1][0] != first {
+	if b.slab != slab {
 		t.Fatal("a small batch took a slab of its own")
 	}
 	b.bytes = maxBytes
 	if !b.full() {
 		t.Fatal("not full")
 	}
-	if got := b.cut(); len(got.Inputs) != 1 || got.Bytes != maxBytes || cap(got.Inputs) != 1 {
-		t.Fatalf("got %v", got)
+	second := b.cut()
+	if len(second.Inputs) != 1 || second.Bytes != maxBytes || cap(second.Inputs) != 1 {
+		t.Fatalf("got %v", second)
 	}
 	b.next()
-	if &b.slab[0] == first {
+	if b.slab == slab {
 		t.Fatal("the slab lives on")
+	}
+	first.Release()
+	if slab.refs.Load() != 1 {
+		t.Fatalf("%d hold a slab that one batch holds", slab.refs.Load())
+	}
+	second.Release()
+	if slab.refs.Load() != 0 || second.Inputs[0].Kind != 0 {
+		t.Fatal("a slab that nobody holds was not cleared")
 	}
 	for range maxInputs - 1 {
 		b.next()

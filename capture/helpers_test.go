@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(testserver.Postgres) == "" && os.Getenv(testserver.Servers) != "required" {
 		_ = flag.Set("test.skip", "^Example$|^ExampleReadSlot$|^ExampleProgress$") // an Example can't skip itself
 	}
+	spoils = true // what is read after its release shows
 	goleak.VerifyTestMain(m)
 }
 
@@ -139,6 +140,7 @@ func (r *running) consume() {
 			}
 		}
 		r.mu.Unlock()
+		b.Release()
 	}
 }
 

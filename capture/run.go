@@ -151,7 +151,12 @@ func (r *run) message(kind byte, body []byte) error {
 	switch {
 	case len(body) > 25 && body[0] == 'w': // start, end, time, then pgoutput's
 		r.sent = int64(binary.BigEndian.Uint64(body[17:]))
-		return r.decoder.decode(body[25:], &r.batch)
+		before := r.batch.bytes
+		err := r.decoder.decode(body[25:], &r.batch)
+		if r.batch.bytes > before { // a row
+			r.batch.alias(r.wire.chunk)
+		}
+		return err
 	case len(body) == 18 && body[0] == 'k':
 		r.decoder.walEnd(binary.BigEndian.Uint64(body[1:]), &r.batch)
 		if body[17] == 1 {

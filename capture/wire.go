@@ -23,16 +23,17 @@ const (
 // Invariants:
 //  1. It belongs to one goroutine, which both reads and writes: a write while
 //     another reads with a deadline would corrupt the connection.
-//  2. Memory handed out by next is never written again: each chunk is filled
-//     once and then left to the collector. That is what lets an event alias
-//     the receive buffer without being copied.
+//  2. Memory handed out by next is not written again while anybody holds its
+//     chunk. That is what lets an event alias the receive buffer without being
+//     copied.
 //  3. A message lies in one chunk. One larger than chunkSize gets a chunk of
 //     exactly its size, which is given up before the next read.
 type wire struct {
-	conn net.Conn
-	buf  []byte
-	r, w int // unread bytes are buf[r:w]
-	out  [64]byte
+	conn  net.Conn
+	chunk *lease[byte] // buf; nil at first
+	buf   []byte
+	r, w  int // unread bytes are buf[r:w]
+	out   [64]byte
 }
 
 func newWire(conn net.Conn) *wire { return &wire{conn: conn} }
@@ -100,9 +101,19 @@ func (w *wire) makeRoom() error {
 	if total == 0 && len(w.buf)-w.w >= minRead {
 		return nil
 	}
-	chunk := make([]byte, max(chunkSize, total))
-	w.w = copy(chunk, w.buf[w.r:w.w])
-	w.buf, w.r = chunk, 0
+	old := w.chunk
+	switch {
+	case total > chunkSize:
+		w.chunk = &lease[byte]{memory: make([]byte, total)}
+		w.chunk.hold()
+	case old == nil || old.pool == nil || !old.alone():
+		w.chunk = chunks.get()
+	} // else nobody else refers to it
+	w.w = copy(w.chunk.memory, w.buf[w.r:w.w])
+	w.buf, w.r = w.chunk.memory, 0
+	if old != nil && old != w.chunk {
+		old.release()
+	}
 	return nil
 }
 

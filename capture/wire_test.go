@@ -38,7 +38,7 @@ func frame(kind byte, body []byte) []byte {
 }
 
 // TestFraming: messages come whole, whatever pieces they arrive in, and stay
-// as they were when later ones are read.
+// as they were when later ones are read for as long as their chunk is held.
 func TestFraming(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []byte
@@ -52,6 +52,7 @@ func TestFraming(t *testing.T) {
 		}
 		w := newWire(&pieces{data: all, sizes: func() int { return rapid.IntRange(1, 70000).Draw(t, "piece") }})
 		var got [][]byte
+		var kept []*lease[byte] // by message, nil: read and let go
 		for len(got) < len(want) {
 			kind, body, ok, err := w.next()
 			if err != nil {
@@ -69,11 +70,22 @@ func TestFraming(t *testing.T) {
 			if kind != 'd' {
 				t.Fatalf("kind %q", kind)
 			}
-			got = append(got, body)
+			if !bytes.Equal(body, want[len(got)]) {
+				t.Fatalf("message %d differs", len(got))
+			}
+			got, kept = append(got, body), append(kept, nil)
+			if rapid.Bool().Draw(t, "keep") {
+				w.chunk.hold()
+				kept[len(kept)-1] = w.chunk
+			}
+			if i := rapid.IntRange(0, len(kept)-1).Draw(t, "let go"); kept[i] != nil {
+				kept[i].release()
+				kept[i] = nil
+			}
 		}
 		for i := range want {
-			if !bytes.Equal(got[i], want[i]) {
-				t.Fatalf("message %d differs", i)
+			if kept[i] != nil && !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("message %d differs in the end", i)
 			}
 		}
 		if err := w.fill(time.Time{}); !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -11,9 +11,9 @@ const (
 	JSON Encoding = 2 // Avro's JSON encoding or plain JSON
 )
 
-// Event is one captured outbox row. Its byte slices alias the arena of the
-// Batch it came in: they stay valid as long as anything refers to them, and
-// must not be changed.
+// Event is one captured outbox row. Its byte slices alias the memory of the
+// Batch it came in: they stay valid until that is released, and must not be
+// changed.
 type Event struct {
 	Position      position.Position
 	ID            [16]byte // UUID
@@ -73,4 +73,8 @@ type Input struct {
 type Batch struct {
 	Inputs []Input
 	Bytes  int // payload bytes, for accounting
+	// Release, if not nil, lets the memory of Inputs, and what they alias, be used again. It
+	// may be called once, when nothing refers to them any more. What is never released is the
+	// collector's.
+	Release func()
 }

@@ -29,14 +29,14 @@ type daemon struct {
 }
 
 // startDaemon starts a pipeline with a namespace of its own name.
-func (r *rig) startDaemon(s *source, pipeline string, env ...string) (*daemon, error) {
+func (r *rig) startDaemon(s *source, pipeline, schemas string, env ...string) (*daemon, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	d := &daemon{log: filepath.Join(r.dir, pipeline+".log"), http: l.Addr().String()}
 	_ = l.Close()
-	cmd := exec.Command(r.Binary, "run", "--auto-apply", "--name", pipeline, "--schemas", r.schemas(), "--http", d.http)
+	cmd := exec.Command(r.Binary, "run", "--auto-apply", "--name", pipeline, "--schemas", schemas, "--http", d.http)
 	if r.Profiles != "" {
 		folder := filepath.Join(r.Profiles, pipeline)
 		if err := os.MkdirAll(folder, 0o755); err != nil {

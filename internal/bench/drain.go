@@ -9,13 +9,21 @@ import (
 
 // Drain is one measured drain of a backlog.
 type Drain struct {
-	System string // runnel, limit, control
+	System string // one of the systems
 	Round  int
 	Rate   float64       // rows a second
 	CPU    time.Duration // of its process, per row
 	Memory int64         // the most, resident, bytes
 	First  time.Duration // from the process' start to the first event that was acknowledged
 }
+
+// The systems: Runnel; pg_recvlogical, which throws away what it gets; and that once more, to
+// show what two runs of one thing differ by.
+const (
+	systemRunnel  = "runnel"
+	systemLimit   = "limit"
+	systemControl = "control"
+)
 
 // DrainCase is a backlog, which every system drains anew in every round.
 type DrainCase struct {
@@ -27,7 +35,7 @@ type DrainCase struct {
 
 func (c *DrainCase) name() string { return fmt.Sprintf("drain_%s_%d", c.Encoding, c.PerTx) }
 
-const drainLimit = 5 * time.Minute
+const drainLimit = 10 * time.Minute
 
 // drain makes a backlog and has it drained. Every drain has a slot of its own, from before
 // the first row.
@@ -38,7 +46,7 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 		return err
 	}
 	for round := range r.Rounds {
-		for _, system := range []string{"limit", "control"} {
+		for _, system := range []string{systemLimit, systemControl} {
 			if err := execute(ctx, s.url, fmt.Sprintf("select pg_create_logical_replication_slot('%s_%s_%d', 'pgoutput')", name, system, round)); err != nil {
 				return err
 			}
@@ -57,9 +65,9 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 	}
 	r.Say("%s: %d rows written in %s", name, c.Rows, time.Since(began).Round(time.Millisecond))
 	for round := range r.Rounds {
-		systems := []string{"limit", "runnel", "control"}
+		systems := []string{systemLimit, systemRunnel, systemControl}
 		if round%2 == 1 {
-			systems = []string{"control", "runnel", "limit"}
+			systems = []string{systemControl, systemRunnel, systemLimit}
 		}
 		for _, system := range systems {
 			// What the writes before have left to do is no part of this.
@@ -67,7 +75,7 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 				return err
 			}
 			d := Drain{System: system, Round: round}
-			if system == "runnel" {
+			if system == systemRunnel {
 				err = r.drainRunnel(ctx, s, fmt.Sprintf("%s_%d", name, round), c.Rows, &d)
 			} else {
 				var took, cpu time.Duration
@@ -88,7 +96,7 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 func (r *rig) prepare(ctx context.Context, s *source, pipeline string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
 	defer cancel()
-	d, err := r.startDaemon(s, pipeline)
+	d, err := r.startDaemon(s, pipeline, r.schemas())
 	if err != nil {
 		return err
 	}
@@ -111,7 +119,7 @@ func (r *rig) prepare(ctx context.Context, s *source, pipeline string) error {
 func (r *rig) drainRunnel(ctx context.Context, s *source, pipeline string, rows int, m *Drain) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, drainLimit, errors.New("not within "+drainLimit.String()))
 	defer cancel()
-	d, err := r.startDaemon(s, pipeline)
+	d, err := r.startDaemon(s, pipeline, r.schemas())
 	if err != nil {
 		return err
 	}

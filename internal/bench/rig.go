@@ -18,12 +18,18 @@ type Options struct {
 	PGVersion string // Postgres' major version; empty: the newest that is installed
 	Rows      int    // of a backlog
 	Rounds    int
+	Long      bool   // what takes long as well
 	Profiles  string // folder for profiles of the daemons; empty: none are made
 	Only      string // part of the names of what is measured; empty: all is
 	Say       func(format string, args ...any)
 }
 
 func (o Options) wants(name string) bool { return strings.Contains(name, o.Only) }
+
+// wantsAny reports whether anything may be wanted whose name begins so.
+func (o Options) wantsAny(prefix string) bool {
+	return strings.HasPrefix(prefix, o.Only) || strings.HasPrefix(o.Only, prefix)
+}
 
 // ProfilesVariable tells a daemon where to put profiles of itself.
 const ProfilesVariable = "RUNNEL_BENCH_PROFILES"
@@ -34,9 +40,19 @@ type rig struct {
 	dir   string
 	stack *devstack.Stack
 	event *schemas.EventType
+
+	broker   string // how the broker is set
+	settings string // of the broker
 }
 
-func newRig(ctx context.Context, o Options) (*rig, error) {
+// brokers are the ways in which the broker is set: what differs from deploy's.
+var brokers = []struct{ name, settings string }{
+	{"set for latency", ""},
+	// A read at the end of a topic waits up to so many milliseconds for more.
+	{"default", "managedLedgerNewEntriesCheckDelayInMillis=10"},
+}
+
+func newRig(ctx context.Context, o Options, broker, settings string) (*rig, error) {
 	event, err := loadEvent()
 	if err != nil {
 		return nil, err
@@ -49,14 +65,14 @@ func newRig(ctx context.Context, o Options) (*rig, error) {
 			return nil, err
 		}
 	}
-	r := &rig{Options: o, event: event}
+	r := &rig{Options: o, event: event, broker: broker, settings: settings}
 	if r.dir, err = os.MkdirTemp("", "runnel-bench-"); err != nil {
 		return nil, err
 	}
 	if err := os.CopyFS(r.dir, schemaFiles); err != nil {
 		return nil, errors.Join(err, r.close(ctx))
 	}
-	r.stack, err = devstack.Up(ctx, devstack.Options{Postgres: true, Pulsar: true, PGVersion: o.PGVersion, Ephemeral: true,
+	r.stack, err = devstack.Up(ctx, devstack.Options{Postgres: true, Pulsar: true, PGVersion: o.PGVersion, Ephemeral: true, PulsarSettings: settings,
 		Progress: func(text string) { o.Say("%s", text) }})
 	if err != nil {
 		return nil, errors.Join(err, r.close(ctx))

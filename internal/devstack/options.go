@@ -42,6 +42,9 @@ type Options struct {
 	// bytes more than at the start are in use: see Stack.FillPulsarDisk.
 	DiskMargin int64
 
+	// PulsarSettings are added to Pulsar's, in Java's properties format, and win over them.
+	PulsarSettings string
+
 	// Secure, if not nil, makes the servers speak TLS alone and ask who is there.
 	// Ephemeral stacks only.
 	Secure *Secure

@@ -54,7 +54,7 @@ func (s *Stack) writePulsarFiles(dir string, p *pulsarState) error {
 	if err != nil {
 		return err
 	}
-	settings := standalone + "\n" + secure +
+	settings := standalone + "\n" + secure + "\n" + s.further +
 		"\n# This stack's own: of two equal keys the last one wins.\n" + s.secure.pulsarPorts(p)
 	return errors.Join(
 		replaceFile(filepath.Join(dir, "standalone.conf"), []byte(settings)),

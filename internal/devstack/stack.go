@@ -29,6 +29,7 @@ type Stack struct {
 	timeout   time.Duration
 	secure    *Secure // nil: without TLS
 	margin    int64   // see Options.DiskMargin
+	further   string  // Options.PulsarSettings
 	guard     *guard  // nil once the servers are to outlive this process
 
 	mu       sync.Mutex // guards state
@@ -45,7 +46,7 @@ func Up(ctx context.Context, o Options) (*Stack, error) {
 		return nil, err
 	}
 	s := &Stack{PostgresURL: o.PostgresURL, PulsarURL: o.PulsarURL, PulsarAdminURL: o.PulsarAdminURL,
-		ephemeral: o.Ephemeral, timeout: o.Timeout, secure: o.Secure, margin: o.DiskMargin, tell: o.Progress}
+		ephemeral: o.Ephemeral, timeout: o.Timeout, secure: o.Secure, margin: o.DiskMargin, further: o.PulsarSettings, tell: o.Progress}
 	if s.timeout == 0 {
 		s.timeout = 2 * time.Minute
 	}

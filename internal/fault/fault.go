@@ -120,6 +120,9 @@ func (e *Error) Place() (path string, line, col int) {
 
 // Find returns the outermost Error in err's chain, or nil.
 func Find(err error) *Error {
+	if err == nil {
+		return nil // without memory for e
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e

@@ -67,7 +67,8 @@ type loop struct {
 	report     *reporter
 
 	batches  <-chan *router.Batch
-	rest     []router.Input // of a batch, that waits: see router.State.Waits
+	batch    *router.Batch  // that was read last; nil: released
+	rest     []router.Input // of it, that waits: see router.State.Waits
 	acquired chan acquisition
 	resized  chan resize
 	mail     *mailbox
@@ -130,6 +131,7 @@ func (l *loop) feed(ctx, hard context.Context) error {
 			if err := l.first(ctx, hard); err != nil {
 				return err
 			}
+			l.batch = b
 			if err := l.step(hard, b.Inputs); err != nil {
 				return err
 			}
@@ -161,8 +163,21 @@ func (l *loop) feed(ctx, hard context.Context) error {
 			}
 		}
 		l.act(ctx, hard)
+		l.releaseBatch()
 		l.source.Confirm(l.state.Confirmed())
 	}
+}
+
+// releaseBatch gives back the memory of a batch that nothing refers to any more: events that
+// wait own theirs, and what is sent is encoded.
+func (l *loop) releaseBatch() {
+	if l.batch == nil || len(l.rest) > 0 {
+		return
+	}
+	if l.batch.Release != nil {
+		l.batch.Release()
+	}
+	l.batch = nil
 }
 
 // first does, once, what needs the slot to be ours: the first batch proves it. An error

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/fault"
@@ -28,6 +30,9 @@ type topic struct {
 	maxBytes   int      // largest message; known once a lane was acquired
 	published  uint64   // acknowledged in this run
 }
+
+// loadAtOnce is how many topics are asked for at once.
+const loadAtOnce = 16
 
 // readCodecLimit bounds how long the loop waits for the registry.
 const readCodecLimit = 10 * time.Second
@@ -60,17 +65,26 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 			names = append(names, name)
 		}
 	}
+	loaded := make([]topic, len(names))
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(loadAtOnce)
+	for i, name := range names {
+		group.Go(func() (err error) {
+			loaded[i], err = r.loadTopic(inner, name, events[name])
+			if full := loaded[i].full; errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded[full] > 0 {
+				err = deleted(full)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
 	topics := make([]topic, 0, len(names))
 	r.gone = make(map[string]error)
-	for _, name := range names {
-		t, err := r.loadTopic(ctx, name, events[name])
-		if errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded[t.full] > 0 {
-			err = deleted(t.full)
-		}
-		if err == nil {
-			err = r.keepCount(&t, recorded[t.full])
-		}
-		if err != nil {
+	for i, name := range names {
+		t := loaded[i]
+		if err := r.keepCount(&t, recorded[t.full]); err != nil {
 			return err
 		}
 		switch {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -28,12 +29,23 @@ func main() {
 	flag.StringVar(&o.PGVersion, "pg", "", "Postgres' major `version`")
 	flag.IntVar(&o.Rows, "rows", 300_000, "`rows` of a backlog")
 	flag.IntVar(&o.Rounds, "rounds", 3, "`rounds` of each measurement")
+	flag.BoolVar(&o.Long, "long", false, "measure what takes long as well")
+	jsonFile := ""
+	flag.StringVar(&jsonFile, "json", "", "`file` for the figures")
 	flag.StringVar(&o.Only, "only", "", "`part` of the names of what is measured")
 	flag.StringVar(&o.Profiles, "profiles", "", "`folder` for profiles of the daemons; the figures are not to be compared then")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench.Run(ctx, o); err != nil {
+	report, err := bench.Run(ctx, o)
+	if err == nil && jsonFile != "" {
+		var data []byte
+		if data, err = json.MarshalIndent(report, "", "  "); err == nil {
+			err = os.WriteFile(jsonFile, append(data, '\n'), 0o644)
+		}
+	}
+	fmt.Print(report.Markdown())
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
