@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,8 +95,7 @@ func manyTypes(folder string, n int) ([]*schemas.EventType, error) {
 			return nil, err
 		}
 	}
-	var files fs.FS = os.DirFS(folder)
-	catalog, err := schemas.Load(files, ".")
+	catalog, err := schemas.Load(os.DirFS(folder), ".")
 	if err != nil {
 		return nil, err
 	}
