@@ -66,11 +66,11 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 		}
 	}
 	loaded := make([]topic, len(names))
-	group, inner := errgroup.WithContext(ctx)
+	var group errgroup.Group // whose context would end before the codecs do, which read on by it
 	group.SetLimit(loadAtOnce)
 	for i, name := range names {
 		group.Go(func() (err error) {
-			loaded[i], err = r.loadTopic(inner, name, events[name])
+			loaded[i], err = r.loadTopic(ctx, name, events[name])
 			if full := loaded[i].full; errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded[full] > 0 {
 				err = deleted(full)
 			}
