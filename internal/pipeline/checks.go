@@ -286,9 +286,10 @@ func (r *run) readEnds(ctx context.Context, p broker.Partition) (e ends, err err
 func (r *run) lostWith(m capture.Missing, p broker.Partition, e ends, saved capture.PartitionTail) (bool, error) {
 	short := e.last.Ordinal < saved.Last.Ordinal
 	begunAnew := saved.Last.Ordinal > 0 && e.first.Ordinal == saved.Last.Ordinal+1 // since it was acquired by this run
-	// What the row was published before is not known: at most, what the partition got since.
-	old := saved.Last.Less(r.source.At(r.saved.ConfirmedLSN)) || time.Since(m.InsertedAt) > r.cfg.Retention
-	byRetention := r.cfg.Retention > 0 && old
+	// Retention explains an empty partition if what it got last is from before the saved progress,
+	// which does not show the row, or if the row is old enough.
+	before := saved.Last.Less(r.source.At(r.saved.ConfirmedLSN))
+	byRetention := r.cfg.Retention > 0 && (before || time.Since(m.InsertedAt) > r.cfg.Retention)
 	switch {
 	case saved.GoesOn() && saved.ResumedSeq >= 0:
 		return (short || begunAnew) && m.Seq <= saved.ResumedSeq, nil
