@@ -17,6 +17,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -119,7 +120,7 @@ func (s *source) publish(t *testing.T, partition int, key func(i int) string, ev
 		at.LSN, at.Ordinal = at.LSN+8, at.Ordinal+1
 		s.producers[partition].Send(t.Context(), &broker.Outgoing{
 			Key: key(i), Payload: data, EventTime: time.Now(),
-			Properties: map[string]string{"id": uuid.NewString(), "type": e.EventType().Name, "position": at.String()},
+			Properties: properties.List{{Name: "id", Value: uuid.NewString()}, {Name: "type", Value: e.EventType().Name}, {Name: "position", Value: at.String()}},
 			Schema:     &broker.Schema{Name: under.Name, JSON: under.JSON, Version: under.Version},
 		}, func(_ broker.MessageID, err error) { sent <- err })
 		if at.Ordinal == 1 {

@@ -12,6 +12,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // remember publishes what a pipeline's database has of a history.
@@ -32,7 +33,7 @@ func (s *source) remember(t *testing.T, pipeline string, eras ...history.Era) {
 	}
 	at := position.Stamp{Position: position.Position{Epoch: eras[len(eras)-1].Epoch}, Ordinal: tail.Stamp.Ordinal + 1}
 	stored := make(chan error, 1)
-	producer.Send(t.Context(), &broker.Outgoing{Payload: text, Properties: map[string]string{"type": history.EventType, "position": at.String()}},
+	producer.Send(t.Context(), &broker.Outgoing{Payload: text, Properties: properties.List{{Name: "type", Value: history.EventType}, {Name: "position", Value: at.String()}}},
 		func(_ broker.MessageID, err error) { stored <- err })
 	producer.Flush()
 	if err := <-stored; err != nil {

@@ -9,20 +9,11 @@ import (
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
-// Names of the message properties. They follow CloudEvents' attribute names.
-const (
-	PropertyID   = "id"   // the event's UUID
-	PropertyType = "type" // the event type: dispatch on it before decoding
-)
-
-// encode builds the message of an event. Its payload and key lie in the lane's
-// arena.
+// encode builds the message of an event. Its payload and key lie in the arena.
 func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 	codec := s.topics[t.topic].Codec
-	if need := len(e.Payload) + len(e.AggregateID) + 64; cap(l.arena)-len(l.arena) < need {
-		l.arena = make([]byte, 0, max(arenaSize, need))
-	}
-	start := len(l.arena)
+	arena := s.ready.room(len(e.Payload) + len(e.AggregateID) + 64)
+	start := len(arena)
 	var (
 		out    []byte
 		schema *schemas.TopicSchema
@@ -30,9 +21,9 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 	)
 	switch e.Encoding {
 	case Avro:
-		out, schema, err = codec.AppendAvro(l.arena, t.eventType, schemas.Fingerprint(e.Fingerprint), e.Payload)
+		out, schema, err = codec.AppendAvro(arena, t.eventType, schemas.Fingerprint(e.Fingerprint), e.Payload)
 	case JSON:
-		out, schema, err = codec.AppendJSON(l.arena, t.eventType, e.Payload)
+		out, schema, err = codec.AppendJSON(arena, t.eventType, e.Payload)
 	default:
 		err = errors.New("the encoding is neither 1 (Avro) nor 2 (JSON)")
 	}
@@ -52,9 +43,9 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 	key := out[start:]
 	// An append may have moved to memory of its own; the arena then goes on
 	// there, so that no two payloads ever overlap.
-	l.arena = out
+	s.ready.arena = out
 
-	properties, err := properties(e, t.eventType)
+	headers, err := headers(e)
 	if err != nil {
 		return Send{}, err
 	}
@@ -62,11 +53,12 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 		Stamp:      position.Stamp{Position: e.Position},
 		Key:        text(key),
 		Payload:    payload,
-		Properties: properties,
+		ID:         e.ID,
+		Type:       t.eventType,
+		More:       headers,
 		OccurredAt: e.OccurredAt,
 		Schema:     schema,
 	}
-	properties[position.Property] = m.Stamp.String() // of the right length; the ordinal comes when it is sent
 	if err := s.checkSize(&m, l.maxBytes); err != nil {
 		return Send{}, poison(ErrTooLarge.Wrap(err, "event %s, with a payload of %d bytes", uuid(e.ID), len(payload)), e)
 	}
@@ -84,6 +76,10 @@ func poison(err *fault.Error, e *Event) error { return err.At("position %s", e.P
 
 // uuid returns the text form of an event id.
 func uuid(id [16]byte) string {
+	return string(appendUUID(nil, id))
+}
+
+func appendUUID(dst []byte, id [16]byte) []byte {
 	var b [36]byte
 	hex.Encode(b[:8], id[:4])
 	hex.Encode(b[9:13], id[4:6])
@@ -91,5 +87,5 @@ func uuid(id [16]byte) string {
 	hex.Encode(b[19:23], id[8:10])
 	hex.Encode(b[24:], id[10:])
 	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
-	return string(b[:])
+	return append(dst, b[:]...)
 }

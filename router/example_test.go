@@ -24,7 +24,7 @@ func ExampleState() {
 			fmt.Println("acquire lane", lane)
 		}
 		for _, m := range s.Ready().Send {
-			fmt.Printf("send %s %s, ordinal %d: % x\n", m.Properties[router.PropertyType], m.Key, m.Stamp.Ordinal, m.Payload)
+			fmt.Printf("send %s %s, ordinal %d: % x\n", m.Type, m.Key, m.Stamp.Ordinal, m.Payload)
 		}
 		s.Ready().Reset()
 	}

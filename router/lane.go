@@ -1,7 +1,11 @@
 package router
 
 import (
+	"bytes"
+	"strings"
+
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 	"github.com/runnel-cdc/runnel/schemas"
 )
 
@@ -34,8 +38,8 @@ const (
 //  4. The first message is sent alone; the others wait until it is
 //     acknowledged directly behind the tail.
 //  5. Acknowledgements come in the order of sending.
-//  6. What waits or is in flight refers to memory of the lane's own: a lane that
-//     stands still keeps no more alive than what it counts.
+//  6. What waits refers to memory of its own: a lane that stands still keeps no more
+//     alive than what it counts. What is in flight refers to nothing.
 type lane struct {
 	topic     int // index in State.topics
 	partition int
@@ -56,7 +60,6 @@ type lane struct {
 	inFlight fifo           // sent, not acknowledged
 	probed   bool           // the probe was sent
 	dead     bool           // it met an event that can't be published: nothing more is sent
-	arena    []byte         // where payloads and keys are kept until they are acknowledged
 	acked    position.Stamp // of the last message known to be durable
 }
 
@@ -110,15 +113,24 @@ func (f *fifo) pop() sent {
 	return s
 }
 
-// Send is a message to publish on a lane. The sends of one lane are in order.
+// Send is a message to publish on a lane. The sends of one lane are in order. Key and
+// Payload are valid until Ready.Sent, and as long as the batch that they came in.
 type Send struct {
 	Lane       Lane
 	Stamp      position.Stamp
 	Key        string
 	Payload    []byte
-	Properties map[string]string
-	OccurredAt int64 // microseconds since the Unix epoch
+	ID         [16]byte // UUID of the event
+	NoID       bool     // there is no event
+	Type       string
+	More       properties.List // beside position, id and type: see PropertyBuffer
+	OccurredAt int64           // microseconds since the Unix epoch
 	Schema     *schemas.TopicSchema
+}
+
+// own copies what is valid for a while only.
+func (m *Send) own() {
+	m.Key, m.Payload = strings.Clone(m.Key), bytes.Clone(m.Payload)
 }
 
 // Acquired is what a partition was found to hold once its producer had become

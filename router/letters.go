@@ -2,10 +2,12 @@ package router
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/runnel-cdc/runnel/internal/deadletter"
 	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // park hands an event to the dead-letter topic.
@@ -27,13 +29,15 @@ func (s *State) park(u *undecided, rank position.Position) (done bool, err error
 	}
 	out := Send{
 		Stamp: position.Stamp{Position: e.Position}, Key: string(e.AggregateID),
-		Payload: l.keep(e.Payload), Properties: letter.Properties(floor), OccurredAt: e.OccurredAt,
+		Payload: e.Payload, ID: e.ID, Type: deadletter.EventParked, OccurredAt: e.OccurredAt,
 	}
-	out.Properties[position.Property] = out.Stamp.String() // of the right length
+	properties := letter.Properties(floor)
+	out.More = beside(properties)
 	if tooLarge := s.checkSize(&out, l.maxBytes); tooLarge != nil {
-		if out.Payload, err = deadletter.Pack(e.Payload, out.Properties); err != nil {
+		if out.Payload, err = deadletter.Pack(e.Payload, properties); err != nil {
 			return false, err
 		}
+		out.More = beside(properties)
 		if err := s.checkSize(&out, l.maxBytes); err != nil {
 			s.reject(poison(ErrTooLarge.Wrap(err, "event %s is too large for the dead-letter topic, too, where it was to be parked because of %s", uuid(e.ID), letter.Code), e))
 			return false, nil
@@ -57,14 +61,11 @@ func reason(err error) (code, text string) {
 	return f.Code.ID, f.Message + ": " + f.Err.Error()
 }
 
-// keep copies a payload into the lane's memory: invariant 6 of lane.
-func (l *lane) keep(payload []byte) []byte {
-	if cap(l.arena)-len(l.arena) < len(payload) {
-		l.arena = make([]byte, 0, max(arenaSize, len(payload)))
-	}
-	start := len(l.arena)
-	l.arena = append(l.arena, payload...)
-	return l.arena[start:len(l.arena):len(l.arena)]
+// beside returns what goes into Send.More.
+func beside(all map[string]string) properties.List {
+	return slices.DeleteFunc(properties.FromMap(all), func(p properties.Pair) bool {
+		return p.Name == PropertyID || p.Name == PropertyType
+	})
 }
 
 // queueControl takes a control record.
@@ -117,8 +118,8 @@ func (s *State) release(u *undecided) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	out := Send{Stamp: position.Stamp{Position: c.Position}, Key: record.AggregateID, Payload: payload, Properties: notice.Properties(floor)}
-	out.Properties[position.Property] = out.Stamp.String()
+	out := Send{Stamp: position.Stamp{Position: c.Position}, Key: record.AggregateID, Payload: payload, NoID: true,
+		Type: deadletter.EventReleased, More: beside(notice.Properties(floor))}
 	if err := s.checkSize(&out, l.maxBytes); err != nil {
 		return false, ErrControl.Wrap(err, "a record of kind %q names too many events", c.Kind).At("position %s", c.Position)
 	}

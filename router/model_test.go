@@ -257,6 +257,7 @@ func (w *world) drive(t *rapid.T, h history, limit int) {
 				t.Fatalf("lane %d sent a second message before its probe was acknowledged", m.Lane)
 			}
 			w.inOrder(t, h, m.Stamp.Position)
+			m.own()
 			sentTo[m.Lane] = append(sentTo[m.Lane], m)
 		}
 		s.Ready().Reset()

@@ -269,6 +269,7 @@ func (s *State) publish(u *undecided) (done bool, err error) {
 		return true, s.hand(u.lane, &u.waiting, out)
 	}
 	u.event = Event{Position: u.event.Position} // out has what is needed
+	out.own()
 	p.back = append(p.back, heldBack{u.lane, u.waiting, out})
 	return true, nil
 }

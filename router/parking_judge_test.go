@@ -47,7 +47,7 @@ func (w *parkingWorld) confirm(s *State) {
 func (w *parkingWorld) released() map[[16]byte]bool {
 	ids := map[[16]byte]bool{}
 	for _, m := range w.logs[deadTopic] {
-		if m.Properties["type"] == deadletter.EventReleased {
+		if m.Type == deadletter.EventReleased {
 			r, _ := deadletter.ParseRelease(m.Payload)
 			entries, _ := r.Entries()
 			for _, e := range entries {
@@ -71,7 +71,7 @@ func (w *parkingWorld) judge() {
 			if m.Stamp.Ordinal != uint64(i+1) || i > 0 && !log[i-1].Stamp.Less(m.Stamp.Position) {
 				w.t.Fatalf("%s[%d] is %s", name, i, m.Stamp)
 			}
-			if name != deadTopic || m.Properties["type"] != deadletter.EventReleased {
+			if name != deadTopic || m.Type != deadletter.EventReleased {
 				continue
 			}
 			r, _ := deadletter.ParseRelease(m.Payload)

@@ -107,11 +107,13 @@ func (w *parkingWorld) write() {
 	w.commit(rows, nil)
 }
 
+func propertiesOf(m Send) map[string]string { return new(PropertyBuffer).Of(&m).Map() }
+
 // letters returns what the dead-letter topic adds up to.
 func (w *parkingWorld) letters(log []Send) *deadletter.Log {
 	l := new(deadletter.Log)
 	for _, m := range log {
-		if _, err := l.Add(m.Stamp.Position, m.Payload, m.Properties); err != nil {
+		if _, err := l.Add(m.Stamp.Position, m.Payload, propertiesOf(m)); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -147,7 +149,7 @@ func (w *parkingWorld) releaseAs(key deadletter.Key, discard bool, of []deadlett
 		}
 		for _, m := range w.logs[deadTopic] {
 			if m.Stamp.Position == e.Position {
-				l, err := deadletter.ParseLetter(m.Stamp.Position, m.Payload, m.Properties)
+				l, err := deadletter.ParseLetter(m.Stamp.Position, m.Payload, propertiesOf(m))
 				if err != nil {
 					w.t.Fatal(err)
 				}
@@ -220,7 +222,7 @@ func (w *parkingWorld) recover(s *State, lane Lane) error {
 	all := w.logs[deadTopic]
 	log, held := new(deadletter.Log), map[position.Position]*deadletter.Release{}
 	if len(all) > 0 {
-		floor, err := deadletter.Floor(all[len(all)-1].Properties)
+		floor, err := deadletter.Floor(propertiesOf(all[len(all)-1]))
 		if err != nil {
 			return err
 		}
@@ -229,7 +231,7 @@ func (w *parkingWorld) recover(s *State, lane Lane) error {
 			if at.Less(floor) && at.Less(s.start) {
 				continue
 			}
-			release, err := log.Add(at, m.Payload, m.Properties)
+			release, err := log.Add(at, m.Payload, propertiesOf(m))
 			if err != nil {
 				return err
 			}
@@ -328,6 +330,7 @@ func (w *parkingWorld) drive(mode string, parkedLimit, limit int) (poison error)
 			if _, ok := sentTo[m.Lane]; !ok {
 				order = append(order, m.Lane)
 			}
+			m.own()
 			sentTo[m.Lane] = append(sentTo[m.Lane], m)
 		}
 		s.Ready().Reset()

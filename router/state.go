@@ -3,6 +3,7 @@ package router
 import (
 	"unsafe"
 
+	"github.com/runnel-cdc/runnel/internal/failpoint"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -81,22 +82,46 @@ type State struct {
 // taking it.
 type Ready struct {
 	Acquire []Lane   // become the exclusive producer of these partitions
-	Send    []Send   // publish, in this order within a lane
+	Send    []Send   // publish, in this order within a lane; see Sent
 	Notices []Notice // tell somebody
+
+	arena []byte // of what Send refers to
 }
 
 // Reset empties r, keeping its memory.
 func (r *Ready) Reset() {
 	r.Acquire = r.Acquire[:0]
-	clear(r.Send) // lets the arena go
-	r.Send = r.Send[:0]
+	r.Sent()
 	clear(r.Notices)
 	r.Notices = r.Notices[:0]
 }
 
-// arenaSize is how much memory a lane takes at once. What is in flight keeps its
-// piece alive, so it is small.
-const arenaSize = 16 << 10
+// Sent empties r.Send. The memory that its messages refer to is used again.
+func (r *Ready) Sent() {
+	clear(r.Send)
+	r.Send = r.Send[:0]
+	if failpoint.Enabled { // shows who reads what is not his any more
+		for i := range r.arena {
+			r.arena[i] = 0xdb
+		}
+	}
+	if r.arena = r.arena[:0]; cap(r.arena) > keptArena {
+		r.arena = nil
+	}
+}
+
+// room returns the arena with room for n bytes. What lies in the one before is not moved.
+func (r *Ready) room(n int) []byte {
+	if cap(r.arena)-len(r.arena) < n {
+		r.arena = make([]byte, 0, max(arenaSize, n))
+	}
+	return r.arena
+}
+
+const (
+	arenaSize = 64 << 10
+	keptArena = 256 << 10 // larger ones are not used again
+)
 
 // eventOverhead is what an event is counted with besides its text: what router,
 // producer and client hold for a message in flight, as heap profiles show it.
@@ -354,6 +379,7 @@ func (s *State) hand(id Lane, w *waiting, out Send) error {
 		return err
 	}
 	if l.phase == laneProbing && l.probed {
+		out.own()
 		w.out = &out
 		w.event = Event{Position: w.event.Position} // out has what is needed
 		l.waiting = append(l.waiting, *w)
@@ -369,7 +395,6 @@ func (s *State) handOut(id Lane, l *lane, w *waiting, out Send) {
 	l.probed = true
 	out.Lane = id
 	out.Stamp.Ordinal = l.ordinal
-	out.Properties[position.Property] = out.Stamp.String()
 	l.inFlight.push(sent{txn: w.txn, bytes: w.bytes(), stamp: out.Stamp})
 	s.ready.Send = append(s.ready.Send, out)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/runnel-cdc/runnel/consumers"
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -126,15 +127,15 @@ func (h *Harness) publish(to string, e outbox.Event) {
 	of := broker.Partition{Topic: to, Index: router.PartitionOf([]byte(e.AggregateID), h.partitions)}
 	h.last = position.Position{Epoch: h.last.Epoch, LSN: h.last.LSN + 16}
 	stamp := position.Stamp{Position: h.last, Ordinal: t.passed[of.Index] + uint64(len(t.times[of.Index])) + 1}
-	properties := map[string]string{"id": e.ID.String(), "type": event.Name, position.Property: stamp.String()}
+	all := map[string]string{"id": e.ID.String(), "type": event.Name, position.Property: stamp.String()}
 	for name, value := range e.Headers {
-		if _, reserved := properties[name]; reserved || name == "" {
+		if _, reserved := all[name]; reserved || name == "" {
 			h.t.Fatalf("header %q of %s is a property of every message", name, event.Name)
 		}
-		properties[name] = value
+		all[name] = value
 	}
 	err = h.broker.LateAdd(of, "consumertest", &broker.Outgoing{
-		Key: e.AggregateID, Payload: data, Properties: properties,
+		Key: e.AggregateID, Payload: data, Properties: properties.FromMap(all),
 		EventTime: e.OccurredAt.Truncate(time.Millisecond), // as Pulsar keeps it
 		Schema:    &broker.Schema{Name: under.Name, JSON: under.JSON, Version: under.Version},
 	})

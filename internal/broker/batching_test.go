@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker/wire"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // Nothing stays behind: every message is sent, at the latest BatchDelay after it
@@ -184,7 +185,7 @@ func echoing(t testing.TB) (*producer, *echo) {
 
 func event() *Outgoing {
 	return &Outgoing{Key: "key", Payload: make([]byte, 250), Schema: &Schema{Name: "E", JSON: "{}"}, EventTime: time.Now(),
-		Properties: map[string]string{"position": "000000010000000000000000000000000001", "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "OrderPlaced"}}
+		Properties: properties.List{{Name: "position", Value: "000000010000000000000000000000000001"}, {Name: "id", Value: "01890a5d-ac96-774b-bcce-b302099a8057"}, {Name: "type", Value: "OrderPlaced"}}}
 }
 
 // In a steady stream a message costs no allocation.

@@ -11,6 +11,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // sending is a producer of messages of 250 bytes with the three properties that
@@ -44,7 +45,7 @@ func senders(b *testing.B, partitions int) []sending {
 func (s *sending) send(n int, done func(broker.MessageID, error)) {
 	s.Send(s.b.Context(), &broker.Outgoing{
 		Key: strconv.Itoa(n % 1000), Payload: s.payload, Schema: s.schema, EventTime: s.at,
-		Properties: map[string]string{position.Property: nth(uint64(n)).String(), "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "OrderPlaced"},
+		Properties: properties.List{{Name: position.Property, Value: nth(uint64(n)).String()}, {Name: "id", Value: "01890a5d-ac96-774b-bcce-b302099a8057"}, {Name: "type", Value: "OrderPlaced"}},
 	}, done)
 }
 

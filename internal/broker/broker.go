@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // Partition names one partition of a partitioned topic.
@@ -32,12 +33,12 @@ type Schema struct {
 	Version int64
 }
 
-// Outgoing is a message to publish. Send keeps nothing of it but Schema: payload
-// and properties may be used again as soon as it has returned.
+// Outgoing is a message to publish. Send keeps nothing of it but Schema: the rest,
+// strings included, may be written again as soon as it has returned.
 type Outgoing struct {
 	Key        string
 	Payload    []byte
-	Properties map[string]string
+	Properties properties.List
 	EventTime  time.Time
 	Schema     *Schema
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // The tests of this file publish from other processes, which they kill or
@@ -130,7 +131,7 @@ func publish(ctx context.Context, p broker.Client, r publishRequest, acked func(
 func childMessage(n uint64, s *broker.Schema) *broker.Outgoing {
 	return &broker.Outgoing{
 		Key: strconv.FormatUint(n%97, 10), Payload: []byte("\x06abc"), Schema: s, EventTime: time.UnixMilli(int64(n)),
-		Properties: map[string]string{position.Property: nth(n).String(), "id": strconv.FormatUint(n, 10), "type": "Event"},
+		Properties: properties.List{{Name: position.Property, Value: nth(n).String()}, {Name: "id", Value: strconv.FormatUint(n, 10)}, {Name: "type", Value: "Event"}},
 	}
 }
 

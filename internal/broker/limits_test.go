@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/internal/broker/wire"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // However messages are gathered, no batch exceeds the broker's limit. (That
@@ -21,14 +22,14 @@ func TestLimits(t *testing.T) {
 			m := &Outgoing{
 				Key:        strings.Repeat("k", rapid.IntRange(0, maximum/8).Draw(t, "key")),
 				Payload:    make([]byte, rapid.IntRange(0, maximum).Draw(t, "payload")),
-				Properties: map[string]string{"a": strings.Repeat("v", rapid.IntRange(0, maximum/3).Draw(t, "property"))},
+				Properties: properties.List{{Name: "a", Value: strings.Repeat("v", rapid.IntRange(0, maximum/3).Draw(t, "property"))}},
 			}
 			size, err := r.limits.check(m)
 			if (CheckSize(m, name, maximum) == nil) != (err == nil) {
 				t.Fatal("CheckSize differs")
 			}
 			if err != nil {
-				if !errors.Is(err, ErrTooLarge) || len(m.Payload)+2*len(m.Key)+len(m.Properties["a"])+200+len(name) <= maximum {
+				if !errors.Is(err, ErrTooLarge) || len(m.Payload)+2*len(m.Key)+len(m.Properties.Get("a"))+200+len(name) <= maximum {
 					t.Fatal(err)
 				}
 				continue

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/internal/broker/wire"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 func TestAcknowledgementsOutOfOrder(t *testing.T) {
@@ -157,7 +158,7 @@ func TestTravelsAlone(t *testing.T) {
 		q.limits = newLimits(2000, 2)
 		q.limits.batch = 500
 		bulky := msg(1)
-		bulky.Properties = map[string]string{"a": string(make([]byte, 600))}
+		bulky.Properties = properties.List{{Name: "a", Value: string(make([]byte, 600))}}
 		q.Send(t.Context(), msg(1), o.done(1)) // leaves at once
 		synctest.Wait()
 		for n := 2; n <= 5; n++ {
@@ -171,7 +172,7 @@ func TestTravelsAlone(t *testing.T) {
 		if s.counts[0] != 1 || s.counts[1] != 2 || s.counts[2] != 1 || s.held() != 1 {
 			t.Fatalf("batches of %v messages, and one of %d", s.counts, s.held())
 		}
-		bulky.Properties["a"] = string(make([]byte, 2000))
+		bulky.Properties[0].Value = string(make([]byte, 2000))
 		q.Send(t.Context(), bulky, o.done(6))
 		synctest.Wait()
 		if !errors.Is(o.errs[6], ErrTooLarge) {

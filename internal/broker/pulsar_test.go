@@ -113,7 +113,7 @@ func publishRaw(t *testing.T, cfg broker.Config, p broker.Partition, producer st
 	r := rawProducer(t, cfg, p, producer, all[0].Schema)
 	defer r.Close()
 	for _, m := range all {
-		_, err := r.Send(t.Context(), &pulsar.ProducerMessage{Key: m.Key, Payload: m.Payload, Properties: m.Properties, EventTime: m.EventTime})
+		_, err := r.Send(t.Context(), &pulsar.ProducerMessage{Key: m.Key, Payload: m.Payload, Properties: m.Properties.Map(), EventTime: m.EventTime})
 		if err != nil {
 			t.Fatal(err)
 		}

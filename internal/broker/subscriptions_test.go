@@ -9,6 +9,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // TestSubscriptions: who consumes a topic, over its partitions: with what a consumer
@@ -54,8 +55,8 @@ func TestSubscriptions(t *testing.T) {
 		defer reader.Close()
 	}
 	publishRaw(t, cfg, broker.Partition{Topic: topic}, "stranger", []*broker.Outgoing{
-		{Key: "a", Payload: []byte("1"), Properties: map[string]string{position.Property: "x"}},
-		{Key: "a", Payload: []byte("2"), Properties: map[string]string{position.Property: "x"}},
+		{Key: "a", Payload: []byte("1"), Properties: properties.List{{Name: position.Property, Value: "x"}}},
+		{Key: "a", Payload: []byte("2"), Properties: properties.List{{Name: position.Property, Value: "x"}}},
 	})
 	var all []broker.Subscription
 	eventually(t, "the backlog is two", func() bool {

@@ -39,11 +39,14 @@ func (l *loop) send(hard context.Context) {
 			ln.since = now
 		}
 		ln.unacked++
-		ln.send(hard, m, l.schema(m.Schema))
+		l.outgoing = broker.Outgoing{
+			Key: m.Key, Payload: m.Payload, Properties: l.properties.Of(m),
+			EventTime: time.UnixMicro(m.OccurredAt), Schema: l.schema(m.Schema),
+		}
+		ln.send(hard, &l.outgoing)
 	}
 	l.sending.Store(nil)
-	clear(ready.Send)
-	ready.Send = ready.Send[:0]
+	ready.Sent()
 }
 
 // takeAcks tells the state what was acknowledged since the last time.

@@ -7,6 +7,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/history"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 	"github.com/runnel-cdc/runnel/router"
 )
 
@@ -91,7 +92,7 @@ func (f *fence) write(ctx context.Context, record history.Record) error {
 	stored := make(chan result, 1)
 	f.Send(ctx, &broker.Outgoing{
 		Key: record.Pipeline, Payload: payload,
-		Properties: map[string]string{router.PropertyType: history.EventType, position.Property: at.String()},
+		Properties: properties.List{{Name: router.PropertyType, Value: history.EventType}, {Name: position.Property, Value: at.String()}},
 	}, func(id broker.MessageID, err error) { stored <- result{id, err} })
 	f.Flush()
 	select {

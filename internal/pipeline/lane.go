@@ -100,14 +100,8 @@ func newLane(m *mailbox, id router.Lane, topic int, p broker.Partition) *lane {
 
 // send hands a message to the partition's producer. It may block while too much
 // is in flight, until ctx ends.
-func (l *lane) send(ctx context.Context, m *router.Send, schema *broker.Schema) {
+func (l *lane) send(ctx context.Context, m *broker.Outgoing) {
 	failpoint.Hit("pipeline.send")
-	l.producer.Send(ctx, &broker.Outgoing{
-		Key:        m.Key,
-		Payload:    m.Payload,
-		Properties: m.Properties,
-		EventTime:  time.UnixMicro(m.OccurredAt),
-		Schema:     schema,
-	}, l.done)
+	l.producer.Send(ctx, m, l.done)
 	failpoint.Hit("pipeline.sent") // and not acknowledged
 }

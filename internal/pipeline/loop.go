@@ -77,6 +77,9 @@ type loop struct {
 	group    *errgroup.Group               // runs the acquisitions
 	slots    chan struct{}                 // bounds them
 
+	outgoing   broker.Outgoing // is used again for every message
+	properties router.PropertyBuffer
+
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
 	unacked int                                   // sent, not acknowledged, in all lanes

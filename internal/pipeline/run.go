@@ -235,8 +235,14 @@ func first(errs ...error) error {
 
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
 	start := r.source.At(r.source.StartLSN())
+	var (
+		name   = r.producerName()
+		sized  broker.Outgoing
+		buffer router.PropertyBuffer
+	)
 	cfg := router.Config{Start: start, Gone: r.gone, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
-		return broker.CheckSize(&broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: m.Properties}, r.producerName(), limit)
+		sized = broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: buffer.Of(m)}
+		return broker.CheckSize(&sized, name, limit)
 	}}
 	for _, t := range r.topics { // nothing else runs yet
 		cfg.Topics = append(cfg.Topics, router.Topic{Name: t.local, Partitions: t.partitions, Codec: t.codec})

@@ -13,6 +13,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/brokertest"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 	"github.com/runnel-cdc/runnel/internal/readerstest/programs"
 	"github.com/runnel-cdc/runnel/schemas"
 )
@@ -135,10 +136,11 @@ func publish(t *testing.T, messages []message) (topic string) {
 		}
 		out := &broker.Outgoing{
 			Key: "7", Payload: []byte(m.payload), EventTime: time.Now(), Schema: under,
-			Properties: map[string]string{"id": uuid.NewString(), "type": m.kind},
+			Properties: properties.List{{Name: "id", Value: uuid.NewString()}, {Name: "type", Value: m.kind}},
 		}
 		if m.ordinal > 0 {
-			out.Properties["position"] = position.Stamp{Position: position.Position{Epoch: 1, LSN: m.lsn}, Ordinal: m.ordinal}.String()
+			at := position.Stamp{Position: position.Position{Epoch: 1, LSN: m.lsn}, Ordinal: m.ordinal}
+			out.Properties = append(out.Properties, properties.Pair{Name: position.Property, Value: at.String()})
 		}
 		if _, known := catalog.Event(m.kind); known {
 			if out.Payload, _, err = codec.AppendJSON(nil, m.kind, out.Payload); err != nil {

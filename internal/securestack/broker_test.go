@@ -10,13 +10,14 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // message is the n-th of a partition.
 func message(n int, s *broker.Schema) *broker.Outgoing {
 	at := position.Stamp{Position: position.Position{Epoch: 1, LSN: uint64(n)}, Ordinal: uint64(n)}
 	return &broker.Outgoing{Key: "k", Payload: []byte{2}, Schema: s,
-		Properties: map[string]string{position.Property: at.String()}}
+		Properties: properties.List{{Name: position.Property, Value: at.String()}}}
 }
 
 // publish sends a message and waits for its acknowledgement.

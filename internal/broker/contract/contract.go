@@ -5,9 +5,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // Run runs the suite. Each scenario gets a fixture of its own.
@@ -69,7 +71,7 @@ func ordered(s *scene) {
 		want := s.message(i + 1)
 		switch {
 		case m.Key != want.Key, string(m.Payload) != string(want.Payload), !m.EventTime.Equal(want.EventTime),
-			len(m.Properties) != len(want.Properties), m.Properties["id"] != want.Properties["id"],
+			len(m.Properties) != len(want.Properties), m.Properties["id"] != want.Properties.Get("id"),
 			m.Partition != s.part, m.Producer != producerName:
 			s.Fatalf("sent %+v, received %+v", want, m)
 		case m.ID != a.ids[i]:
@@ -84,12 +86,20 @@ func ordered(s *scene) {
 func reused(s *scene) {
 	p, _ := s.acquire(position.Position{})
 	a := newAcks()
-	m := s.message(1)
+	m := &broker.Outgoing{}
+	var memory []byte // of m's strings
+	keep := func(text string) string {
+		at := len(memory)
+		memory = append(memory, text...)
+		return unsafe.String(&memory[at], len(text))
+	}
 	for n := 1; n <= 1000; n++ {
 		next := s.message(n)
-		m.Key, m.Payload = next.Key, append(m.Payload[:0], next.Payload...)
-		for name, value := range next.Properties {
-			m.Properties[name] = value
+		memory = memory[:0]
+		m.Key, m.Payload, m.EventTime, m.Schema = keep(next.Key), append(m.Payload[:0], next.Payload...), next.EventTime, next.Schema
+		m.Properties = m.Properties[:0]
+		for _, p := range next.Properties {
+			m.Properties = append(m.Properties, properties.Pair{Name: keep(p.Name), Value: keep(p.Value)})
 		}
 		p.Send(s.ctx, m, a.done(n))
 		if n == 1 {
@@ -100,7 +110,7 @@ func reused(s *scene) {
 	all := s.content()
 	s.holds(all, 1, 1000)
 	for i, got := range all {
-		if want := s.message(i + 1); got.Key != want.Key || string(got.Payload) != string(want.Payload) || got.Properties["id"] != want.Properties["id"] {
+		if want := s.message(i + 1); got.Key != want.Key || string(got.Payload) != string(want.Payload) || got.Properties["id"] != want.Properties.Get("id") {
 			s.Fatalf("sent %+v, received %+v", want, got)
 		}
 	}
@@ -219,14 +229,14 @@ func hole(s *scene) {
 
 func disorder(s *scene) {
 	wrong := s.message(2)
-	wrong.Properties[position.Property] = position.Stamp{Position: stamp(1).Position, Ordinal: 2}.String()
+	wrong.Properties[0].Value = position.Stamp{Position: stamp(1).Position, Ordinal: 2}.String()
 	s.Publish(s.T, s.part, producerName, s.message(1), wrong)
 	s.acquireFails(broker.ErrHole)
 }
 
 func foreign(s *scene) {
 	alien := s.message(2)
-	delete(alien.Properties, position.Property)
+	alien.Properties = alien.Properties[1:] // without position
 	s.Publish(s.T, s.part, producerName, s.message(1), alien)
 	s.acquireFails(broker.ErrForeignMessage)
 }
@@ -242,7 +252,7 @@ func forged(s *scene) {
 // is listed does.
 func passedOver(s *scene) {
 	alien := s.message(1)
-	alien.Properties = map[string]string{"id": "x"}
+	alien.Properties = properties.List{{Name: "id", Value: "x"}}
 	strange := func(n int) {
 		for range n {
 			s.Publish(s.T, s.part, stranger, alien)

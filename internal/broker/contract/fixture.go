@@ -16,6 +16,7 @@ import (
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // Fixture is a broker under test. Topics are fresh ones; connections close
@@ -75,7 +76,7 @@ func (s *scene) message(n int) *broker.Outgoing {
 	return &broker.Outgoing{
 		Key:        "key-" + text,
 		Payload:    append([]byte{byte(2 * len(text))}, text...),
-		Properties: map[string]string{position.Property: stamp(n).String(), "id": text, "type": "Event"},
+		Properties: properties.List{{Name: position.Property, Value: stamp(n).String()}, {Name: "id", Value: text}, {Name: "type", Value: "Event"}},
 		EventTime:  time.UnixMilli(1_700_000_000_000 + int64(n)),
 		Schema:     s.schema,
 	}

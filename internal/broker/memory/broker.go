@@ -3,7 +3,6 @@ package memory
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -99,7 +98,7 @@ func (p *partition) store(a *add) []broker.MessageID {
 		p.log = append(p.log, &message{broker.Incoming{
 			Partition: p.id, ID: ids[i], Key: m.Key,
 			Payload:    append([]byte{}, m.Payload...), // the sender may use its own again
-			Properties: maps.Clone(m.Properties), EventTime: m.EventTime, PublishTime: now(),
+			Properties: m.Properties.Map(), EventTime: m.EventTime, PublishTime: now(),
 			SchemaVersion: p.topic.version(m.Schema), Producer: a.name,
 		}})
 	}

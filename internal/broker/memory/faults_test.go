@@ -11,6 +11,7 @@ import (
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/broker/memory"
 	"github.com/runnel-cdc/runnel/internal/position"
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 const topicName = "persistent://public/shop/order"
@@ -22,7 +23,7 @@ func stamp(n int) position.Stamp {
 }
 
 func event(n int) *broker.Outgoing {
-	return &broker.Outgoing{Key: "k", Payload: []byte(fmt.Sprint(n)), Properties: map[string]string{position.Property: stamp(n).String()}}
+	return &broker.Outgoing{Key: "k", Payload: []byte(fmt.Sprint(n)), Properties: properties.List{{Name: position.Property, Value: stamp(n).String()}}}
 }
 
 // shop is a broker with one topic of one partition.

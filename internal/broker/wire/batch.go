@@ -5,13 +5,15 @@ import (
 	"hash/crc32"
 	"sync"
 	"time"
+
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // Message is what a batch takes. Nothing of it is kept.
 type Message struct {
 	Key        string
 	Payload    []byte // nil is an empty one
-	Properties map[string]string
+	Properties properties.List
 	EventTime  int64 // milliseconds since 1970; 0: none
 }
 
@@ -92,9 +94,9 @@ func (m *Message) MessageSize(sequence uint64) int {
 // metadataSize is the exact size of a SingleMessageMetadata.
 func (m *Message) metadataSize(sequence uint64) int {
 	n := 0
-	for k, v := range m.Properties {
-		size := fieldSize(len(k)) + fieldSize(len(v))
-		n += fieldSize(size)
+	for i := range m.Properties {
+		p := &m.Properties[i]
+		n += fieldSize(fieldSize(len(p.Name)) + fieldSize(len(p.Value)))
 	}
 	if m.Key != "" {
 		n += fieldSize(len(m.Key))
@@ -130,15 +132,16 @@ func (b *Batch) Add(sequence uint64, m *Message) {
 	b.count++
 	start := len(b.buf)
 	dst := append(b.buf, 0, 0, 0, 0)
-	for k, v := range m.Properties {
+	for i := range m.Properties {
+		p := &m.Properties[i]
 		dst = append(dst, tagProperty)
-		dst = binary.AppendUvarint(dst, uint64(fieldSize(len(k))+fieldSize(len(v))))
+		dst = binary.AppendUvarint(dst, uint64(fieldSize(len(p.Name))+fieldSize(len(p.Value))))
 		dst = append(dst, tagName)
-		dst = binary.AppendUvarint(dst, uint64(len(k)))
-		dst = append(dst, k...)
+		dst = binary.AppendUvarint(dst, uint64(len(p.Name)))
+		dst = append(dst, p.Name...)
 		dst = append(dst, tagValue)
-		dst = binary.AppendUvarint(dst, uint64(len(v)))
-		dst = append(dst, v...)
+		dst = binary.AppendUvarint(dst, uint64(len(p.Value)))
+		dst = append(dst, p.Value...)
 	}
 	if m.Key != "" {
 		dst = append(dst, tagKey)

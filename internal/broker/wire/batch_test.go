@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // Batches of whatever messages are read as they were written, and are no larger
@@ -22,14 +24,14 @@ func TestBatch(t *testing.T) {
 		for i := range rapid.Uint64Range(1, 20).Draw(t, "messages") {
 			m := Message{
 				Key: text.Draw(t, "key"), Payload: []byte(text.Draw(t, "payload")), EventTime: rapid.Int64().Draw(t, "time"),
-				Properties: rapid.MapOfN(text, text, 0, 5).Draw(t, "properties"),
+				Properties: properties.FromMap(rapid.MapOfN(text, text, 0, 5).Draw(t, "properties")),
 			}
 			before := b.Size()
 			b.Add(first+i, &m)
 			if size := m.MessageSize(first + i); i > 0 && b.Size() != before+size {
 				t.Fatalf("a message of %d bytes adds %d", size, b.Size()-before)
 			}
-			want = append(want, storedMessage{m.Properties, m.Key, string(m.Payload), uint64(m.EventTime), first + i})
+			want = append(want, storedMessage{m.Properties.Map(), m.Key, string(m.Payload), uint64(m.EventTime), first + i})
 		}
 		size := b.Size()
 		frame := b.seal(rapid.Uint64().Draw(t, "producer"), time.Now())
@@ -64,7 +66,7 @@ func TestHeaderRoom(t *testing.T) {
 
 // A batch in use again costs no allocation.
 func TestBatchAllocatesNothing(t *testing.T) {
-	m := &Message{Key: "key", Payload: make([]byte, 250), EventTime: time.Now().UnixMilli(), Properties: map[string]string{"position": "p", "id": "i", "type": "t"}}
+	m := &Message{Key: "key", Payload: make([]byte, 250), EventTime: time.Now().UnixMilli(), Properties: properties.List{{Name: "position", Value: "p"}, {Name: "id", Value: "i"}, {Name: "type", Value: "t"}}}
 	version := []byte("version0")
 	now := time.Now()
 	run := func() {
@@ -82,8 +84,7 @@ func TestBatchAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkBatch(b *testing.B) {
-	m := &Message{Key: "key", Payload: make([]byte, 250), EventTime: time.Now().UnixMilli(), Properties: map[string]string{
-		"position": "000000010000000000000000000000000001", "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "OrderPlaced"}}
+	m := &Message{Key: "key", Payload: make([]byte, 250), EventTime: time.Now().UnixMilli(), Properties: properties.List{{Name: "position", Value: "000000010000000000000000000000000001"}, {Name: "id", Value: "01890a5d-ac96-774b-bcce-b302099a8057"}, {Name: "type", Value: "OrderPlaced"}}}
 	batch := NewBatch("me", nil)
 	now := time.Now()
 	b.ReportAllocs()

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -333,7 +335,7 @@ func producer(t testing.TB, c *Client, h Events) *Producer {
 func send(p *Producer, n int) {
 	b := p.NewBatch(p.SchemaVersion())
 	for range n {
-		p.Add(b, &Message{Key: "k", Payload: []byte("payload"), Properties: map[string]string{"a": "b"}, EventTime: 5})
+		p.Add(b, &Message{Key: "k", Payload: []byte("payload"), Properties: properties.List{{Name: "a", Value: "b"}}, EventTime: 5})
 	}
 	p.Send(b)
 }
