@@ -7,6 +7,7 @@ package properties
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Pair is one property.
@@ -34,6 +35,18 @@ func (l List) Map() map[string]string {
 		m[p.Name] = p.Value
 	}
 	return m
+}
+
+// Clone returns a copy that refers to none of the memory of l.
+func (l List) Clone() List {
+	if l == nil {
+		return nil
+	}
+	c := make(List, len(l))
+	for i, p := range l {
+		c[i] = Pair{strings.Clone(p.Name), strings.Clone(p.Value)}
+	}
+	return c
 }
 
 // Get returns the value of a property; "" if there is none.

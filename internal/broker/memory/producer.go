@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
-	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
 // producer implements broker.Producer. One goroutine, run, turns what was sent
@@ -85,10 +84,7 @@ func (q *producer) Send(ctx context.Context, m *broker.Outgoing, done func(broke
 	}
 	q.probing, q.first = q.first, false
 	kept := *m // the sender may use its own again
-	kept.Key, kept.Payload, kept.Properties = strings.Clone(m.Key), bytes.Clone(m.Payload), nil
-	for _, p := range m.Properties {
-		kept.Properties = append(kept.Properties, properties.Pair{Name: strings.Clone(p.Name), Value: strings.Clone(p.Value)})
-	}
+	kept.Key, kept.Payload, kept.Properties = strings.Clone(m.Key), bytes.Clone(m.Payload), m.Properties.Clone()
 	q.queue = append(q.queue, sent{&kept, done})
 	q.poke()
 }
