@@ -85,6 +85,14 @@ func (r *rig) loads(ctx context.Context, rep *Report) error {
 		r.Say("a backlog of %d rows: %v CPU a row, %.0f rows/s, %d MiB", n, g.Drain.CPU, g.Drain.Rate, g.Drain.Memory>>20)
 		rep.Growth = append(rep.Growth, g)
 	}
+	if size := int64(5 << 30); r.Long && r.wants("large") {
+		l, err := r.large(ctx, size)
+		if err != nil {
+			return fmt.Errorf("a transaction of %d bytes: %w", size, err)
+		}
+		r.Say("a transaction of %d MiB: %.0f rows/s, %d MiB", size>>20, l.Drain.Rate, l.Drain.Memory>>20)
+		rep.Large = append(rep.Large, l)
+	}
 	return nil
 }
 

@@ -56,7 +56,7 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 		}
 	}
 	began := time.Now()
-	if err := s.fill(ctx, c.Encoding, 0, c.Rows, c.PerTx); err != nil {
+	if err := s.fill(ctx, c.Encoding, payloadBytes, c.Rows, c.PerTx); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
 	end, err := value[string](ctx, s.url, "select pg_current_wal_insert_lsn()::text")

@@ -21,7 +21,7 @@ func (r *rig) growth(ctx context.Context, rows int) (g Growth, err error) {
 	if err := r.prepare(ctx, s, name); err != nil {
 		return g, err
 	}
-	if err := s.fill(ctx, Avro, 0, rows, 10); err != nil {
+	if err := s.fill(ctx, Avro, payloadBytes, rows, 10); err != nil {
 		return g, fmt.Errorf("fill: %w", err)
 	}
 	g.Rows, g.Drain.System = rows, systemRunnel

@@ -180,7 +180,7 @@ const insertTimed = `insert into runnel.outbox (aggregate_type, aggregate_id, ev
 
 // writeTimed writes events at the rate, until the time is over.
 func (s *source) writeTimed(ctx context.Context, w *timed) error {
-	t, err := newTemplate(s.event, Avro)
+	t, err := newTemplate(s.event, Avro, payloadBytes)
 	if err != nil {
 		return err
 	}

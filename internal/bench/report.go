@@ -21,6 +21,7 @@ type Report struct {
 	Latencies []Latency   `json:",omitempty"`
 	Starts    []Start     `json:",omitempty"`
 	Growth    []Growth    `json:",omitempty"`
+	Large     []Large     `json:",omitempty"`
 }
 
 // Machine is what a run was made on.
@@ -138,6 +139,12 @@ func (r Report) Markdown() string {
 		for _, g := range r.Growth {
 			p("| %d | %.2f µs | %.0f | %d MiB |", g.Rows, float64(g.Drain.CPU)/1000, g.Drain.Rate, g.Drain.Memory>>20)
 		}
+	}
+	for _, l := range r.Large {
+		p("\n### One transaction of %d MiB\n", l.Bytes>>20)
+		p("| rows | peak memory | MiB/s | CPU a row |")
+		p("|---|---|---|---|")
+		p("| %d | %d MiB | %.0f | %.1f µs |", l.Rows, l.Drain.Memory>>20, l.Drain.Rate*float64(l.Bytes/int64(l.Rows))/(1<<20), float64(l.Drain.CPU)/1000)
 	}
 	return b.String()
 }

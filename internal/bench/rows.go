@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -33,7 +34,7 @@ const (
 )
 
 const (
-	// payloadBytes is the size of every payload, in either encoding.
+	// payloadBytes is the size of a payload, in either encoding, unless told otherwise.
 	payloadBytes = 250
 	// digits of the row's number, in every payload, behind the mark.
 	digits = 12
@@ -46,20 +47,26 @@ type template struct {
 	at      int // offset of the digits
 }
 
-// newTemplate makes the payload of an order with three lines. A note fills it up.
-func newTemplate(event *schemas.EventType, enc Encoding) (template, error) {
-	make := func(note int) ([]byte, error) {
-		text := fmt.Sprintf(`{"order_id":"%s%s","customer_id":"c-00417","placed_at":1781049600123456,"currency":"EUR","total_cents":12999,`+
-			`"lines":[{"sku":"A-100","quantity":2,"price_cents":2500},{"sku":"B-7","quantity":1,"price_cents":7999}],`+
-			`"ship_to":{"street":"Main St 1","city":"Ulm","country":"DE"},"note":"%s"}`, mark, strings.Repeat("0", digits), strings.Repeat("n", note))
-		if enc == JSON {
-			return []byte(text), nil
+// newTemplate makes the payload of an order with two lines, of so many bytes or a few more.
+// A note fills it up.
+func newTemplate(event *schemas.EventType, enc Encoding, size int) (template, error) {
+	filler := rand.New(rand.NewPCG(1, 2)) // does not compress
+	build := func(note int) ([]byte, error) {
+		text := make([]byte, note)
+		for i := range text {
+			text[i] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[filler.IntN(64)]
 		}
-		return schemas.AppendJSONToAvro(nil, event.Schema, []byte(text))
+		order := fmt.Sprintf(`{"order_id":"%s%s","customer_id":"c-00417","placed_at":1781049600123456,"currency":"EUR","total_cents":12999,`+
+			`"lines":[{"sku":"A-100","quantity":2,"price_cents":2500},{"sku":"B-7","quantity":1,"price_cents":7999}],`+
+			`"ship_to":{"street":"Main St 1","city":"Ulm","country":"DE"},"note":"%s"}`, mark, strings.Repeat("0", digits), text)
+		if enc == JSON {
+			return []byte(order), nil
+		}
+		return schemas.AppendJSONToAvro(nil, event.Schema, []byte(order))
 	}
-	payload, err := make(1)
+	payload, err := build(1)
 	if err == nil {
-		payload, err = make(max(1, payloadBytes-len(payload)))
+		payload, err = build(max(1, size-len(payload)))
 	}
 	return template{payload, bytes.Index(payload, []byte(mark)) + len(mark)}, err
 }
@@ -76,9 +83,9 @@ language plpgsql as $$ begin
 	end loop;
 end $$`
 
-// fill writes rows.
-func (s *source) fill(ctx context.Context, enc Encoding, first, n, perTx int) error {
-	t, err := newTemplate(s.event, enc)
+// fill writes rows with payloads of so many bytes.
+func (s *source) fill(ctx context.Context, enc Encoding, size, n, perTx int) error {
+	t, err := newTemplate(s.event, enc, size)
 	if err != nil {
 		return err
 	}
@@ -94,6 +101,6 @@ func (s *source) fill(ctx context.Context, enc Encoding, first, n, perTx int) er
 	if _, err := db.Exec(ctx, "set synchronous_commit = off"); err != nil {
 		return err
 	}
-	_, err = db.Exec(ctx, "call bench_fill($1, $2, $3, $4, $5, $6, $7, $8)", first, n, perTx, t.payload, t.at, s.event.Name, encoding, fingerprint)
+	_, err = db.Exec(ctx, "call bench_fill($1, $2, $3, $4, $5, $6, $7, $8)", 0, n, perTx, t.payload, t.at, s.event.Name, encoding, fingerprint)
 	return err
 }

@@ -13,7 +13,7 @@ func TestTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, enc := range []Encoding{Avro, JSON} {
-		p, err := newTemplate(event, enc)
+		p, err := newTemplate(event, enc, payloadBytes)
 		if err != nil {
 			t.Fatal(err)
 		}
