@@ -106,11 +106,11 @@ type timed struct {
 	next        atomic.Int64
 	sent        []atomic.Int64 // nanoseconds since began
 	received    []atomic.Int64 // 0: not yet
-	got         atomic.Int64
-	all         chan struct{} // closed when want are received
-	mu          sync.Mutex
-	want        int64 // -1 while they are written
 	began       time.Time
+	all         chan struct{} // closed when want are received
+	mu          sync.Mutex    // guards the rest
+	got         int64
+	want        int64 // -1 while they are written
 }
 
 func newTimed(rate int) (*timed, error) {
@@ -129,10 +129,9 @@ func (w *timed) receive(k int, at time.Time) error {
 	if k >= len(w.received) || !w.received[k].CompareAndSwap(0, int64(at.Sub(w.began))) {
 		return fmt.Errorf("void: event %d came twice", k)
 	}
-	n := w.got.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n == w.want {
+	if w.got++; w.got == w.want {
 		close(w.all)
 	}
 	return nil
@@ -142,7 +141,7 @@ func (w *timed) receive(k int, at time.Time) error {
 func (w *timed) await(ctx context.Context) error {
 	w.mu.Lock()
 	w.want = w.next.Load()
-	if w.got.Load() == w.want {
+	if w.got == w.want {
 		close(w.all)
 	}
 	w.mu.Unlock()
@@ -152,7 +151,9 @@ func (w *timed) await(ctx context.Context) error {
 	case <-w.all:
 		return nil
 	case <-limit.C:
-		return fmt.Errorf("void: %d events of %d were received", w.got.Load(), w.want)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return fmt.Errorf("void: %d events of %d were received", w.got, w.want)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
