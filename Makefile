@@ -16,7 +16,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers bookies copies judge generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers bookies bench bench-long bench-peer copies judge generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -36,6 +36,9 @@ bin/runnel: FORCE
 
 bin/withstack: FORCE
 	@go build -o $@ ./internal/devstack/cmd/withstack
+
+bin/bench: FORCE
+	@go build -o $@ ./internal/bench/cmd/bench
 
 # Failpoints are in this binary alone.
 bin/torture: FORCE
@@ -84,6 +87,17 @@ failovers: setup bin/withstack ## failovers under load, one after another (N=10,
 
 bookies: setup bin/withstack ## bookies killed and slow, quorum lost, ZooKeeper out, under load (N=3 bookies, none to spare; ONLY=31, PG=17)
 	RUNNEL_BOOKIES=$(or $(N),4) bin/withstack -postgres $(if $(PG),-pg $(PG)) go test -count=1 -timeout 40m -v -run '^(TestBookies|TestLedgerLeftOpen)$$$(if $(ONLY),/$(ONLY))' ./internal/pipeline
+
+BENCH = bin/bench -json bin/bench.json $(if $(ROWS),-rows $(ROWS)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(ONLY),-only $(ONLY)) $(if $(DOC),-doc $(DOC)) $(if $(PG),-pg $(PG))
+
+bench: setup build bin/bench ## measure beside Postgres' decoder: see docs/performance.md (ROWS=300000, ROUNDS=3, ONLY=drain, DOC=file to write the figures into, PG=17)
+	@exec $(BENCH)
+
+bench-long: setup build bin/bench ## the same, with what takes long: 10,000,000 rows, one transaction of 5 GB, 1,000 topics
+	@exec $(BENCH) -long
+
+bench-peer: setup build bin/bench ## the same as bench, with Debezium Server beside it, which is fetched (800 MB)
+	@eval "export $$(internal/bench/peer/setup)" && exec $(BENCH) -peer
 
 copies: setup bin/withstack ## local copies under load: killed, parked, rebuilt, chained (ONLY=Rebuild, PG=17)
 	@exec bin/withstack $(if $(PG),-pg $(PG)) go test ./internal/copytest -count=1 -v -timeout 60m $(if $(ONLY),-run '$(ONLY)') -args -full

@@ -59,6 +59,17 @@ func (r *rig) loads(ctx context.Context, rep *Report) error {
 			rep.Drains = append(rep.Drains, c)
 		}
 	}
+	for _, properties := range []int{0, 3} {
+		if !r.wants(fmt.Sprintf("client_%d", properties)) {
+			continue
+		}
+		c, err := r.client(ctx, properties)
+		if err != nil {
+			return fmt.Errorf("the client alone: %w", err)
+		}
+		r.Say("the Go client alone, %d properties: %.0f messages/s, %v CPU a message", properties, c.Rate, c.CPU)
+		rep.Clients = append(rep.Clients, c)
+	}
 	topics, sizes := []int{1, 100}, []int{100_000, 1_000_000}
 	if r.Long {
 		topics, sizes = append(topics, 1000), append(sizes, 10_000_000)
@@ -101,13 +112,19 @@ func (r *rig) latencies(ctx context.Context, rep *Report) error {
 		if !r.wants(fmt.Sprintf("latency_%d", rate)) {
 			continue
 		}
-		l, err := r.latency(ctx, rate)
-		if err != nil {
-			return fmt.Errorf("latency at %d events/s: %w", rate, err)
+		systems := []string{systemRunnel}
+		if r.Peer && (rate == 1000 || rate == 5000) {
+			systems = append(systems, systemPeer, systemTuned)
 		}
-		r.Say("latency at %d/s (%.0f/s were written), broker %s: p50 %s, p99 %s, p99.9 %s, max %s, %s CPU an event, of %d",
-			rate, l.Got, l.Broker, l.P50, l.P99, l.P999, l.Max, l.CPU, l.Events)
-		rep.Latencies = append(rep.Latencies, l)
+		for _, system := range systems {
+			l, err := r.latency(ctx, system, rate)
+			if err != nil {
+				return fmt.Errorf("latency of %s at %d events/s: %w", system, rate, err)
+			}
+			r.Say("latency of %s at %d/s (%.0f/s were written), broker %s: p50 %s, p99 %s, p99.9 %s, max %s, %s CPU an event, of %d",
+				system, rate, l.Got, l.Broker, l.P50, l.P99, l.P999, l.Max, l.CPU, l.Events)
+			rep.Latencies = append(rep.Latencies, l)
+		}
 	}
 	return nil
 }

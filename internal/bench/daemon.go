@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -101,35 +103,81 @@ const lookInterval = 10 * time.Millisecond
 
 // await looks at the daemon's status until done says so.
 func (d *daemon) await(ctx context.Context, done func(status) bool) error {
+	var st status
+	err := every(ctx, func() (_ bool, err error) {
+		if st, err = d.status(ctx); err != nil {
+			return false, err
+		}
+		return done(st), nil
+	})
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("the daemon is %s, %d published: %w; its log ends:\n%s", st.State, st.Published, err, lastLines(d.log))
+	}
+	return err
+}
+
+// every looks again and again until look says that it is done.
+func every(ctx context.Context, look func() (done bool, err error)) error {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
-		st, err := d.status(ctx)
-		if err != nil {
+		done, err := look()
+		if done || err != nil {
 			return err
-		}
-		if done(st) {
-			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the daemon is %s, %d published: %w; its log ends:\n%s", st.State, st.Published, context.Cause(ctx), lastLines(d.log))
+			return context.Cause(ctx)
 		case <-tick.C:
 		}
 	}
 }
 
+func (d *daemon) published(ctx context.Context) (int, error) {
+	st, err := d.status(ctx)
+	return st.Published, err
+}
+
+// allocations returns how many the process has made so far.
+func (d *daemon) allocations(ctx context.Context) (float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.http+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := d.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if v, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
+			return strconv.ParseFloat(v, 64)
+		}
+	}
+	return 0, errors.New("the daemon's metrics do not count allocations")
+}
+
+func (d *daemon) begun() time.Time { return d.started }
+
 // stop asks the daemon to end.
 func (d *daemon) stop(ctx context.Context) error {
-	d.Signal(syscall.SIGTERM)
+	if err := stop(ctx, d.Process, d.log); err != nil {
+		return err
+	}
+	return d.Err()
+}
+
+// stop asks a process to end, and waits for that.
+func stop(ctx context.Context, p *child.Process, log string) error {
+	p.Signal(syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	select {
-	case <-d.Done():
-		return d.Err()
+	case <-p.Done():
+		return nil
 	case <-ctx.Done():
-		d.Kill()
-		return fmt.Errorf("the daemon did not stop; its log ends:\n%s", lastLines(d.log))
+		p.Kill()
+		return fmt.Errorf("it did not stop; its log ends:\n%s", lastLines(log))
 	}
 }
 

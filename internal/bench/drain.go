@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type Drain struct {
 	CPU    time.Duration // of its process, per row
 	Memory int64         // the most, resident, bytes
 	First  time.Duration // from the process' start to the first event that was acknowledged
+	Allocs float64       // allocations per row; 0: not known
 }
 
 // The systems: Runnel; pg_recvlogical, which throws away what it gets; and that once more, to
@@ -55,6 +57,12 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 			return err
 		}
 	}
+	var peers *source
+	if r.withPeer(c) {
+		if peers, err = r.fillPeer(ctx, c); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	if err := s.fill(ctx, c.Encoding, payloadBytes, c.Rows, c.PerTx); err != nil {
 		return fmt.Errorf("fill: %w", err)
@@ -66,8 +74,11 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 	r.Say("%s: %d rows written in %s", name, c.Rows, time.Since(began).Round(time.Millisecond))
 	for round := range r.Rounds {
 		systems := []string{systemLimit, systemRunnel, systemControl}
+		if peers != nil {
+			systems = []string{systemLimit, systemRunnel, systemPeer, systemTuned, systemControl}
+		}
 		if round%2 == 1 {
-			systems = []string{systemControl, systemRunnel, systemLimit}
+			slices.Reverse(systems)
 		}
 		for _, system := range systems {
 			// What the writes before have left to do is no part of this.
@@ -75,9 +86,12 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 				return err
 			}
 			d := Drain{System: system, Round: round}
-			if system == systemRunnel {
+			switch system {
+			case systemRunnel:
 				err = r.drainRunnel(ctx, s, fmt.Sprintf("%s_%d", name, round), c.Rows, &d)
-			} else {
+			case systemPeer, systemTuned:
+				err = r.drainPeer(ctx, peers, peerName(c, system, round), c.Rows, &d)
+			default:
 				var took, cpu time.Duration
 				took, cpu, err = s.receive(ctx, fmt.Sprintf("%s_%s_%d", name, system, round), end)
 				d.Rate, d.CPU = float64(c.Rows)/took.Seconds(), cpu/time.Duration(c.Rows)
@@ -117,39 +131,78 @@ func (r *rig) prepare(ctx context.Context, s *source, pipeline string) error {
 }
 
 func (r *rig) drainRunnel(ctx context.Context, s *source, pipeline string, rows int, m *Drain) error {
+	return r.measure(ctx, pipeline, rows, m, func() (subject, error) { return r.startDaemon(s, pipeline, r.schemas()) })
+}
+
+func (r *rig) drainPeer(ctx context.Context, s *source, name string, rows int, m *Drain) error {
+	return r.measure(ctx, name, rows, m, func() (subject, error) { return r.startPeer(s, name, m.System) })
+}
+
+// subject is a process that publishes.
+type subject interface {
+	PID() int
+	Kill()
+	begun() time.Time
+	published(ctx context.Context) (events int, err error) // since it began
+	stop(ctx context.Context) error
+}
+
+// measure starts what publishes so many rows, from the first of them that was published to
+// the last, and looks into the topic.
+func (r *rig) measure(ctx context.Context, name string, rows int, m *Drain, start func() (subject, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, drainLimit, errors.New("not within "+drainLimit.String()))
 	defer cancel()
-	d, err := r.startDaemon(s, pipeline, r.schemas())
+	p, err := start()
 	if err != nil {
 		return err
 	}
 	var first, last usage
+	var allocs float64 // at first
+	counts, _ := p.(interface {
+		allocations(ctx context.Context) (float64, error)
+	})
 	var firstAt, lastAt time.Time
 	firstRows := 0
-	err = d.await(ctx, func(st status) bool {
-		if firstAt.IsZero() && st.Published > 0 {
-			firstAt, firstRows = time.Now(), st.Published
-			first, err = usageOf(d.PID())
+	err = every(ctx, func() (done bool, err error) {
+		n, err := p.published(ctx)
+		if err != nil {
+			return false, err
 		}
-		if st.Published >= rows || err != nil {
-			lastAt = time.Now()
-			last, err = usageOf(d.PID())
-			return true
+		if firstAt.IsZero() && n > 0 {
+			firstAt, firstRows = time.Now(), n
+			if first, err = usageOf(p.PID()); err != nil {
+				return false, err
+			}
+			if counts != nil {
+				if allocs, err = counts.allocations(ctx); err != nil {
+					return false, err
+				}
+			}
 		}
-		return false
+		if n < rows {
+			return false, nil
+		}
+		lastAt = time.Now()
+		if last, err = usageOf(p.PID()); err != nil || counts == nil {
+			return true, err
+		}
+		now, err := counts.allocations(ctx)
+		m.Allocs = now - allocs
+		return true, err
 	})
 	if err != nil {
-		d.Kill()
+		p.Kill()
 		return err
 	}
-	if err := d.stop(ctx); err != nil {
+	if err := p.stop(ctx); err != nil {
 		return err
 	}
 	if firstRows >= rows { // too few to tell
-		firstAt, firstRows, first = d.started, 0, usage{}
+		firstAt, firstRows, first = p.begun(), 0, usage{}
 	}
+	m.Allocs /= float64(rows - firstRows)
 	m.Rate = float64(rows-firstRows) / lastAt.Sub(firstAt).Seconds()
 	m.CPU = (last.CPU - first.CPU) / time.Duration(rows-firstRows)
-	m.Memory, m.First = last.Memory, firstAt.Sub(d.started)
-	return r.verify(ctx, pipeline, rows)
+	m.Memory, m.First = last.Memory, firstAt.Sub(p.begun())
+	return r.verify(ctx, name, rows)
 }

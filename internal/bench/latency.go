@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 // Latency is the time from before an event's COMMIT was sent until a consumer had it, by one
 // clock.
 type Latency struct {
+	System string // systemRunnel or one of the peer
 	Broker string // how it is set: see brokers
 	Rate   int    // events a second, as they were to be written
 	Got    float64
@@ -42,26 +44,17 @@ const (
 )
 
 // latency measures one rate.
-func (r *rig) latency(ctx context.Context, rate int) (l Latency, err error) {
-	name := fmt.Sprintf("latency_%d", rate)
-	s, err := r.newSource(ctx, name)
-	if err != nil {
-		return l, err
-	}
-	d, err := r.startDaemon(s, name, r.schemas())
+func (r *rig) latency(ctx context.Context, system string, rate int) (l Latency, err error) {
+	name := fmt.Sprintf("latency_%s_%d", strings.ReplaceAll(system, " ", "_"), rate)
+	s, p, err := r.startFor(ctx, system, name)
 	if err != nil {
 		return l, err
 	}
 	defer func() {
 		if err != nil {
-			d.Kill()
+			p.Kill()
 		}
 	}()
-	up, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
-	defer cancel()
-	if err := d.await(up, func(st status) bool { return st.State == "streaming" }); err != nil {
-		return l, err
-	}
 	w, err := newTimed(rate)
 	if err != nil {
 		return l, err
@@ -72,7 +65,7 @@ func (r *rig) latency(ctx context.Context, rate int) (l Latency, err error) {
 	if err := r.readTimed(reading, &readers, name, w); err != nil {
 		return l, err
 	}
-	before, err := usageOf(d.PID())
+	before, err := usageOf(p.PID())
 	if err != nil {
 		return l, err
 	}
@@ -84,7 +77,7 @@ func (r *rig) latency(ctx context.Context, rate int) (l Latency, err error) {
 	if err := w.await(ctx); err != nil {
 		return l, err
 	}
-	after, err := usageOf(d.PID())
+	after, err := usageOf(p.PID())
 	if err != nil {
 		return l, err
 	}
@@ -92,12 +85,53 @@ func (r *rig) latency(ctx context.Context, rate int) (l Latency, err error) {
 	if err := readers.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return l, err
 	}
-	if err := d.stop(ctx); err != nil {
+	if err := p.stop(ctx); err != nil {
 		return l, err
 	}
 	l = w.result()
-	l.Broker, l.Rate, l.Got, l.CPU = r.broker, rate, float64(w.written())/took.Seconds(), (after.CPU-before.CPU)/time.Duration(w.written())
+	l.System, l.Broker, l.Rate, l.Got, l.CPU = system, r.broker, rate, float64(w.written())/took.Seconds(), (after.CPU-before.CPU)/time.Duration(w.written())
 	return l, r.verify(ctx, name, w.written())
+}
+
+// startFor starts a system on a database of its own, and waits until it streams.
+func (r *rig) startFor(ctx context.Context, system, name string) (s *source, p subject, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
+	defer cancel()
+	if system == systemRunnel {
+		if s, err = r.newSource(ctx, name); err != nil {
+			return nil, nil, err
+		}
+		d, err := r.startDaemon(s, name, r.schemas())
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := d.await(ctx, func(st status) bool { return st.State == "streaming" }); err != nil {
+			d.Kill()
+			return nil, nil, err
+		}
+		return s, d, nil
+	}
+	if s, err = r.newPeerSource(ctx, name); err != nil {
+		return nil, nil, err
+	}
+	if err := r.preparePeer(ctx, s, name); err != nil {
+		return nil, nil, err
+	}
+	d, err := r.startPeer(s, name, system)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = every(ctx, func() (bool, error) {
+		if _, err := d.published(ctx); err != nil {
+			return false, err
+		}
+		return value[bool](ctx, s.url, "select active from pg_replication_slots where slot_name = $1", name)
+	})
+	if err != nil {
+		d.Kill()
+		return nil, nil, err
+	}
+	return s, d, nil
 }
 
 // timed are events whose times are known, by number.
@@ -218,7 +252,7 @@ func (s *source) writeAt(ctx context.Context, db *pgx.Conn, w *timed, t template
 	first := w.next.Add(int64(w.perTx)) - int64(w.perTx)
 	last := first + int64(w.perTx) - 1
 	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, insertTimed, first, last, s.event.Name, s.event.Fingerprint[:], t.payload, t.at); err != nil {
+		if _, err := tx.Exec(ctx, s.insert, first, last, s.event.Name, s.event.Fingerprint[:], t.payload, t.at); err != nil {
 			return err
 		}
 		now := int64(time.Since(w.began)) // COMMIT follows at once

@@ -19,6 +19,7 @@ type Options struct {
 	Rows      int    // of a backlog
 	Rounds    int
 	Long      bool   // what takes long as well
+	Peer      bool   // Debezium Server as well: see peer/setup
 	Profiles  string // folder for profiles of the daemons; empty: none are made
 	Only      string // part of the names of what is measured; empty: all is
 	Say       func(format string, args ...any)

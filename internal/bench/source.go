@@ -19,6 +19,7 @@ type source struct {
 	url    string // of the superuser
 	daemon string // of the daemon's role
 	event  *schemas.EventType
+	insert string // statement that writes events by their numbers
 }
 
 // newSource makes a database.
@@ -26,7 +27,7 @@ func (r *rig) newSource(ctx context.Context, name string) (*source, error) {
 	if err := execute(ctx, r.stack.PostgresURL, "create database "+pgx.Identifier{name}.Sanitize()); err != nil {
 		return nil, err
 	}
-	s := &source{event: r.event}
+	s := &source{event: r.event, insert: insertTimed}
 	var err error
 	if s.url, err = address(r.stack.PostgresURL, name, nil); err != nil {
 		return nil, err

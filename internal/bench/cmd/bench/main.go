@@ -30,10 +30,13 @@ func main() {
 	flag.IntVar(&o.Rows, "rows", 300_000, "`rows` of a backlog")
 	flag.IntVar(&o.Rounds, "rounds", 3, "`rounds` of each measurement")
 	flag.BoolVar(&o.Long, "long", false, "measure what takes long as well")
+	flag.BoolVar(&o.Peer, "peer", false, "measure Debezium Server as well, which peer/setup fetches")
 	jsonFile := ""
 	flag.StringVar(&jsonFile, "json", "", "`file` for the figures")
 	flag.StringVar(&o.Only, "only", "", "`part` of the names of what is measured")
 	flag.StringVar(&o.Profiles, "profiles", "", "`folder` for profiles of the daemons; the figures are not to be compared then")
+	doc := ""
+	flag.StringVar(&doc, "doc", "", "`file` whose figures are to be replaced by these")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -43,6 +46,9 @@ func main() {
 		if data, err = json.MarshalIndent(report, "", "  "); err == nil {
 			err = os.WriteFile(jsonFile, append(data, '\n'), 0o644)
 		}
+	}
+	if err == nil && doc != "" {
+		err = bench.ReplaceFigures(doc, report.Markdown())
 	}
 	fmt.Print(report.Markdown())
 	if err != nil {
