@@ -77,9 +77,16 @@ func (l *loop) acquire(ctx context.Context, ln *lane) {
 		case <-ctx.Done():
 			return nil
 		}
+		t := &l.topics[ln.topic]
+		if err := t.ready(ctx); err != nil {
+			if ctx.Err() == nil {
+				l.mail.fail(err)
+			}
+			return nil
+		}
 		producer, tail, err := l.client.Acquire(ctx, broker.AcquireRequest{
 			Partition: ln.partition, Producer: l.name,
-			Schema: l.topics[ln.topic].newest, Replayed: l.start, History: l.history,
+			Schema: t.newest, Replayed: l.start, History: l.history,
 			Foreign: l.foreign, Resumed: l.saved[ln.partition].Resumed,
 		}, func(holder string) { l.report.waiting(ln.partition.String(), holder) })
 		if err == nil {
@@ -127,6 +134,7 @@ func (l *loop) inHistory(ctx context.Context, p broker.Partition, last position.
 func (l *loop) take(hard context.Context, a acquisition) error {
 	ln := a.lane
 	ln.producer = a.producer
+	l.used[ln.topic].Store(true)
 	l.report.acquired(ln.partition.String())
 	l.watch(hard, a.producer, ln.partition)
 	found, err := l.heldBy(ln, a.tail)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -127,8 +128,9 @@ func (r *run) everyPartition() []broker.Partition {
 // any more; nil when it has none.
 func (r *run) schemaOf(ctx context.Context, full string) (*broker.Schema, error) {
 	for i := range r.topics {
-		if r.topics[i].full == full {
-			return r.topics[i].newest, nil
+		if t := &r.topics[i]; t.full == full {
+			err := t.ready(ctx)
+			return t.newest, err
 		}
 	}
 	versions, err := r.registry.Versions(ctx, full)
@@ -163,8 +165,9 @@ func (r *run) auditStart(ctx context.Context) error {
 	// everywhere: a transaction may have been invisible to the saved snapshot
 	// long after its commit record was written.
 	near := r.source.At(r.saved.ConfirmedLSN)
+	partitions := r.likelyFirst(r.everyPartition(), audit.Missing)
 	for _, from := range []position.Position{near, {}} {
-		for _, p := range r.everyPartition() {
+		for _, p := range partitions {
 			if err := r.strikePublished(ctx, p, from, missing); err != nil {
 				return err
 			}
@@ -181,6 +184,32 @@ func (r *run) auditStart(ctx context.Context) error {
 		return gap(m, len(missing))
 	}
 	return nil
+}
+
+// likelyFirst puts the partitions to which today's routes lead the rows before the others,
+// which then need not be looked at, most of the time.
+func (r *run) likelyFirst(all []broker.Partition, rows []capture.Missing) []broker.Partition {
+	counts := make(map[string]int)
+	for _, p := range all {
+		counts[p.Topic]++
+	}
+	likely := make(map[broker.Partition]bool)
+	for _, m := range rows {
+		topic := wire.TopicName(r.cfg.Namespace, r.routes.Explain(m.AggregateType, m.EventType).Topic)
+		if n := counts[topic]; n > 0 && m.AggregateID != "" {
+			likely[broker.Partition{Topic: topic, Index: router.PartitionOf([]byte(m.AggregateID), n)}] = true
+		}
+	}
+	slices.SortStableFunc(all, func(a, b broker.Partition) int {
+		switch {
+		case likely[a] == likely[b]:
+			return 0
+		case likely[a]:
+			return -1
+		}
+		return 1
+	})
+	return all
 }
 
 // strikeLost is about partitions that were deleted, or have lost their end. Of one that is to

@@ -64,6 +64,7 @@ func (r *run) takeDeadLetters(ctx, hard context.Context, l *loop) error {
 		return err
 	}
 	ln.producer = producer // which the loop closes
+	l.used[ln.topic].Store(true)
 	r.report.acquired(p.String())
 	l.watch(hard, producer, p)
 	if err := l.usable(ctx, p, tail.Stamp); err != nil {

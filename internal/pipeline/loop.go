@@ -54,6 +54,7 @@ type loop struct {
 	client     broker.Client
 	topics     []topic
 	lanes      []*lane
+	used       []atomic.Bool // topics that a lane was acquired of
 	start      position.Position
 	history    position.History // of the database
 	name       string           // the producers' name

@@ -26,6 +26,7 @@ func (r *run) recordPartitions(ctx context.Context) error {
 	for i := range r.topics {
 		batch.Queue(recordTopic, r.cfg.Name, r.topics[i].full, r.topics[i].partitions, position.Position{}.String())
 	}
+	r.recordPrepared(batch)
 	if err := db.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("record the partitions: %w", err)
 	}

@@ -77,12 +77,14 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		defer stop()
 	}
 	pause := firstPause
+	doubt := false  // whether what was in order still is
 	reread := false // the schemas were, for an event that is not known
 	waited := ""    // for what, as it was logged
 	for attempt := 1; ; attempt++ {
 		p.report.starting(attempt)
 		started := time.Now()
-		published, err := p.runOnce(ctx)
+		published, doubted, err := p.runOnce(ctx, doubt)
+		doubt = doubted
 		if ctx.Err() != nil {
 			p.report.stopped()
 			if err != nil {
@@ -109,6 +111,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		wait := pause
 		switch {
+		case doubted:
+			wait = firstPause
+			p.report.failed(err)
+			p.log.Warn("something is not as it was: looking at everything again", "error", err)
 		case errors.Is(err, router.ErrUnknownEvent) && !reread:
 			// The folder of schemas may hold it by now: the next run reads it.
 			reread, wait = true, firstPause
@@ -148,14 +154,16 @@ func (p *Pipeline) newRun() *run {
 	return &run{cfg: p.cfg, routes: p.routes, foreign: p.foreign, log: p.log, report: p.report, tried: p.tried}
 }
 
-// runOnce makes one run, and tells whether anything was published in it.
-func (p *Pipeline) runOnce(ctx context.Context) (published bool, err error) {
+// runOnce makes one run, and tells whether anything was published in it, and whether the
+// next one has to look at everything.
+func (p *Pipeline) runOnce(ctx context.Context, doubt bool) (published, doubted bool, err error) {
 	r := p.newRun()
+	r.doubt = doubt
 	err = r.run(ctx)
 	if err == nil && ctx.Err() == nil {
 		err = errors.New("the run ended without an error")
 	}
-	return r.published(), err
+	return r.published(), r.inDoubt(err), err
 }
 
 func logHalt(log *slog.Logger, err error, again time.Duration) {

@@ -43,10 +43,21 @@ func every(ctx context.Context, interval time.Duration, ask func(context.Context
 	}
 }
 
-// pollLimits tells the loop when a topic accepts other sizes.
+// limitsAtOnce is how many topics are asked for each time, in turn.
+const limitsAtOnce = 16
+
+// pollLimits tells the loop when a topic that it publishes to accepts other sizes.
 func (r *run) pollLimits(ctx context.Context, l *loop) error {
+	turn := 0
 	return every(ctx, limitsInterval, func(ctx context.Context) error {
-		for i := range r.topics {
+		asked := 0
+		for n := 0; n < len(r.topics) && asked < limitsAtOnce; n++ {
+			i := turn % len(r.topics)
+			turn = i + 1
+			if !l.used[i].Load() {
+				continue
+			}
+			asked++
 			limit, err := r.client.MaxMessageSize(ctx, r.topics[i].full)
 			if err != nil {
 				return err

@@ -48,7 +48,12 @@ type run struct {
 	tried    map[string]time.Time
 	source   *capture.Source
 	progress *capture.Progress
-	repairs  bool          // and does not stream
+	repairs  bool            // and does not stream
+	life     context.Context // of the run
+	catalog  *schemas.Catalog
+	prepared string        // see preparedHash
+	doubt    bool          // the last run found that not all is in order
+	familiar bool          // see isFamiliar
 	fence    *fence        // nil until the slot is ours
 	saved    capture.Saved // progress when the run began
 	held     atomic.Pointer[capture.Held]
@@ -59,6 +64,7 @@ func (r *run) run(ctx context.Context) error {
 	defer r.close()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
+	r.life = ctx
 	if err := r.whileAnswered(ctx, r.prepare); err != nil {
 		if ctx.Err() != nil {
 			return nil // nothing was begun
@@ -98,6 +104,9 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.familiar {
+		return nil // lookAtTopics does
+	}
 	return r.registerEventTypes(ctx, catalog)
 }
 
@@ -118,7 +127,15 @@ func (r *run) open(ctx context.Context, catalog *schemas.Catalog) error {
 		return err
 	}
 	r.registry = schemas.NewRegistry(r.client.AdminURL(), r.client.HTTP())
-	if r.cfg.AutoApply {
+	r.catalog = catalog
+	if r.prepared, err = r.preparedHash(catalog); err != nil {
+		return err
+	}
+	if r.life == nil { // a command, whose context is that of its life
+		r.life = ctx
+	}
+	r.familiar = !r.doubt && !r.repairs && r.isFamiliar(ctx)
+	if r.cfg.AutoApply && !r.familiar {
 		if err := r.provision(ctx, catalog); err != nil {
 			return err
 		}
@@ -188,7 +205,7 @@ func (r *run) stream(ctx context.Context) error {
 		sourceErr = r.source.Run(hard, batches)
 	}()
 	for _, helper := range []func(context.Context) error{
-		r.auditAndSave, func(ctx context.Context) error { return r.pollLimits(ctx, l) }, r.pollLag, r.keepHouse,
+		r.lookAtTopics, r.auditAndSave, func(ctx context.Context) error { return r.pollLimits(ctx, l) }, r.pollLag, r.keepHouse,
 	} {
 		helpers.Go(func() error {
 			err := helper(helperCtx)
@@ -262,7 +279,7 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 		t, partition := l.state.Partition(id)
 		l.lanes = append(l.lanes, newLane(l.mail, id, t, broker.Partition{Topic: r.topics[t].full, Index: partition}))
 	}
-	l.acquired = make(chan acquisition, len(l.lanes))
+	l.acquired, l.used = make(chan acquisition, len(l.lanes)), make([]atomic.Bool, len(r.topics))
 	l.onSlot = func(ctx, hard context.Context) error {
 		if err := r.takeHistory(ctx, hard, l); err != nil {
 			return err

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -27,6 +26,8 @@ type topic struct {
 	codec      *liveCodec // nil for the dead-letter topic
 	newest     *broker.Schema
 	retired    []string // events that are published no more
+	later      *later   // not nil: codec, newest and retired are there once ready has returned
+	awaited    bool     // events of the catalog go there
 	maxBytes   int      // largest message; known once a lane was acquired
 	published  uint64   // acknowledged in this run
 }
@@ -69,11 +70,13 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 	var group errgroup.Group // whose context would end before the codecs do, which read on by it
 	group.SetLimit(loadAtOnce)
 	for i, name := range names {
+		full := wire.TopicName(r.cfg.Namespace, name)
+		if n := recorded[full]; n > 0 && r.familiar {
+			loaded[i] = r.postpone(name, full, n, events[name])
+			continue
+		}
 		group.Go(func() (err error) {
-			loaded[i], err = r.loadTopic(ctx, name, events[name])
-			if full := loaded[i].full; errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded[full] > 0 {
-				err = deleted(full)
-			}
+			loaded[i], err = r.loadRecorded(ctx, name, events[name], recorded[full])
 			return err
 		})
 	}
@@ -83,22 +86,19 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 	topics := make([]topic, 0, len(names))
 	r.gone = make(map[string]error)
 	for i, name := range names {
-		t := loaded[i]
-		if err := r.keepCount(&t, recorded[t.full]); err != nil {
-			return err
-		}
-		switch {
+		switch t := loaded[i]; {
 		case t.codec != nil:
 			topics = append(topics, t)
-		case t.partitions > 0 && recorded[t.full] > 0:
-			r.gone[name] = ErrNotApplied.New("%s was published to, and has no schema any more", t.full).
-				Fix("Find out who deleted its schemas. With its former routes `runnel schemas apply` registers them anew.")
 		case recorded[t.full] > 0:
-			r.gone[name] = deleted(t.full)
+			r.gone[name] = r.unusable(t)
 		}
 	}
 	r.topics = topics
-	return r.loadDeadLetters(ctx, recorded)
+	if err := r.loadDeadLetters(ctx, recorded); err != nil {
+		return err
+	}
+	r.postponed(events)
+	return nil
 }
 
 // deleted is the error for a topic that was published to, and that events still go to, or
@@ -133,7 +133,7 @@ func (r *run) loadTopic(ctx context.Context, name string, events []*schemas.Even
 	if err != nil {
 		return t, err
 	}
-	t.codec = &liveCodec{codec, func() (*schemas.TopicCodec, error) { return r.readCodec(ctx, t.full) }}
+	t.codec = &liveCodec{codec, func() (*schemas.TopicCodec, error) { return r.readCodec(r.life, t.full) }}
 	newest := versions[len(versions)-1]
 	t.newest, t.retired = brokerSchema(newest), newest.Retired()
 	return t, nil
@@ -192,7 +192,7 @@ func (r *run) registeredTopics(ctx context.Context) (names []string, recorded ma
 	return names, recorded, nil
 }
 
-// readCodec returns a topic's codec as the registry has it now. ctx is the run's.
+// readCodec returns a topic's codec as the registry has it now.
 func (r *run) readCodec(ctx context.Context, topic string) (*schemas.TopicCodec, error) {
 	ctx, cancel := context.WithTimeout(ctx, readCodecLimit)
 	defer cancel()
