@@ -16,7 +16,7 @@ CACHE = $(or $(RUNNEL_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/runnel,$(H
 GOLANGCI_LINT = $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers bookies bench bench-long bench-peer copies judge generate check-generated fmt clean FORCE
+.PHONY: help setup readers build demo test test-postgres check-format vet lint torture torture-short mutants huge failovers bookies bench bench-long bench-peer microbench copies judge generate check-generated fmt clean FORCE
 
 help: ## list the targets
 	@echo "Usage: make TARGET [NAME=VALUE]"
@@ -92,6 +92,15 @@ BENCH = bin/bench -json bin/bench.json $(if $(ROWS),-rows $(ROWS)) $(if $(ROUNDS
 
 bench: setup build bin/bench ## measure beside Postgres' decoder: see docs/performance.md (ROWS=300000, ROUNDS=3, ONLY=drain, DOC=file to write the figures into, PG=17)
 	@exec $(BENCH)
+
+# Of one machine: on another, compare with a baseline of its own.
+BASELINE = internal/bench/baseline.txt
+BENCHSTAT = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+microbench: ## Go benchmarks of decoder, router, codec and batches, beside the stored baseline (STORE=1 replaces it)
+	@mkdir -p bin && go test -run '^$$' -bench '^Benchmark(Decode|Step|Validate|AppendAvro|AppendJSON|Resolve|Batch)$$' \
+	-count 8 -benchtime 200ms ./capture ./router ./schemas ./internal/broker/wire >bin/microbench.txt || { cat bin/microbench.txt; exit 1; }
+	@$(if $(STORE),cp bin/microbench.txt $(BASELINE),go run $(BENCHSTAT) $(BASELINE) bin/microbench.txt)
 
 bench-long: setup build bin/bench ## the same, with what takes long: 10,000,000 rows, one transaction of 5 GB, 1,000 topics
 	@exec $(BENCH) -long

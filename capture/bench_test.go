@@ -31,7 +31,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.Fatal(err)
 		}
 		if batch.full() {
-			batch.cut()
+			batch.cut().Release()
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestDecodeAllocates(t *testing.T) {
 				t.Fatal(err)
 			}
 			if batch.full() {
-				batch.cut()
+				batch.cut().Release()
 			}
 		}
 	})

@@ -59,7 +59,8 @@ func (s *State) encode(l *lane, t *target, e *Event) (Send, error) {
 		OccurredAt: e.OccurredAt,
 		Schema:     schema,
 	}
-	if err := s.checkSize(&m, l.maxBytes); err != nil {
+	s.sized = m // which does not escape so
+	if err := s.checkSize(&s.sized, l.maxBytes); err != nil {
 		return Send{}, poison(ErrTooLarge.Wrap(err, "event %s, with a payload of %d bytes", uuid(e.ID), len(payload)), e)
 	}
 	return m, nil

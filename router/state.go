@@ -68,6 +68,7 @@ type State struct {
 	unmatched int               // lanes that hold replayed positions and have not matched yet
 
 	checkSize         func(*Send, int) error
+	sized             Send // what checkSize is asked about
 	bytes, maxBytes   int
 	events, maxEvents int
 
