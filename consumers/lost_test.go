@@ -35,7 +35,6 @@ func (s *source) remember(t *testing.T, pipeline string, eras ...history.Era) {
 	stored := make(chan error, 1)
 	producer.Send(t.Context(), &broker.Outgoing{Payload: text, Properties: properties.List{{Name: "type", Value: history.EventType}, {Name: "position", Value: at.String()}}},
 		func(_ broker.MessageID, err error) { stored <- err })
-	producer.Flush()
 	if err := <-stored; err != nil {
 		t.Fatal(err)
 	}

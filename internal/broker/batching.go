@@ -1,59 +1,52 @@
 package broker
 
-// When a batch leaves. Idle, a message is on its way at once; under load, a batch
-// grows as long as the one before is on its way:
+import "bytes"
+
+// When a batch leaves: when nothing of this producer is on its way. Idle, a message leaves
+// at once; under load, a batch grows until the receipt of the one before has come.
 //
-//   - nothing of this producer is in flight: at once;
-//   - the last receipt that was due has come: then;
-//   - the next message does not fit, or has another schema: then;
-//   - Flush was called, or Config.BatchDelay has passed since its first message: then.
+// Invariant: what the broker refuses, it refuses with all that was sent after it. It may
+// refuse one batch and store the next: where a topic accepts smaller ones since a moment ago,
+// a small one behind a large one is stored, and there is a hole. So there is nothing behind it.
 //
-// The link takes one batch at a time: while that one waits for the connection,
-// the open one grows to its limit, and then Send waits.
+// But a batch has messages of one schema, and where writers with two versions of it take
+// turns, it would be one message in each round trip. So a batch that is done for because of
+// that leaves beside those on their way, padded to the size of the largest of them: a size
+// that is refused for one is refused for those behind it.
 
 // joined decides after a message has joined the open batch. state is held.
-func (r *producer) joined(opened bool) {
-	switch {
-	case !r.writing && r.flight.sent == 0:
+func (r *producer) joined() {
+	if r.flight.sent == 0 {
 		r.leave()
-	case opened:
-		r.delay.Reset(r.owner.cfg.BatchDelay)
 	}
 }
 
-// leave gives the open batch to the link, which is not writing. state is held.
+const (
+	maxBeside  = 64      // batches on their way at once
+	maxPadding = 4 << 10 // bytes; more are not worth it
+)
+
+// mayFollow reports whether the open batch, which m cannot join, may leave beside those that
+// are on their way. state is held.
+func (r *producer) mayFollow(version []byte) bool {
+	e := r.open
+	return !bytes.Equal(e.version, version) && r.flight.sent < maxBeside && r.flight.largest()-e.batch.SealedSize() <= maxPadding
+}
+
+// leave gives the open batch to the link. state is held.
 func (r *producer) leave() {
 	e := r.open
-	r.open, r.due, r.writing = nil, false, true
+	e.batch.Pad(r.flight.largest())
+	e.sealed = e.batch.SealedSize()
+	r.open = nil
 	r.flight.sent++
-	r.delay.Stop() // if it is too late for that, the next batch leaves early
 	r.link.Send(e.batch)
 	e.batch = nil
 }
 
-// leaveIfDue is for whoever has changed one of the conditions. state is held.
-func (r *producer) leaveIfDue() {
-	if r.open != nil && r.cause == nil && !r.writing && (r.due || r.flight.sent == 0) {
+// followReceipt lets the open batch leave, if nothing is on its way any more. state is held.
+func (r *producer) followReceipt() {
+	if r.open != nil && r.cause == nil && r.flight.sent == 0 {
 		r.leave()
 	}
-}
-
-// Written is of wire.Events.
-func (r *producer) Written() {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.writing = false
-	r.leaveIfDue()
-	r.wake()
-}
-
-// Flush implements Producer.
-func (r *producer) Flush() { r.delayed() }
-
-// delayed makes the open batch due.
-func (r *producer) delayed() {
-	r.state.Lock()
-	defer r.state.Unlock()
-	r.due = r.open != nil
-	r.leaveIfDue()
 }

@@ -11,93 +11,48 @@ import (
 	"github.com/runnel-cdc/runnel/internal/properties"
 )
 
-// Nothing stays behind: every message is sent, at the latest BatchDelay after it
-// was given, and at once when nothing is in flight.
-func TestBatchesLeave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var o outcome
-		q, s := probed(t, 1000, &o)
-		defer q.Close()
-		for n := 1; n <= 100; n++ {
-			began := time.Now()
-			q.Send(t.Context(), msg(1), o.done(n))
-			if n == 1 {
-				if s.messages() != 1 {
-					t.Fatal("an idle producer waits")
-				}
-			}
-			<-time.After(time.Duration(n%4) * 300 * time.Microsecond) // the bubble's clock
-			if n%7 == 0 {
-				q.Flush()
-				synctest.Wait()
-				if s.held() > 0 {
-					t.Fatal("messages were held back by Flush")
-				}
-			}
-			if s.held() > 0 && time.Since(began) > q.owner.cfg.BatchDelay {
-				t.Fatal("a message waits for longer than BatchDelay")
-			}
-		}
-		<-time.After(q.owner.cfg.BatchDelay)
-		synctest.Wait()
-		if held := s.held(); held > 0 || s.messages() != 100 {
-			t.Fatalf("%d messages were not sent", held)
-		}
-	})
-}
-
-// A batch leaves when the one before is acknowledged, and not while that one
-// waits for the connection.
+// An idle producer sends at once; under load a batch gathers what comes until the one before
+// is acknowledged, and nothing is sent behind that one.
 func TestBatchesFollowReceipts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o outcome
 		q, s := probed(t, 1000, &o)
 		defer q.Close()
-		s.slow = true
 		for n := 1; n <= 5; n++ {
 			q.Send(t.Context(), msg(1), o.done(n))
+			<-time.After(time.Second)
+			if len(s.counts) != 1 || s.counts[0] != 1 || s.held() != n-1 {
+				t.Fatalf("after %d: batches of %v, and one of %d", n, s.counts, s.held())
+			}
 		}
-		if len(s.counts) != 1 || s.held() != 4 {
-			t.Fatalf("batches of %v, and one of %d", s.counts, s.held())
-		}
-		s.acknowledge(1, 1) // before it is known as written
-		q.Flush()
-		<-time.After(time.Second)
-		synctest.Wait()
-		if s.held() != 4 {
-			t.Fatal("two batches at the link")
-		}
-		q.Written()
+		s.acknowledge(1, 1)
 		if len(s.counts) != 1 || s.counts[0] != 4 {
-			t.Fatalf("batches of %v", s.counts)
-		}
-		q.Written()
-		for n := 6; n <= 7; n++ {
-			q.Send(t.Context(), msg(1), o.done(n))
-		}
-		if len(s.counts) != 1 {
-			t.Fatal("a batch left beside one in flight, before its time")
-		}
-		s.acknowledge(1, 2)
-		if len(s.counts) != 1 || s.counts[0] != 2 {
 			t.Fatalf("batches of %v after the receipt", s.counts)
 		}
-		q.Written()
+		q.Send(t.Context(), msg(1), o.done(6))
+		s.acknowledge(1, 2)
+		if len(s.counts) != 1 || s.counts[0] != 1 {
+			t.Fatalf("batches of %v after the second receipt", s.counts)
+		}
 		s.acknowledge(1, 3)
-		want := MessageID{Ledger: 1, Entry: 3, Batch: 1, BatchSize: 2}
-		if last := o.ids[len(o.ids)-1]; last != want || len(o.ids) != 8 {
-			t.Fatalf("%d callbacks, the last at %+v, want %+v", len(o.ids), last, want)
+		q.Send(t.Context(), msg(1), o.done(7))
+		if len(s.counts) != 1 || s.held() != 0 {
+			t.Fatal("an idle producer waits")
+		}
+		s.acknowledge(1, 4)
+		want := MessageID{Ledger: 1, Entry: 2, Batch: 3, BatchSize: 4}
+		if len(o.ids) != 8 || o.ids[5] != want {
+			t.Fatalf("%d callbacks, the fifth at %+v, want %+v", len(o.ids), o.ids[5], want)
 		}
 	})
 }
 
-// A full batch waits for the link, and Send for the batch.
+// Once a batch is full, Send waits for the receipt of the one before.
 func TestFullBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o outcome
 		q, s := probed(t, 1000, &o)
 		defer q.Close()
-		s.slow = true
 		q.limits.batch = 1000
 		sent := 0
 		go func() {
@@ -107,31 +62,69 @@ func TestFullBatch(t *testing.T) {
 			}
 		}()
 		<-time.After(time.Minute)
-		synctest.Wait()
 		if sent >= 50 || s.messages() != 1 || s.held() != sent-1 {
 			t.Fatalf("%d sent, batches of %v, %d held", sent, s.counts, s.held())
 		}
-		s.mu.Lock()
-		s.slow = false
-		s.mu.Unlock()
-		q.Written()
-		<-time.After(time.Second)
-		synctest.Wait()
-		if sent != 50 || s.messages() != 50 {
-			t.Fatalf("%d sent, batches of %v", sent, s.counts)
+		for entry := int64(1); s.count() > 0; entry++ {
+			if len(s.counts) != 1 {
+				t.Fatalf("batches of %v on their way", s.counts)
+			}
+			s.acknowledge(1, entry)
+			synctest.Wait()
+		}
+		if sent != 50 || len(o.ids) != 51 {
+			t.Fatalf("%d sent, %d acknowledged", sent, len(o.ids))
 		}
 	})
 }
 
-func TestFlushReturns(t *testing.T) {
+// Where writers with two versions of a schema take turns, batches leave beside each other,
+// none smaller than one before it.
+func TestBatchesOfTwoSchemas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q, _ := scriptedProducer(t, 10)
-		for range 5 {
-			q.Flush()
+		var o outcome
+		q, s := probed(t, 1000, &o)
+		defer q.Close()
+		q.owner.cfg.MaxPendingBytes = 1 << 20
+		one, two := &Schema{Name: "aaaaaaaa"}, &Schema{Name: "bbbbbbbb"}
+		sent, largest := 0, 0
+		go func() {
+			for n := 1; n <= 2*maxBeside; n++ {
+				m := msg(1000 - 10*n%700)
+				if m.Schema = one; n%2 == 0 {
+					m.Schema = two
+				}
+				q.Send(t.Context(), m, o.done(n))
+				sent = n
+			}
+		}()
+		<-time.After(time.Minute)
+		if len(s.counts) != maxBeside || sent != maxBeside+1 {
+			t.Fatalf("%d batches are on their way, %d sent, want %d", len(s.counts), sent, maxBeside)
+		}
+		for i, size := range s.sizes[1:] {
+			if largest = max(largest, size); size < largest {
+				t.Fatalf("batch %d has %d bytes, one before it %d", i, size, largest)
+			}
+		}
+		if largest > 1200 {
+			t.Fatalf("batches of 1000 bytes at most were padded to %d", largest)
+		}
+		// One that is much larger is waited for.
+		m := msg(10_000)
+		m.Schema = one
+		s.acknowledgeAll(1)
+		q.Send(t.Context(), m, o.done(1001))
+		for n, schema := range []*Schema{two, one} {
+			m := msg(1)
+			m.Schema = schema
+			go q.Send(t.Context(), m, o.done(1002+n))
 			synctest.Wait()
 		}
-		q.Close()
-		q.Flush()
+		if len(s.counts) != 1 || s.held() != 1 {
+			t.Fatalf("batches of %v beside a large one, and one of %d", s.counts, s.held())
+		}
+		s.acknowledgeAll(1000)
 	})
 }
 
@@ -164,7 +157,6 @@ func (c *echo) Send(b *wire.Batch) {
 func (c *echo) run() {
 	entry := int64(0)
 	for e := range c.sent {
-		c.events.Written()
 		c.events.Stored(wire.Receipt{Sequence: e.first, Ledger: 1, Entry: entry})
 		entry++
 	}

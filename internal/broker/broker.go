@@ -103,8 +103,6 @@ type Producer interface {
 	// acknowledged. The implementation checks that its id directly follows
 	// the tail and reports ErrNotSettled otherwise.
 	Send(ctx context.Context, m *Outgoing, done func(MessageID, error))
-	// Flush pushes what is batched towards the broker without waiting.
-	Flush()
 	// Lost is closed when the producer stopped, for whatever reason but Close:
 	// the broker took the right away, the connection broke, or a callback
 	// reported an error.

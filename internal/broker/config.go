@@ -35,7 +35,6 @@ type Config struct {
 
 	OperationTimeout time.Duration // of one request to the broker; default 15 s
 	KeepAlive        time.Duration // a silent connection is dropped after twice this; default 5 s
-	BatchDelay       time.Duration // a message waits at most so long for others to join its batch; default 1 ms
 
 	MaxPending      int   // messages in flight per producer; default 16,384
 	MaxPendingBytes int64 // payload bytes in flight per producer (one message may exceed it); default 32 MiB
@@ -48,7 +47,6 @@ func (c Config) withDefaults() Config {
 	}
 	setDefault(&c.OperationTimeout, 15*time.Second)
 	setDefault(&c.KeepAlive, 5*time.Second)
-	setDefault(&c.BatchDelay, time.Millisecond)
 	setDefault(&c.MaxPending, 16384)
 	setDefault(&c.MaxPendingBytes, 32<<20)
 	setDefault(&c.ReceiveQueue, 1000)

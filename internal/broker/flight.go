@@ -13,6 +13,7 @@ type entry struct {
 	first   uint64      // sequence id of the first message
 	done    []func(MessageID, error)
 	bytes   int64 // of payload
+	sealed  int   // the batch's size, once it is sent
 	next    *entry
 }
 
@@ -45,6 +46,14 @@ func (f *flight) open(version []byte) *entry {
 	}
 	f.tail = e
 	return e
+}
+
+// largest is the size of the largest batch on its way.
+func (f *flight) largest() (size int) {
+	for i, e := 0, f.head; i < f.sent; i, e = i+1, e.next {
+		size = max(size, e.sealed)
+	}
+	return size
 }
 
 // push adds a message to the last entry.

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/runnel-cdc/runnel/internal/broker/wire"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/runnel-cdc/runnel/internal/broker/wire"
 )
 
 // Duty is what a role is there for.
@@ -166,7 +167,6 @@ func (p *Pulsar) mayProduce(ctx context.Context, q Partition) (bool, error) {
 // deaf sends nothing, and need not know what becomes of it.
 type deaf struct{}
 
-func (deaf) Written()            {}
 func (deaf) Stored(wire.Receipt) {}
 func (deaf) Ended(error)         {}
 

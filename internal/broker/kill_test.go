@@ -108,7 +108,6 @@ func publish(ctx context.Context, p broker.Client, r publishRequest, acked func(
 		default:
 		}
 		if n == first {
-			q.Flush()
 			select {
 			case <-probe:
 			case err := <-failed:
@@ -119,7 +118,6 @@ func publish(ctx context.Context, p broker.Client, r publishRequest, acked func(
 	if first > r.Until {
 		return nil
 	}
-	q.Flush()
 	select {
 	case <-last:
 		return nil

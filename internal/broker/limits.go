@@ -4,8 +4,8 @@ import "github.com/runnel-cdc/runnel/internal/broker/wire"
 
 // The sizes of messages and batches, in bytes. A topic's maxMessageSize counts a
 // whole batch: the batch's metadata, and per message a length, its metadata and
-// its payload. A batch that is too large is refused, while later ones are
-// stored: a hole. So none may ever be too large, and sizes are rounded up.
+// its payload. A batch that is too large is refused, and ends the producer. So
+// sizes are rounded up.
 
 // limits is derived once from the effective maximum message size.
 type limits struct {
@@ -14,7 +14,7 @@ type limits struct {
 }
 
 const (
-	maxBatch      = 256 << 10 // gathering more gains nothing
+	maxBatch      = 512 << 10 // one round trip's worth of a fast partition
 	maxBatchCount = 4000
 
 	anySequence = 1 << 62 // takes as many bytes as any sequence id

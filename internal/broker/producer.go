@@ -12,7 +12,7 @@ import (
 )
 
 // producer implements Producer over the wire's. It gathers messages into
-// batches: see batching.go for when one leaves.
+// batches: see batching.go for when one leaves, and why not sooner.
 //
 // Invariants:
 //
@@ -47,10 +47,7 @@ type producer struct {
 	drained bool                     // end has taken what was in flight
 	late    []func(MessageID, error) // of messages that came after that
 
-	open    *entry      // the last of flight, if it may still grow
-	writing bool        // the link has a batch that is not written yet
-	due     bool        // open leaves as soon as nothing is being written
-	delay   *time.Timer // makes open due
+	open *entry // the last of flight, if it may still grow
 
 	lost chan struct{} // closed by fail, after cause is set
 	gone chan struct{} // closed when the broker holds the producer no more
@@ -76,8 +73,6 @@ func newProducer(p *Pulsar, q Partition, name string, l limits) *producer {
 		last: MessageID{Ledger: -1, Entry: -1, Batch: -1},
 		lost: make(chan struct{}), gone: make(chan struct{}),
 	}
-	r.delay = time.AfterFunc(time.Hour, r.delayed)
-	r.delay.Stop()
 	return r
 }
 
@@ -142,7 +137,7 @@ func (r *producer) hasRoom(m *Outgoing, size int, version []byte) bool {
 	case r.probing, f.count >= cfg.MaxPending, f.bytes+int64(len(m.Payload)) > cfg.MaxPendingBytes:
 		return false
 	}
-	return !r.writing || r.fits(size, version)
+	return r.fits(size, version) || r.mayFollow(version)
 }
 
 // fits reports whether a message can join the open batch, or there is none.
@@ -171,7 +166,7 @@ func (r *producer) join(m *Outgoing, size int, version []byte, done func(Message
 	}
 	r.message = wire.Message{} // m is its owner's again
 	r.flight.push(done, len(m.Payload))
-	r.joined(opened)
+	r.joined()
 }
 
 // await waits for room. When ctx ends first the producer stops: whatever came
@@ -269,7 +264,6 @@ func (r *producer) stop(cause error) {
 // halt is stop for one who wants it so: Lost is for those who do not. state is held.
 func (r *producer) halt(cause error) {
 	r.cause = cause
-	r.delay.Stop()
 	r.wake()
 	if r.link != nil {
 		go r.end()

@@ -71,7 +71,7 @@ func (r *producer) failedAdd() error {
 func (r *producer) settle(at entryID) *entry {
 	r.last = MessageID{Ledger: at.Ledger, Entry: at.Entry}
 	e := r.flight.pop()
-	r.leaveIfDue()
+	r.followReceipt()
 	r.wake()
 	return e
 }

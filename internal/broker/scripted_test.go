@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/runnel-cdc/runnel/internal/broker/wire"
 )
@@ -13,12 +14,12 @@ import (
 // what the test wants of it.
 type scripted struct {
 	events wire.Events
-	slow   bool // batches count as written only when the test says so
 
 	mu             sync.Mutex
 	next           uint64   // sequence id
 	firsts         []uint64 // of the batches that were sent and not answered
 	counts         []int    // of messages in each of them
+	all, sizes     []int    // messages, and bytes, of all batches that were sent
 	open           map[*wire.Batch]uint64
 	batches, asked int
 	askErr         error
@@ -51,13 +52,11 @@ func (c *scripted) Add(b *wire.Batch, m *wire.Message) uint64 {
 func (c *scripted) Send(b *wire.Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.firsts, c.counts = append(c.firsts, c.open[b]), append(c.counts, b.Count())
+	c.firsts, c.counts, c.sizes = append(c.firsts, c.open[b]), append(c.counts, b.Count()), append(c.sizes, b.SealedSize())
+	c.all = append(c.all, b.Count())
 	delete(c.open, b)
 	c.batches++
 	b.Free()
-	if !c.slow {
-		go c.events.Written()
-	}
 }
 
 func (c *scripted) Close(context.Context) error {
@@ -74,6 +73,15 @@ func (c *scripted) acknowledge(ledger, entry int64) {
 	c.firsts, c.counts = c.firsts[1:], c.counts[1:]
 	c.mu.Unlock()
 	c.events.Stored(wire.Receipt{Sequence: first, Ledger: ledger, Entry: entry})
+}
+
+// acknowledgeAll answers batches until there are none.
+func (c *scripted) acknowledgeAll(entry int64) {
+	synctest.Wait()
+	for ; c.count() > 0; entry++ {
+		c.acknowledge(1, entry)
+		synctest.Wait()
+	}
 }
 
 // refuse answers with an error.

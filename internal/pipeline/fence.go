@@ -94,7 +94,6 @@ func (f *fence) write(ctx context.Context, record history.Record) error {
 		Key: record.Pipeline, Payload: payload,
 		Properties: properties.List{{Name: router.PropertyType, Value: history.EventType}, {Name: position.Property, Value: at.String()}},
 	}, func(id broker.MessageID, err error) { stored <- result{id, err} })
-	f.Flush()
 	select {
 	case got := <-stored:
 		if got.err == nil {

@@ -149,7 +149,6 @@ func publish(t *testing.T, messages []message) (topic string) {
 		}
 		sent := make(chan error, 1)
 		producer.Send(t.Context(), out, func(_ broker.MessageID, err error) { sent <- err })
-		producer.Flush()
 		if err := <-sent; err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,6 @@ func publish(t *testing.T, p broker.Producer, m *broker.Outgoing) error {
 	t.Helper()
 	done := make(chan error, 1)
 	p.Send(t.Context(), m, func(_ broker.MessageID, err error) { done <- err })
-	p.Flush()
 	select {
 	case err := <-done:
 		return err

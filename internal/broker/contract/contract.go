@@ -40,6 +40,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"a terminated topic is refused", terminated},
 		{"an oversize message stops the producer", oversize},
 		{"the topic's own size limit holds for batches", smallTopic},
+		{"a topic that takes smaller messages all of a sudden gets no hole", shrunk},
 		{"an unloaded topic ends the run, and the next one is exact", unloaded},
 		{"closing reports what is in flight", closing},
 		{"readers begin where told", readers},

@@ -201,11 +201,9 @@ func (s *scene) send(p broker.Producer, a *acks, from, to int, probe bool) {
 	for n := from; n <= to; n++ {
 		p.Send(s.ctx, s.message(n), a.done(n))
 		if probe && n == from {
-			p.Flush()
 			a.wait(s, before+1)
 		}
 	}
-	p.Flush()
 }
 
 // fill publishes messages from..to through a producer of its own.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -112,11 +113,52 @@ func smallTopic(s *scene) {
 			}
 		}
 	}
-	p.Flush()
 	a.inOrder(s, 1, n)
 	s.holds(s.content(), 1, n)
 	send(n+1, limit-100, 10)
 	s.endsWith(p, a, n+1, broker.ErrTooLarge)
+}
+
+// shrunk: large and small messages are on their way when the topic begins to refuse the large.
+func shrunk(s *scene) {
+	p, _ := s.acquire(position.Position{})
+	a := newAcks()
+	s.send(p, a, 1, 1, true)
+	lowered := make(chan struct{})
+	tick := time.NewTicker(700 * time.Microsecond) // less than the broker takes, most of the time
+	defer tick.Stop()
+	n := 1
+	for round, lost := 0, false; !lost; round++ {
+		if round == 50 {
+			go func() {
+				defer close(lowered)
+				s.SetMaxMessageSize(s.T, s.topic, 300)
+			}()
+		}
+		for range 1 + 9*(round%2) {
+			n++
+			m := s.message(n)
+			if round%2 == 1 {
+				m.Payload = make([]byte, 1000) // which is refused
+			}
+			p.Send(s.ctx, m, a.done(n))
+		}
+		select {
+		case <-p.Lost():
+			lost = true
+		case <-s.ctx.Done():
+			s.Fatal("nothing was refused")
+		case <-tick.C:
+		}
+	}
+	<-lowered
+	acked := s.endsWith(p, a, n, broker.ErrTooLarge, broker.ErrLost)
+	p.Close()
+	all := s.content()
+	if len(all) < acked {
+		s.Fatalf("%d messages were acknowledged, the partition holds %d", acked, len(all))
+	}
+	s.holds(all, 1, len(all))
 }
 
 func unloaded(s *scene) {
@@ -130,7 +172,6 @@ func unloaded(s *scene) {
 		}
 		p.Send(s.ctx, s.message(n), a.done(n))
 	}
-	p.Flush()
 	// The broker closes the connection, or before that refuses what comes while it
 	// gives the topic up.
 	acked := s.endsWith(p, a, total, broker.ErrLost, broker.ErrNotReady)

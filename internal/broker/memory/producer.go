@@ -279,9 +279,6 @@ func deleteFrom(all []*add, q *producer) []*add {
 	return kept
 }
 
-// Flush implements broker.Producer. Nothing is kept back for batching.
-func (q *producer) Flush() {}
-
 // Lost implements broker.Producer.
 func (q *producer) Lost() <-chan struct{} { return q.lost }
 

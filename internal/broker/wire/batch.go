@@ -37,6 +37,8 @@ type Batch struct {
 	name   string // producer's
 	first  uint64 // sequence id of the first message
 	count  int
+
+	padding int // bytes that carry nothing
 }
 
 const (
@@ -83,6 +85,53 @@ func (b *Batch) Count() int { return b.count }
 func (b *Batch) Size() int {
 	return len(b.buf) - b.room + Overhead + len(b.name) + len(b.key)
 }
+
+// SealedSize returns what the broker will count against the maximum message size.
+func (b *Batch) SealedSize() int {
+	size := len(b.buf) - b.room
+	last := b.first + uint64(b.count) - 1
+	n := 2 + 4 + 4 + size // magic, checksum, size of the metadata
+	n += fieldSize(len(b.name)) + 1 + uvarintSize(b.first) + 1 + timeSize
+	if b.key != "" {
+		n += fieldSize(len(b.key))
+	}
+	n += 1 + uvarintSize(uint64(size)) + 1 + uvarintSize(uint64(b.count))
+	if b.schema != nil {
+		n += 1 + fieldSize(len(b.schema)) // numbers above 15 take two bytes
+	}
+	if b.count > 1 {
+		n += 2 + uvarintSize(last)
+	}
+	if b.padding > 0 {
+		n += fieldSize(b.paddingSize())
+	}
+	return n
+}
+
+// timeSize is the size of the milliseconds since 1970, from 1974 to 2109.
+const timeSize = 6
+
+// Pad makes a sealed batch as large as size, or up to ten bytes larger, unless it is already: by
+// a property of the entry, which no consumer shows of a batch.
+func (b *Batch) Pad(size int) {
+	if b.SealedSize() < size {
+		b.padding = 1
+		b.padding += max(0, size-b.SealedSize())
+		for b.padding > 1 && b.SealedSize() > size { // its length takes bytes, too
+			if b.padding--; b.SealedSize() < size {
+				b.padding++
+				break
+			}
+		}
+		grown := b.paddingSize() + 8
+		b.buf = append(b.buf, make([]byte, grown)...)
+		copy(b.buf[b.room+grown:], b.buf[b.room:len(b.buf)-grown])
+		b.room += grown
+	}
+}
+
+// paddingSize is the size of the KeyValue that pads.
+func (b *Batch) paddingSize() int { return fieldSize(0) + fieldSize(b.padding) }
 
 // MessageSize returns what a message adds to its batch, in bytes; the first one
 // adds its key once more.
@@ -182,6 +231,11 @@ func (b *Batch) seal(producer uint64, now time.Time) []byte {
 	s = appendBytes(s, 1, b.name)
 	s = appendUint(s, 2, b.first)
 	s = appendUint(s, 3, uint64(now.UnixMilli())) // publish_time
+	if b.padding > 0 {                            // properties
+		s = binary.AppendUvarint(append(s, 4<<3|wireBytes), uint64(b.paddingSize()))
+		s = appendBytes(s, 1, "")
+		s = appendBytes(s, 2, make([]byte, b.padding))
+	}
 	if b.key != "" {
 		s = appendBytes(s, 6, b.key) // partition_key: of the first, for Key_Shared subscriptions
 	}

@@ -33,7 +33,12 @@ func TestBatch(t *testing.T) {
 			}
 			want = append(want, storedMessage{m.Properties.Map(), m.Key, string(m.Payload), uint64(m.EventTime), first + i})
 		}
-		size := b.Size()
+		size, target := b.Size(), rapid.IntRange(0, 5000).Draw(t, "padded to")
+		b.Pad(target)
+		sealed := b.SealedSize()
+		if sealed < target || sealed > max(target+12, size) {
+			t.Fatalf("a batch of %d bytes that was padded to %d has %d", size, target, sealed)
+		}
 		frame := b.seal(rapid.Uint64().Draw(t, "producer"), time.Now())
 		if n := binary.BigEndian.Uint32(frame); int(n) != len(frame)-4 {
 			t.Fatalf("a frame of %d bytes says %d", len(frame), n)
@@ -46,8 +51,8 @@ func TestBatch(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got.messages, want) || got.meta[1] != name {
 			t.Fatalf("%v: %+v, want %+v", err, got, want)
 		}
-		if got.size > size {
-			t.Fatalf("a batch of %d bytes says %d", got.size, size)
+		if got.size != sealed {
+			t.Fatalf("a batch of %d bytes says %d", got.size, sealed)
 		}
 		b.Free()
 	})

@@ -20,8 +20,8 @@ import (
 //     behind the producer's batches.
 //  2. No event is delivered, and no lock of a producer's owner taken, while mu
 //     is held: owners call in with their locks held.
-//  3. Each producer has at most one batch in the queue, requests one frame each:
-//     that bounds the queue, and lets producers take turns.
+//  3. The queue is bounded by what producers have on their way, and requests, one
+//     frame each.
 type conn struct {
 	cfg     *Config
 	raw     net.Conn
@@ -161,7 +161,6 @@ func (c *conn) writeItem(out *bufio.Writer, it *item) error {
 	}
 	_, err := out.Write(it.frame)
 	it.batch.Free()
-	it.of.events.Written()
 	return err
 }
 

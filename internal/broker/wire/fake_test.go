@@ -297,15 +297,13 @@ func client(t testing.TB, change func(*Config), all ...*fake) *Client {
 // heard collects events.
 type heard struct {
 	receipts chan Receipt
-	written  chan struct{}
 	ended    chan error
 }
 
 func newHeard() *heard {
-	return &heard{make(chan Receipt, 1000), make(chan struct{}, 1000), make(chan error, 10)}
+	return &heard{make(chan Receipt, 1000), make(chan error, 10)}
 }
 
-func (h *heard) Written()         { h.written <- struct{}{} }
 func (h *heard) Stored(r Receipt) { h.receipts <- r }
 func (h *heard) Ended(err error)  { h.ended <- err }
 

@@ -25,8 +25,6 @@ type ProducerRequest struct {
 // the connection's goroutines, one of which serves many producers: they must not
 // block, nor call Producer.Close or Client.Close.
 type Events interface {
-	// Written: the batch given to Send has been written, and another may come.
-	Written()
 	// Stored is called for one SEND_RECEIPT after the other.
 	Stored(Receipt)
 	// Ended: nothing more will be stored, as far as this side can tell. Called
@@ -149,8 +147,8 @@ func (p *Producer) Add(b *Batch, m *Message) (sequence uint64) {
 	return sequence
 }
 
-// Send queues a batch, which is not to be touched again. The next one must wait
-// for Events.Written. It never blocks. Of a producer that has ended nothing is sent.
+// Send queues a batch, which is not to be touched again. It never blocks: who sends bounds
+// what is on its way. Of a producer that has ended nothing is sent.
 func (p *Producer) Send(b *Batch) {
 	p.conn.put(item{frame: b.seal(p.id, time.Now()), batch: b, of: p})
 }
