@@ -64,7 +64,7 @@ func (r statusResult) text(p *printer) {
 	d := r.Daemon.Status
 	switch {
 	case d != nil:
-		add("daemon", "%s for %s, run %d; version %s, up for %s", d.State, doctor.FormatAge(d.Since), d.Run, d.Version, doctor.FormatAge(d.Started))
+		add("daemon", "%s for %s, run %d%s; version %s, up for %s", d.State, doctor.FormatAge(d.Since), d.Run, againText(d), d.Version, doctor.FormatAge(d.Started))
 	case r.Daemon.URL == "":
 		add("daemon", "not asked (http is off)")
 	default:
@@ -143,6 +143,17 @@ func (r statusResult) text(p *printer) {
 	})
 }
 
+// againText says when a daemon that does not stream tries again.
+func againText(d *pipeline.Status) string {
+	if d.NextRun == nil {
+		if d.State == pipeline.Halted {
+			return ", tries again just now"
+		}
+		return ""
+	}
+	return ", tries again in " + doctor.FormatAge(time.Now().Add(-time.Until(*d.NextRun)))
+}
+
 // waitingText says what waits to be published, as far as the daemon knows.
 func waitingText(d *pipeline.Status) string {
 	oldest := 0.0
@@ -169,8 +180,8 @@ func statusSpec() *spec {
 		use:   "status",
 		short: "Show the pipeline at a glance",
 		long: `Shows the slot with its lag, what is confirmed, every partition with its last
-position, and, when the daemon answers at its http address, its state and last
-error. Then come warnings: what is about to go wrong with the WAL that the server
+position, and, when the daemon answers at its http address, its state, its last
+error and when it tries again. Then come warnings: what is about to go wrong with the WAL that the server
 keeps, what holds it back, and what to do. It exits with 0 whatever the state is;
 3 when the database cannot be asked.
 

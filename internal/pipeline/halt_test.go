@@ -83,6 +83,10 @@ func TestSlotDropped(t *testing.T) {
 	p, _ := w.start()
 	reaches(t, p, pipeline.Halted, "SLOT_MISSING")
 	pgtest.Eventually(t, 20*time.Second, func() bool { return p.Status().Run > 2 }, "it looks again")
+	pgtest.Eventually(t, 20*time.Second, func() bool {
+		next := p.Status().NextRun
+		return next != nil && time.Until(*next) < w.cfg.Recheck
+	}, "it says when it looks again")
 	if st := p.Status(); st.LagBytes != nil {
 		t.Errorf("%d bytes behind, without a slot", *st.LagBytes)
 	}
@@ -120,6 +124,9 @@ func TestLagAfterRestart(t *testing.T) {
 	}
 	w.caughtUp()
 	pgtest.Eventually(t, 20*time.Second, func() bool { return known(p) }, "nothing waits")
+	if next := p.Status().NextRun; next != nil {
+		t.Errorf("it streams, and tries again at %s", next)
+	}
 }
 
 // TestSlotMadeByHand: what a slot made by hand skipped is noticed before anything behind

@@ -28,6 +28,8 @@ type Status struct {
 	State    string    `json:"state"`
 	Since    time.Time `json:"since"` // when it entered that state
 	Run      int       `json:"run"`
+	// NextRun is when the next run begins; null while there is one.
+	NextRun *time.Time `json:"next_run"`
 	// Code, Message and Remedy tell the last error while it lasts. The message
 	// says where, if that is known, but not the code.
 	Code    string `json:"code,omitempty"`
@@ -148,7 +150,7 @@ func withoutCode(err error, f *fault.Error) string {
 
 func (r *reporter) starting(attempt int) {
 	r.mu.Lock()
-	r.st.Run = attempt
+	r.st.Run, r.st.NextRun = attempt, nil
 	r.backlog.begin()
 	clear(r.held)
 	halted := r.st.State == Halted
@@ -194,6 +196,13 @@ func (r *reporter) draining() {
 }
 
 func (r *reporter) stopped() { r.enter(Stopped, nil) }
+
+// pausing tells when the next run begins.
+func (r *reporter) pausing(until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.st.NextRun = &until
+}
 
 func (r *reporter) halted(err error) {
 	r.metrics.failed(err)
