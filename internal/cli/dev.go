@@ -69,9 +69,23 @@ func (r devResult) runsAll(only string) bool {
 	return slices.ContainsFunc(r.Servers, func(s devServer) bool { return s.Running && strings.EqualFold(s.Name, only) })
 }
 
+// usualFolder reports whether a folder is the one that commands look into without --dir.
+func usualFolder(folder string) bool {
+	usual, err := devstack.DefaultDir()
+	return err == nil && usual == folder
+}
+
+// elsewhere says how to find servers that were started with --dir; "" where it was given.
+func elsewhere(folder, words string) string {
+	if !usualFolder(folder) {
+		return ""
+	}
+	return "for servers that were started with --dir, write `runnel dev " + words + " --dir FOLDER`"
+}
+
 // command is a command of dev for this folder.
 func (r devResult) command(words string) string {
-	if usual, err := devstack.DefaultDir(); err == nil && usual == r.Folder {
+	if usualFolder(r.Folder) {
 		return "runnel dev " + words
 	}
 	return "runnel dev " + words + " --dir " + r.Folder // which holds nothing special to a shell
@@ -93,6 +107,9 @@ func (r devResult) text(p *printer) {
 	switch {
 	case len(r.Servers) == 0:
 		p.line("no servers in %s; start them with `%s`", r.Folder, r.command("up"))
+		if hint := elsewhere(r.Folder, "status"); hint != "" {
+			p.line("%s", hint)
+		}
 	case r.all():
 		p.line("to use them in this shell: eval \"$(%s)\"", r.command("env"))
 	default:
@@ -121,6 +138,9 @@ func (r downResult) text(p *printer) {
 	switch {
 	case !r.Found:
 		p.line("nothing to do: there are no servers in %s", r.Folder)
+		if hint := elsewhere(r.Folder, "down"); hint != "" {
+			p.line("%s", hint)
+		}
 	case r.Removed:
 		p.line("the servers are down, their data in %s is removed", r.Folder)
 	default:
@@ -238,7 +258,11 @@ at: start with --only what you lack.`,
 					}
 					r := newDevResult(stack)
 					if len(r.Environment) == 0 {
-						return nil, ErrDevDown.New("nothing runs in %s", r.Folder).Fix("Start them with `%s`.", r.command("up"))
+						e := ErrDevDown.New("nothing runs in %s", r.Folder).Fix("Start them with `%s`.", r.command("up"))
+						if hint := elsewhere(r.Folder, "env"); hint != "" {
+							e.Remedy = fmt.Sprintf("Start them with `%s`; %s.", r.command("up"), hint)
+						}
+						return nil, e
 					}
 					return envResult(r.Environment), nil
 				},

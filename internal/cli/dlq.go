@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,12 +22,13 @@ import (
 
 // dlqFlags say which parked events are meant.
 type dlqFlags struct {
-	projection, eventType, key, code, id string
-	limit, version                       int
-	all, dryRun, yes                     bool
-	discards                             bool // not a flag: the command removes events
-	pipeline, exclusive                  bool // pipeline: what the daemon parked, not a projection
-	wait                                 time.Duration
+	projection, eventType, key, code string
+	ids                              []string
+	limit, version                   int
+	all, dryRun, yes                 bool
+	discards                         bool // not a flag: the command removes events
+	pipeline, exclusive              bool // pipeline: what the daemon parked, not a projection
+	wait                             time.Duration
 }
 
 func (f *dlqFlags) add(cmd *cobra.Command) {
@@ -51,32 +53,66 @@ func (f *dlqFlags) addVersion(cmd *cobra.Command) {
 // addChange adds the flags of commands that change something.
 func (f *dlqFlags) addChange(cmd *cobra.Command) {
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.id, "id", "", "the event with this `id`")
+	cmd.Flags().StringSliceVar(&f.ids, "id", nil, "the event with this `id` (repeatable)")
 	cmd.Flags().BoolVar(&f.all, "all", false, "all parked events")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing")
 	cmd.Flags().DurationVar(&f.wait, "wait", time.Minute, "of the pipeline's: how `long` to wait for the daemon")
 }
 
-// filter returns what the flags select.
-func (f *dlqFlags) filter() (consumers.ParkedFilter, error) {
-	filter := consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code, Version: f.version}
-	if f.id != "" {
-		id, err := uuid.Parse(f.id)
-		if err != nil {
-			return filter, ErrUsage.New("%.100q is not an event's id", f.id).Fix("`runnel dlq list --projection %s` shows the ids.", f.projection)
-		}
-		filter.ID = id
-	}
-	return filter, nil
+// filter returns what the flags other than --id select.
+func (f *dlqFlags) filter() consumers.ParkedFilter {
+	return consumers.ParkedFilter{Type: f.eventType, Key: f.key, Code: f.code, Version: f.version}
 }
 
-// changes is filter for a command that changes something: it wants to be told what.
-func (f *dlqFlags) changes() (consumers.ParkedFilter, error) {
-	filter, err := f.filter()
-	if err == nil && filter == (consumers.ParkedFilter{Version: f.version}) != f.all {
-		err = errWhich()
+// filters returns what the flags select: one filter for each id, or one for all without.
+func (f *dlqFlags) filters() ([]consumers.ParkedFilter, error) {
+	named, err := f.named()
+	if err != nil || len(named) == 0 {
+		return []consumers.ParkedFilter{f.filter()}, err
 	}
-	return filter, err
+	filters := make([]consumers.ParkedFilter, len(named))
+	for i, id := range named {
+		filters[i] = f.filter()
+		filters[i].ID = id
+	}
+	return filters, nil
+}
+
+// named returns the ids that were given, each once.
+func (f *dlqFlags) named() ([]uuid.UUID, error) {
+	var all []uuid.UUID
+	for _, text := range f.ids {
+		id, err := uuid.Parse(text)
+		if err != nil || id == uuid.Nil { // which would select every event
+			return nil, ErrUsage.New("%.100q is not an event's id", text).Fix("`%s` shows the ids.", f.listCommand())
+		}
+		if !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	return all, nil
+}
+
+// listCommand is the command that shows what is parked.
+func (f *dlqFlags) listCommand() string {
+	if f.pipeline {
+		return "runnel dlq list --pipeline"
+	}
+	return "runnel dlq list --projection " + f.projection
+}
+
+// said requires of a command that changes something that it is told what.
+func (f *dlqFlags) said() error {
+	if (len(f.ids) == 0 && f.key == "" && f.eventType == "" && f.code == "") != f.all {
+		return errWhich()
+	}
+	return nil
+}
+
+// notParked is the error for events of which none is parked.
+func (f *dlqFlags) notParked(ids []string) error {
+	e := ErrNotParked.New("%s not found among what is parked: %s", doctor.Count(len(ids), "event"), strings.Join(ids, ", "))
+	return e.Fix("`%s` shows what is parked; what was retried or discarded is not any more.", f.listCommand())
 }
 
 func errWhich() error {
@@ -260,12 +296,8 @@ that is behind waits for an earlier event of its key.`,
 			if f.pipeline {
 				return listLetters(ctx, c, &f)
 			}
-			filter, err := f.filter()
-			if err != nil {
-				return nil, err
-			}
 			return withParked(ctx, c, f.projection, func(conn *pgx.Conn) (any, error) {
-				all, err := consumers.Parked(ctx, conn, f.projection, filter, f.limit+1)
+				all, err := consumers.Parked(ctx, conn, f.projection, f.filter(), f.limit+1)
 				if err != nil {
 					return nil, err
 				}
@@ -298,25 +330,24 @@ broker; one that the pipeline parked as it was written.`,
 			f.addVersion(cmd)
 		},
 		run: func(ctx context.Context, c *call) (any, error) {
-			f.id = c.args[0]
+			f.ids = c.args
 			if err := f.whose(); err != nil {
 				return nil, err
 			}
 			if f.pipeline {
 				return showLetter(ctx, c, &f)
 			}
-			filter, err := f.filter()
+			filters, err := f.filters()
 			if err != nil {
 				return nil, err
 			}
 			return withParked(ctx, c, f.projection, func(conn *pgx.Conn) (any, error) {
-				all, err := consumers.Parked(ctx, conn, f.projection, filter, 1)
+				all, err := consumers.Parked(ctx, conn, f.projection, filters[0], 1)
 				if err != nil {
 					return nil, err
 				}
 				if len(all) == 0 {
-					return nil, ErrUsage.New("projection %.100q has no parked event %s", f.projection, f.id).
-						Fix("`runnel dlq list --projection %s` shows those it has.", f.projection)
+					return nil, f.notParked(f.ids)
 				}
 				one, err := parkedResultOf(all[0])
 				if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runnel-cdc/runnel/consumers"
@@ -68,18 +69,36 @@ func TestDeadLetters(t *testing.T) {
 	}
 	for _, wrong := range [][]string{
 		{"dlq", "list"}, {"dlq", "show", "x", "--projection", "copy"}, {"dlq", "retry", "--projection", "copy"}, {"dlq", "list", "--projection", "copy", "--limit", "0"},
-		{"dlq", "retry", "--projection", "copy", "--all", "--key", "3"}, {"dlq", "show", "0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10", "--projection", "copy"},
+		{"dlq", "retry", "--projection", "copy", "--all", "--key", "3"}, {"dlq", "retry", "--projection", "copy", "--id", "x"},
+		{"dlq", "discard", "--projection", "copy", "--id", uuid.Nil.String(), "--yes"},
 	} {
 		if code, _, stderr := l.run(t.Context(), wrong...); code != 2 || !strings.Contains(stderr, "USAGE") {
 			t.Errorf("%q: exit code %d, %s", wrong, code, stderr)
 		}
 	}
+	gone := "0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10"
+	l.notParked(gone, "--projection", "copy")
+	if text := l.must("dlq", "retry", "--projection", "copy", "--id", gone, "--id", first.ID, "--id", list.Events[1].ID, "--dry-run"); text !=
+		"2 events would be retried; nothing was changed\n1 event not found among what is parked: "+gone+"\n" {
+		t.Errorf("retry of one that is not parked: %s", text)
+	}
+	var some dlqChangeResult
+	l.result(&some, "dlq", "retry", "--projection", "copy", "--id", gone, "--id", first.ID+","+list.Events[1].ID)
+	if some.Matched != 2 || some.Changed != 1 || len(some.NotFound) != 1 || some.NotFound[0] != gone {
+		t.Errorf("%+v", some) // two events of one aggregate
+	}
+	pgtest.Eventually(t, time.Minute, func() bool {
+		l.result(&list, "dlq", "list", "--projection", "copy")
+		return len(list.Events) == 4 && list.Events[0].State == "parked"
+	}, "the first to be parked again")
 	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID); text != "1 event would be discarded; nothing was changed\n" {
 		t.Errorf("discard without --yes: %s", text)
 	}
-	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID, "--yes"); text != "1 event discarded\n" {
+	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID, "--id", gone, "--yes"); text !=
+		"1 event discarded\n1 event not found among what is parked: "+gone+"\n" {
 		t.Errorf("discard: %s", text)
 	}
+	l.notParked(first.ID, "--projection", "copy")
 	pgtest.Eventually(t, time.Minute, func() bool {
 		l.result(&list, "dlq", "list", "--projection", "copy")
 		return len(list.Events) == 3 && list.Events[0].State == "parked"
@@ -97,5 +116,17 @@ func TestDeadLetters(t *testing.T) {
 	}, "all to be applied: %v", func() string { return list.Events[0].State })
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// notParked requires that commands say of an event that it is not parked: nothing was done of
+// what they were asked.
+func (l *live) notParked(id string, whose ...string) {
+	l.t.Helper()
+	for _, args := range [][]string{{"show", id}, {"retry", "--id", id}, {"retry", "--id", id, "--dry-run"}, {"discard", "--id", id}, {"discard", "--id", id, "--yes"}} {
+		code, stdout, stderr := l.run(l.t.Context(), append(append([]string{"dlq"}, args...), whose...)...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, "EVENT_NOT_PARKED") || !strings.Contains(stderr, id) {
+			l.t.Errorf("%q: exit code %d, %s%s", args, code, stdout, stderr)
+		}
 	}
 }

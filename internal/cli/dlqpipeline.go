@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -115,15 +116,12 @@ func (f *dlqFlags) whose() error {
 
 // matches returns what the flags select of the pipeline's parked events.
 func (f *dlqFlags) matches() (func(*deadletter.Letter) bool, error) {
-	var id uuid.UUID
-	if f.id != "" {
-		var err error
-		if id, err = uuid.Parse(f.id); err != nil {
-			return nil, ErrUsage.New("%.100q is not an event's id", f.id).Fix("`runnel dlq list --pipeline` shows the ids.")
-		}
+	named, err := f.named()
+	if err != nil {
+		return nil, err
 	}
 	return func(l *deadletter.Letter) bool {
-		return (f.id == "" || l.ID == id) && (f.eventType == "" || l.EventType == f.eventType) &&
+		return (len(named) == 0 || slices.Contains(named, l.ID)) && (f.eventType == "" || l.EventType == f.eventType) &&
 			(f.key == "" || l.Key.AggregateID == f.key) && (f.code == "" || l.Code == f.code)
 	}, nil
 }
@@ -169,7 +167,7 @@ func listLetters(ctx context.Context, c *call, f *dlqFlags) (any, error) {
 func showLetter(ctx context.Context, c *call, f *dlqFlags) (any, error) {
 	return withLetters(ctx, c, f, func(_ *config.Config, _ letterbox.Broker, all []*deadletter.Letter) (any, error) {
 		if len(all) == 0 {
-			return nil, ErrUsage.New("the pipeline has no parked event %s", f.id).Fix("`runnel dlq list --pipeline` shows those it has.")
+			return nil, f.notParked(f.ids)
 		}
 		return letterShowResult{letterResultOf(all[0])}, nil
 	})
@@ -177,6 +175,7 @@ func showLetter(ctx context.Context, c *call, f *dlqFlags) (any, error) {
 
 type letterChangeResult struct {
 	Matched    int            `json:"matched"`
+	NotFound   []string       `json:"not_found"` // ids that were given, of events that are not parked
 	DryRun     bool           `json:"dry_run"`
 	Released   int            `json:"released"`
 	Aggregates int            `json:"aggregates"`
@@ -190,8 +189,9 @@ func (r letterChangeResult) text(p *printer) {
 	switch {
 	case r.DryRun:
 		p.line("%s would be %s; nothing was changed", doctor.Count(r.Matched, "event"), r.verb)
+		tellNotFound(p, r.NotFound)
 		return
-	case r.Matched == 0:
+	case r.Released == 0:
 		p.line("nothing that is parked matches")
 		return
 	case r.discards:
@@ -199,6 +199,7 @@ func (r letterChangeResult) text(p *printer) {
 	default:
 		p.line("%s of %s retried", doctor.Count(r.Released, "event"), doctor.Count(r.Aggregates, "aggregate"))
 	}
+	tellNotFound(p, r.NotFound)
 	for _, e := range r.Again {
 		if e.Code != router.ErrBehind.ID {
 			p.line("%s of %s %s is parked again: %s", e.ID, clean(e.AggregateType), clean(e.Key), clean(e.Error))
@@ -217,11 +218,22 @@ func (r letterChangeResult) text(p *printer) {
 
 // changeLetters is retry and discard of what the pipeline parked.
 func changeLetters(ctx context.Context, c *call, f *dlqFlags, verb string) (any, error) {
-	if (f.id == "" && f.key == "" && f.eventType == "" && f.code == "") != f.all {
-		return nil, errWhich()
+	if err := f.said(); err != nil {
+		return nil, err
 	}
 	return withLetters(ctx, c, f, func(cfg *config.Config, client letterbox.Broker, all []*deadletter.Letter) (any, error) {
+		named, err := f.named()
+		if err != nil {
+			return nil, err
+		}
 		r := letterChangeResult{Matched: len(all), DryRun: f.dryRun, Again: []letterResult{}, verb: verb, discards: f.discards}
+		found := make(map[uuid.UUID]bool)
+		for _, l := range all {
+			found[l.ID] = true
+		}
+		if r.NotFound = notAmong(named, found); len(named) > 0 && len(all) == 0 {
+			return nil, f.notParked(r.NotFound)
+		}
 		if f.dryRun || len(all) == 0 {
 			return r, nil
 		}
@@ -237,12 +249,21 @@ func changeLetters(ctx context.Context, c *call, f *dlqFlags, verb string) (any,
 		if err != nil {
 			return nil, err
 		}
+		clear(found) // it is looked again, and less may be there
 		done, err := pipeline.Release{
 			Namespace: cfg.Topics.Namespace, Pipeline: cfg.Name, Slot: cfg.Capture.Slot, Client: client, DB: conn,
-			Discard: f.discards, Match: match, Wait: f.wait, Exclusive: f.exclusive,
+			Discard: f.discards, Wait: f.wait, Exclusive: f.exclusive,
+			Match: func(l *deadletter.Letter) bool {
+				matches := match(l)
+				found[l.ID] = found[l.ID] || matches
+				return matches
+			},
 		}.Run(ctx)
 		if err != nil && done.Events == 0 {
 			return nil, err // nothing was written
+		}
+		if r.NotFound = notAmong(named, found); len(named) > 0 && done.Events == 0 {
+			return nil, f.notParked(r.NotFound)
 		}
 		r.Released, r.Aggregates, r.Left = done.Events, done.Aggregates, done.Left
 		for _, l := range done.Again {

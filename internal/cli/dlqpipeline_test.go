@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 )
 
@@ -46,21 +48,26 @@ func TestPipelineDeadLetters(t *testing.T) {
 	}
 	for _, wrong := range [][]string{
 		{"dlq", "list"}, {"dlq", "list", "--pipeline", "--projection", "copy"}, {"dlq", "list", "--pipeline", "--version", "2"}, {"dlq", "show", "x", "--pipeline"},
-		{"dlq", "retry", "--pipeline"}, {"dlq", "retry", "--pipeline", "--all", "--key", "3"}, {"dlq", "show", "0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10", "--pipeline"},
+		{"dlq", "retry", "--pipeline"}, {"dlq", "retry", "--pipeline", "--all", "--key", "3"}, {"dlq", "retry", "--pipeline", "--id", "x"},
+		{"dlq", "discard", "--pipeline", "--id", uuid.Nil.String(), "--yes"},
 	} {
 		if code, _, stderr := l.run(t.Context(), wrong...); code != 2 || !strings.Contains(stderr, "USAGE") {
 			t.Errorf("%q: exit code %d, %s", wrong, code, stderr)
 		}
 	}
+	gone := "0197a3c2-5b1e-7c33-9f6a-3f2f6c1d8e10"
+	l.notParked(gone, "--pipeline")
 	if code, out, _ := l.run(t.Context(), "doctor", "--check", "parked"); code != 0 || !strings.Contains(out, "4 events of 2 aggregates") || !strings.Contains(out, "EVENTS_PARKED") {
 		t.Errorf("doctor: exit code %d, %s", code, out)
 	}
 	if text := l.must("dlq", "discard", "--pipeline", "--id", first.ID); text != "1 event would be discarded; nothing was changed\n" {
 		t.Errorf("discard without --yes: %s", text)
 	}
-	if text := l.must("dlq", "discard", "--pipeline", "--id", first.ID, "--yes"); !strings.HasPrefix(text, "1 event discarded\n1 event of 1 aggregate ") {
+	if text := l.must("dlq", "discard", "--pipeline", "--id", first.ID, "--id", gone, "--yes"); !strings.HasPrefix(text,
+		"1 event discarded\n1 event not found among what is parked: "+gone+"\n1 event of 1 aggregate ") {
 		t.Errorf("discard: %s", text)
 	}
+	l.notParked(first.ID, "--pipeline")
 	if text := l.must("dlq", "retry", "--pipeline", "--all", "--dry-run"); text != "3 events would be retried; nothing was changed\n" {
 		t.Errorf("retry: %s", text)
 	}

@@ -36,7 +36,10 @@ var (
 		"Follow what stands below each finding. Of lint, docs/lint-rules.md has the rules and how to leave one out; of check, docs/schemas.md has them and the waivers.")
 	ErrDevDown = fault.Define("DEV_SERVERS_DOWN", fault.Environment,
 		"The local servers do not run.",
-		"Start them with `runnel dev up`.")
+		"Start them with `runnel dev up`. Those that were started with --dir are found with it alone: give `runnel dev env` the same one.")
+	ErrNotParked = fault.Define("EVENT_NOT_PARKED", fault.Input,
+		"No event with the id that was given is parked.",
+		"See what is parked with `runnel dlq list`; what was retried or discarded is not any more.")
 	ErrTopicUnknown = fault.Define("TOPIC_UNKNOWN", fault.Environment,
 		"There is no topic to read.",
 		"Name one with --topic, or publish something first: `runnel run --auto-apply` creates the topics.")
@@ -45,5 +48,5 @@ var (
 // Faults are all faults of this package.
 var Faults = []*fault.Code{
 	ErrUsage, ErrFailed, ErrInterrupted, ErrOutput, ErrChecks, ErrChecksInput, ErrEventUnknown, ErrNotCurrent, ErrSchemaFile, ErrFindings,
-	ErrDevDown, ErrTopicUnknown,
+	ErrDevDown, ErrNotParked, ErrTopicUnknown,
 }

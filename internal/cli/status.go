@@ -37,7 +37,7 @@ type slotStatus struct {
 	ActivePID     int32  `json:"active_pid"`
 	WALStatus     string `json:"wal_status"`
 	Invalidation  string `json:"invalidation_reason"` // "": it is not lost
-	LagBytes      uint64 `json:"lag_bytes"`
+	LagBytes      *int64 `json:"lag_bytes"`           // null: there is no slot
 	RetainedBytes uint64 `json:"retained_bytes"`
 	SafeBytes     *int64 `json:"safe_bytes"`       // may be written before the slot can be lost; null: no limit
 	LimitBytes    *int64 `json:"limit_bytes"`      // of what is kept for a slot; null: none
@@ -64,7 +64,7 @@ func (r statusResult) text(p *printer) {
 	d := r.Daemon.Status
 	switch {
 	case d != nil:
-		add("daemon", "%s for %s, run %d; version %s, up for %s", d.State, doctor.FormatAge(d.Since), d.Run, d.Version, doctor.FormatAge(d.Started))
+		add("daemon", "%s for %s, run %d%s; version %s, up for %s", d.State, doctor.FormatAge(d.Since), d.Run, againText(d), d.Version, doctor.FormatAge(d.Started))
 	case r.Daemon.URL == "":
 		add("daemon", "not asked (http is off)")
 	default:
@@ -89,16 +89,14 @@ func (r statusResult) text(p *printer) {
 			status += " (" + text + ")"
 		}
 		add("slot", "%s, %s, WAL %s", s.Name, state, status)
-		add("lag", "%s of WAL, %s kept on the server", doctor.FormatBytes(int64(s.LagBytes)), doctor.FormatBytes(int64(s.RetainedBytes)))
+		lag := "not known"
+		if s.LagBytes != nil {
+			lag = doctor.FormatBytes(*s.LagBytes) + " of WAL"
+		}
+		add("lag", "%s, %s kept on the server", lag, doctor.FormatBytes(int64(s.RetainedBytes)))
 	}
-	switch {
-	case d == nil:
-	case d.InFlightEvents == 0 && d.State == pipeline.Halted:
-		add("waiting", "how much is not known while it is halted; the oldest may have been committed %.1f s ago", d.OldestSeconds)
-	case d.InFlightEvents == 0 && d.OldestSeconds == 0:
-		add("waiting", "nothing")
-	default:
-		add("waiting", "%s read and not published yet; the oldest was committed %.1f s ago", doctor.Count(d.InFlightEvents, "event"), d.OldestSeconds)
+	if d != nil {
+		add("waiting", "%s", waitingText(d))
 	}
 	if d != nil && d.Parked != nil {
 		add("parked", "%s of %s, the first committed %s ago: see `runnel dlq list --pipeline`", doctor.Count(d.Parked.Events, "event"),
@@ -145,13 +143,45 @@ func (r statusResult) text(p *printer) {
 	})
 }
 
+// againText says when a daemon that does not stream tries again.
+func againText(d *pipeline.Status) string {
+	if d.NextRun == nil {
+		if d.State == pipeline.Halted {
+			return ", tries again just now"
+		}
+		return ""
+	}
+	return ", tries again in " + doctor.FormatAge(time.Now().Add(-time.Until(*d.NextRun)))
+}
+
+// waitingText says what waits to be published, as far as the daemon knows.
+func waitingText(d *pipeline.Status) string {
+	oldest := 0.0
+	if d.OldestSeconds != nil {
+		oldest = *d.OldestSeconds
+	}
+	switch {
+	case d.InFlightEvents == 0 && d.OldestSeconds == nil:
+		return "not known until the daemon has read what was committed before"
+	case d.InFlightEvents == 0 && d.State == pipeline.Halted:
+		return fmt.Sprintf("how much is not known while it is halted; the oldest may have been committed %.1f s ago", oldest)
+	case d.InFlightEvents == 0 && oldest == 0:
+		return "nothing"
+	}
+	text := doctor.Count(d.InFlightEvents, "event") + " read and not published yet"
+	if d.OldestSeconds != nil {
+		text += fmt.Sprintf("; the oldest was committed %.1f s ago", oldest)
+	}
+	return text
+}
+
 func statusSpec() *spec {
 	return &spec{
 		use:   "status",
 		short: "Show the pipeline at a glance",
 		long: `Shows the slot with its lag, what is confirmed, every partition with its last
-position, and, when the daemon answers at its http address, its state and last
-error. Then come warnings: what is about to go wrong with the WAL that the server
+position, and, when the daemon answers at its http address, its state, its last
+error and when it tries again. Then come warnings: what is about to go wrong with the WAL that the server
 keeps, what holds it back, and what to do. It exits with 0 whatever the state is;
 3 when the database cannot be asked.
 
@@ -187,8 +217,11 @@ func (r *statusResult) readDatabase(ctx context.Context, conn *pgx.Conn, cfg *co
 	slot := st.Slot
 	r.Slot = slotStatus{
 		Name: slot.Name, Exists: slot.Exists, Active: slot.Active, ActivePID: slot.ActivePID, WALStatus: slot.WALStatus,
-		Invalidation: slot.Invalidation, LagBytes: slot.LagBytes(), RetainedBytes: slot.RetainedBytes(),
+		Invalidation: slot.Invalidation, RetainedBytes: slot.RetainedBytes(),
 		SafeBytes: st.Safe, Inactive: int64(st.Inactive.Seconds()),
+	}
+	if lag, known := st.Lag(); known {
+		r.Slot.LagBytes = &lag
 	}
 	if st.Limit >= 0 {
 		r.Slot.LimitBytes = &st.Limit

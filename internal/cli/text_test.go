@@ -30,18 +30,46 @@ func textOf(write func(*printer)) string {
 func TestStatusOfHalt(t *testing.T) {
 	now := time.Now()
 	r := statusResult{Pipeline: "shop", Daemon: doctor.Daemon{URL: "http://x", Status: &pipeline.Status{
-		Pipeline: "shop", Version: "v1", Started: now, State: pipeline.Halted, Since: now, Run: 3, InFlightEvents: 1, OldestSeconds: 2.5,
+		Pipeline: "shop", Version: "v1", Started: now, State: pipeline.Halted, Since: now, Run: 3, NextRun: new(now.Add(20*time.Second + 300*time.Millisecond)), InFlightEvents: 1, OldestSeconds: new(2.5),
 		Code: "EVENT_TYPE_UNKNOWN", Message: "position 7: no type Eaten", Remedy: "Add it.",
 	}}}
 	text := textOf(r.text)
 	for _, want := range []string{
-		"daemon    halted for 0s, run 3; version v1, up for 0s\n",
+		"daemon    halted for 0s, run 3, tries again in 20s; version v1, up for 0s\n",
 		"waiting   1 event read and not published yet; the oldest was committed 2.5 s ago\n",
 		"\nEVENT_TYPE_UNKNOWN position 7: no type Eaten\n→ Add it.\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
+	}
+	r.Daemon.Status.NextRun = nil // a run is under way, and has not proved that the halt is over
+	if text := textOf(r.text); !strings.Contains(text, "run 3, tries again just now;") {
+		t.Error(text)
+	}
+	r.Daemon.Status.State = pipeline.Streaming
+	if text := textOf(r.text); !strings.Contains(text, "run 3; version") {
+		t.Error(text)
+	}
+}
+
+// What is not known is not told as nothing.
+func TestStatusOfTheUnknown(t *testing.T) {
+	r := statusResult{Pipeline: "shop", Slot: slotStatus{Name: "s", Exists: true, WALStatus: "reserved"},
+		Daemon: doctor.Daemon{URL: "http://x", Status: &pipeline.Status{State: pipeline.Starting}}}
+	text := textOf(r.text)
+	for _, want := range []string{"waiting   not known until the daemon has read", "lag       not known, 0B kept"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+	if out, err := json.Marshal(statusResult{Daemon: r.Daemon}); err != nil ||
+		!strings.Contains(string(out), `"lag_bytes":null,"retained`) || !strings.Contains(string(out), `"oldest_unpublished_seconds":null`) {
+		t.Errorf("%s, %v", out, err)
+	}
+	r.Daemon.Status.OldestSeconds = new(0.0)
+	if text := textOf(r.text); !strings.Contains(text, "waiting   nothing\n") {
+		t.Error(text)
 	}
 }
 
@@ -50,7 +78,7 @@ func TestStatusOfHalt(t *testing.T) {
 func TestStatusOfWarnings(t *testing.T) {
 	r := statusResult{
 		Pipeline: "shop",
-		Slot:     slotStatus{Name: "s", Exists: true, WALStatus: "unreserved", LagBytes: 1 << 20, RetainedBytes: 3 << 20, Inactive: 90},
+		Slot:     slotStatus{Name: "s", Exists: true, WALStatus: "unreserved", LagBytes: new(int64(1 << 20)), RetainedBytes: 3 << 20, Inactive: 90},
 		Warnings: []pipeline.Warning{
 			{Code: "SLOT_AT_RISK", Message: "slot s keeps much", Remedy: "Raise the limit:\n  ALTER SYSTEM;"},
 			{Code: "SLOT_LOST", Message: "slot s is lost", Remedy: "Repair."},

@@ -35,6 +35,9 @@ var (
 	ErrParked = fault.Define("EVENTS_PARKED", fault.Environment,
 		"Events that could not be published are parked, with the later ones of their aggregates.",
 		"See what is wrong with them in `runnel dlq list --pipeline`; once that is put right, `runnel dlq retry --pipeline` publishes them.")
+	ErrFormerTopic = fault.Define("FORMER_TOPIC_MISSING", fault.Environment,
+		"A topic that was published to is gone, and no route of the catalog leads to it any more.",
+		"Find out who deleted it, and whether it can be restored: no copy can be built from it any more. The daemon goes on as long as no event goes there; one that does, as routes lead there again or as it was decided by former ones, halts it (TOPIC_MISSING).")
 	ErrSecretOpen = fault.Define("SECRET_FILE_OPEN", fault.Environment,
 		"A file with a secret is open to every user of this machine.",
 		"Take the rights of others away from it: `chmod o= FILE`.")
@@ -50,5 +53,5 @@ var (
 var Faults = []*fault.Code{
 	ErrCheckUnknown, ErrCheck, ErrSendersShort, ErrSlotIdle, ErrSlotNotForFailover,
 	ErrDaemonUnready, ErrDaemonUnknown, ErrDefaultPartition, ErrEventTypes,
-	ErrParked, ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
+	ErrParked, ErrFormerTopic, ErrSecretOpen, ErrUnprotected, ErrPoliciesUnread,
 }

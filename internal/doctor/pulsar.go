@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +25,7 @@ var pulsarChecks = []Check{
 	{Name: "pulsar-admin", About: "the admin interface answers, and a broker is healthy", Needs: []string{"pulsar"}, Run: checkAdmin},
 	{Name: "namespace", About: "the namespace has the policies that exactly once needs", Needs: []string{"pulsar-admin"}, Run: checkNamespace},
 	{Name: "topics", About: "the catalog's topics are there, partitioned and deduplicated", Needs: []string{"namespace", "catalog"}, Run: checkTopics},
+	{Name: "former-topics", About: "topics that were published to, and that no route leads to any more, are there", Needs: []string{"outbox", "catalog", "pulsar-admin"}, Run: checkFormerTopics},
 	{Name: "topic-schemas", About: "the registry holds the catalog's events", Needs: []string{"topics"}, Run: checkTopicSchemas},
 	{Name: "parked", About: "no event waits in the pipeline's dead-letter topic", Needs: []string{"pulsar-admin"}, Run: checkParked},
 }
@@ -106,14 +109,54 @@ func historyTopic(s *Session) string {
 	return wire.TopicName(s.cfg.Topics.Namespace, history.Topic(s.cfg.Name))
 }
 
-func checkTopics(ctx context.Context, s *Session) (string, error) {
+// neededTopics returns the full names of the topics that the daemon needs.
+func neededTopics(s *Session) ([]string, error) {
 	names, _, err := topicsOf(s)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	names = append(names, historyTopic(s))
 	if s.cfg.Capture.Poison == config.Park {
 		names = append(names, wire.TopicName(s.cfg.Topics.Namespace, deadletter.Topic(s.cfg.Name)))
+	}
+	return names, nil
+}
+
+// checkFormerTopics looks for topics that are gone and that the daemon does not miss, as long
+// as no event goes there.
+func checkFormerTopics(ctx context.Context, s *Session) (string, error) {
+	needed, err := neededTopics(s)
+	if err != nil {
+		return "", err
+	}
+	published, err := outbox.PublishedPartitions(ctx, s.pg, s.cfg.Name)
+	if err != nil {
+		return "", queryFault(err, "read the topics that were published to")
+	}
+	former, gone := 0, []string(nil)
+	for _, name := range slices.Sorted(maps.Keys(published)) {
+		if slices.Contains(needed, name) {
+			continue // the check "topics" says it
+		}
+		former++
+		_, err := s.pulsar.Partitions(ctx, name)
+		switch {
+		case errors.Is(err, broker.ErrTopicMissing):
+			gone = append(gone, name)
+		case err != nil:
+			return "", err
+		}
+	}
+	if len(gone) > 0 {
+		return "", warning{ErrFormerTopic.New("published to by former routes, and not there any more: %s", strings.Join(gone, ", "))}
+	}
+	return Count(former, "topic") + " of former routes", nil
+}
+
+func checkTopics(ctx context.Context, s *Session) (string, error) {
+	names, err := neededTopics(s)
+	if err != nil {
+		return "", err
 	}
 	var published map[string]int // with how many partitions; not known without the database
 	if s.pg != nil {

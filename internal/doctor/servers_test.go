@@ -240,6 +240,16 @@ func TestPulsarChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("topics", Pass, "", "order (2 partitions), runnel-history-")
+	expect("former-topics", Pass, "", "0 topics of former routes")
+	former := wire.TopicName(cfg.Topics.Namespace, "former")
+	for _, name := range []string{topic, former} {
+		db.Exec(t, `insert into runnel.progress_partition (pipeline, topic, partition, position, ordinal) values ($1, $2, 0, '', 0)`, cfg.Name, name)
+	}
+	expect("former-topics", Warn, "FORMER_TOPIC_MISSING", former)
+	if _, err := client.EnsureTopic(t.Context(), former, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	expect("former-topics", Pass, "", "1 topic of former routes")
 	path := "/admin/v2/persistent/" + namespace + "/order/deduplicationEnabled"
 	pulsartest.Admin(t, "POST", path, false)
 	pgtest.Eventually(t, 20*time.Second, func() bool { // the broker reads policies from a topic

@@ -79,8 +79,54 @@ func TestSlotDropped(t *testing.T) {
 	w, _, stop := newPublished(t)
 	stop()
 	w.db.Exec(t, `select pg_drop_replication_slot($1)`, w.cfg.Slot)
+	w.cfg.Recheck = time.Second
 	p, _ := w.start()
 	reaches(t, p, pipeline.Halted, "SLOT_MISSING")
+	pgtest.Eventually(t, 20*time.Second, func() bool { return p.Status().Run > 2 }, "it looks again")
+	pgtest.Eventually(t, 20*time.Second, func() bool {
+		next := p.Status().NextRun
+		return next != nil && time.Until(*next) < w.cfg.Recheck
+	}, "it says when it looks again")
+	if st := p.Status(); st.LagBytes != nil {
+		t.Errorf("%d bytes behind, without a slot", *st.LagBytes)
+	}
+}
+
+// TestLagAfterRestart: what was written while no daemon was there is not taken for nothing, as
+// long as nothing of it is read.
+func TestLagAfterRestart(t *testing.T) {
+	t.Parallel()
+	w, first, stop := newPublished(t)
+	w.caughtUp()
+	known := func(p *pipeline.Pipeline) bool {
+		st := p.Status()
+		return st.LagBytes != nil && st.OldestSeconds != nil && *st.OldestSeconds == 0
+	}
+	pgtest.Eventually(t, 20*time.Second, func() bool { return known(first) }, "nothing waits")
+	stop()
+	w.write(101, 100)
+	tx, err := w.db.Conn(t).Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), `lock table runnel.progress`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := w.start()
+	pgtest.Eventually(t, 20*time.Second, func() bool {
+		return pgtest.Value[bool](t, w.db, `select exists (select from pg_locks where not granted and relation = 'runnel.progress'::regclass)`)
+	}, "the daemon waits for the saved progress")
+	if st := p.Status(); st.State != pipeline.Starting || st.OldestSeconds != nil || st.LagBytes != nil {
+		t.Errorf("%+v", st)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.caughtUp()
+	pgtest.Eventually(t, 20*time.Second, func() bool { return known(p) }, "nothing waits")
+	if next := p.Status().NextRun; next != nil {
+		t.Errorf("it streams, and tries again at %s", next)
+	}
 }
 
 // TestSlotMadeByHand: what a slot made by hand skipped is noticed before anything behind
@@ -239,7 +285,11 @@ func TestHTTP(t *testing.T) {
 		_, body := get("/status")
 		return json.Unmarshal([]byte(body), &st) == nil && st.Published == 100
 	}, "100 events in the status")
-	_, metrics := get("/metrics")
+	var metrics string
+	pgtest.Eventually(t, 30*time.Second, func() bool { // until then it is not known
+		_, metrics = get("/metrics")
+		return strings.Contains(metrics, "\nrunnel_oldest_unpublished_seconds ")
+	}, "that nothing waits")
 	for _, want := range []string{`runnel_published_events_total{topic="order"} 100`, "runnel_wal_lag_bytes ",
 		"runnel_oldest_unpublished_seconds 0", "runnel_in_flight_events 0", `runnel_state_info{state="streaming"} 1`} {
 		if !strings.Contains(metrics, want) {

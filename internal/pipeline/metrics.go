@@ -25,7 +25,7 @@ type metrics struct {
 }
 
 // newMetrics makes the metrics; oldest is asked when they are read.
-func newMetrics(version string, oldest func() float64) *metrics {
+func newMetrics(version string, oldest func() (float64, bool)) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		runs: prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_runs_total",
@@ -47,8 +47,8 @@ func newMetrics(version string, oldest func() float64) *metrics {
 		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_in_flight_bytes",
 			Help: "Bytes of events queued or sent and not acknowledged."}),
 	}
-	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "runnel_oldest_unpublished_seconds",
-		Help: "Age of the oldest committed transaction received and not confirmed; while halted without one, the time since the halt."}, oldest)
+	age := ageMetric{prometheus.NewDesc("runnel_oldest_unpublished_seconds",
+		"Age of the oldest committed transaction received and not confirmed; while halted without one, the time since the halt; absent while not known.", nil, nil), oldest}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
 		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)

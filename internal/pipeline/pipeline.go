@@ -137,6 +137,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			pause = min(2*pause, longPause)
 		}
 		wait = wait/2 + rand.N(wait/2) // so that two daemons do not move in step
+		p.report.pausing(time.Now().Add(wait))
 		p.pause(ctx, wait)
 	}
 }

@@ -3,6 +3,8 @@ package pipeline_test
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +89,34 @@ func TestPoisonIsPublishedOnceTheCatalogHoldsIt(t *testing.T) {
 	w.write(21, 20)
 	reaches(t, p, pipeline.Halted, "EVENT_TYPE_UNKNOWN")
 	addEvent(t, w.cfg.Schemas, "OrderReturned", "order")
+	reaches(t, p, pipeline.Streaming, "")
+	w.complete("order")
+}
+
+// TestPoisonIsPublishedOnceItsSchemaIsApplied: as the remedy of an event that does not fit its
+// schema says, the pipeline goes on by itself once one is applied that it fits.
+func TestPoisonIsPublishedOnceItsSchemaIsApplied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Recheck = time.Second
+	w.cfg.Schemas = catalogWith(t, map[string]string{"OrderReturned": "order"})
+	w.init()
+	p, _ := w.start()
+	w.write(1, 20)
+	w.caughtUp()
+	w.insert("order", "1", "OrderReturned", 2, nil, []byte(`{"id":"1","note":"torn"}`))
+	w.write(21, 20)
+	st := reaches(t, p, pipeline.Halted, "EVENT_UNENCODABLE")
+	for _, want := range []string{"`runnel schemas apply`", "looks again", "by itself"} {
+		if !strings.Contains(st.Remedy, want) {
+			t.Errorf("remedy %q, want %q in it", st.Remedy, want)
+		}
+	}
+	noted := `{"type":"record","name":"OrderReturned","aggregate":"order","fields":[
+		{"name":"id","type":"string"}, {"name":"note","type":"string","default":""}]}`
+	if err := os.WriteFile(filepath.Join(w.cfg.Schemas, "OrderReturned.avsc"), []byte(noted), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	reaches(t, p, pipeline.Streaming, "")
 	w.complete("order")
 }

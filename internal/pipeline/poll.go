@@ -83,7 +83,7 @@ func (r *run) pollLag(ctx context.Context) error {
 		}
 	}
 	defer hangUp()
-	return every(ctx, lagInterval, func(ctx context.Context) (err error) {
+	ask := func(ctx context.Context) (err error) {
 		if db == nil {
 			if db, err = r.connect(ctx); err != nil {
 				db = nil
@@ -97,5 +97,7 @@ func (r *run) pollLag(ctx context.Context) error {
 		}
 		r.report.retention(st, r.log)
 		return nil
-	})
+	}
+	_ = ask(ctx) // at once, for it is not known; an error comes again
+	return every(ctx, lagInterval, ask)
 }

@@ -49,43 +49,52 @@ func (r *reporter) retention(st walwatch.State, log *slog.Logger) {
 		r.metrics.warning.WithLabelValues(code.ID).Set(1)
 	}
 	r.mu.Lock()
-	r.st.LagBytes = int64(st.Slot.LagBytes())
+	r.st.LagBytes = nil
+	if lag, known := st.Lag(); known {
+		r.st.LagBytes = &lag
+	}
+	r.backlog.measured(st.Slot.CurrentLSN)
 	r.st.Warnings = Warnings(all)
 	r.mu.Unlock()
 }
 
-// walMetrics tell of the WAL that the server keeps. What there is only with a
-// limit is absent without one: no number would be right for an alert.
+// walMetrics tell of the WAL that the server keeps. What there is only with a slot,
+// or with a limit, is absent without one, and before it is measured: no number would be
+// right for an alert.
 type walMetrics struct {
-	lag, retained, held, inactive prometheus.Gauge
-	safe, limit, status           *prometheus.GaugeVec
+	lag, retained, held, inactive, safe, limit, status *prometheus.GaugeVec
 }
 
 func newWALMetrics(registry prometheus.Registerer) *walMetrics {
-	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
-	}
-	vector := func(name, help string, labels ...string) *prometheus.GaugeVec {
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 	}
 	m := &walMetrics{
-		lag:      gauge("runnel_wal_lag_bytes", "Bytes of WAL written and not confirmed."),
+		lag:      gauge("runnel_wal_lag_bytes", "Bytes of WAL written and not confirmed; this and what is kept for the slot are absent without one."),
 		retained: gauge("runnel_slot_retained_wal_bytes", "Bytes of WAL that the server keeps for the slot."),
 		held:     gauge("runnel_slot_held_wal_bytes", "Bytes of WAL that are confirmed and kept all the same, for transactions that are open or were just now."),
 		inactive: gauge("runnel_slot_inactive_seconds", "For how long nobody has read the slot; 0 before Postgres 17."),
-		safe:     vector("runnel_slot_safe_wal_bytes", "Bytes of WAL that may be written before the slot can be lost; absent without a limit."),
-		limit:    vector("runnel_slot_wal_limit_bytes", "Bytes of WAL that the server keeps for a slot at most; absent without a limit."),
-		status:   vector("runnel_slot_wal_status_info", "1 for the slot's wal_status.", "wal_status"),
+		safe:     gauge("runnel_slot_safe_wal_bytes", "Bytes of WAL that may be written before the slot can be lost; absent without a limit."),
+		limit:    gauge("runnel_slot_wal_limit_bytes", "Bytes of WAL that the server keeps for a slot at most; absent without a limit."),
+		status:   gauge("runnel_slot_wal_status_info", "1 for the slot's wal_status.", "wal_status"),
 	}
 	registry.MustRegister(m.lag, m.retained, m.held, m.inactive, m.safe, m.limit, m.status)
 	return m
 }
 
 func (m *walMetrics) set(st walwatch.State) {
-	m.lag.Set(float64(st.Slot.LagBytes()))
-	m.retained.Set(float64(st.Slot.RetainedBytes()))
-	m.held.Set(float64(st.Held()))
-	m.inactive.Set(st.Inactive.Seconds())
+	m.lag.Reset()
+	if lag, known := st.Lag(); known {
+		m.lag.WithLabelValues().Set(float64(lag))
+	}
+	m.retained.Reset()
+	m.held.Reset()
+	m.inactive.Reset()
+	if st.Slot.Exists {
+		m.retained.WithLabelValues().Set(float64(st.Slot.RetainedBytes()))
+		m.held.WithLabelValues().Set(float64(st.Held()))
+		m.inactive.WithLabelValues().Set(st.Inactive.Seconds())
+	}
 	m.safe.Reset()
 	if st.Safe != nil {
 		m.safe.WithLabelValues().Set(float64(*st.Safe))

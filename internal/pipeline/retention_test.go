@@ -74,7 +74,7 @@ func TestWarnsOfRetainedWAL(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 	}
-	pgtest.Eventually(t, 20*time.Second, func() bool { return p.Status().LagBytes < 1<<20 }, "all of it is confirmed")
+	pgtest.Eventually(t, 20*time.Second, func() bool { lag := p.Status().LagBytes; return lag != nil && *lag < 1<<20 }, "all of it is confirmed")
 	reaches(t, p, pipeline.Streaming, "")
 	_, address, _ := strings.Cut(log.String(), "metrics=")
 	address, _, _ = strings.Cut(address, "\n")

@@ -28,6 +28,8 @@ type Status struct {
 	State    string    `json:"state"`
 	Since    time.Time `json:"since"` // when it entered that state
 	Run      int       `json:"run"`
+	// NextRun is when the next run begins; null while there is one.
+	NextRun *time.Time `json:"next_run"`
 	// Code, Message and Remedy tell the last error while it lasts. The message
 	// says where, if that is known, but not the code.
 	Code    string `json:"code,omitempty"`
@@ -36,9 +38,12 @@ type Status struct {
 	// Warnings are what is about to go wrong, whatever the state.
 	Warnings []Warning `json:"warnings,omitempty"`
 	// Confirmed is the LSN up to which everything is durable in its topic.
-	Confirmed      string        `json:"confirmed_lsn,omitempty"`
-	LagBytes       int64         `json:"lag_bytes"`
-	OldestSeconds  float64       `json:"oldest_unpublished_seconds"`
+	Confirmed string `json:"confirmed_lsn,omitempty"`
+	// LagBytes is null before it is measured, and while there is no slot.
+	LagBytes *int64 `json:"lag_bytes"`
+	// OldestSeconds is null while it is not known: until a run has read what was committed
+	// before it began.
+	OldestSeconds  *float64      `json:"oldest_unpublished_seconds"`
 	InFlightEvents int           `json:"in_flight_events"`
 	InFlightBytes  int           `json:"in_flight_bytes"`
 	Published      uint64        `json:"published"` // events, in this run
@@ -75,7 +80,7 @@ type reporter struct {
 
 	mu       sync.Mutex
 	st       Status
-	oldest   int64             // commit time of the oldest unpublished transaction, microseconds since 1970; 0: none
+	backlog  backlog
 	held     map[string]string // partitions that are waited for, with their holders
 	resuming time.Time         // when a run began to stream after a halt that it has not proved over; zero: none
 
@@ -92,7 +97,7 @@ func newReporter(cfg Config) *reporter {
 		st:   Status{Pipeline: cfg.Name, Version: cfg.Version, Started: now, State: Starting, Since: now},
 		held: make(map[string]string),
 	}
-	r.metrics = newMetrics(cfg.Version, func() float64 {
+	r.metrics = newMetrics(cfg.Version, func() (float64, bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.age()
@@ -100,24 +105,18 @@ func newReporter(cfg Config) *reporter {
 	return r
 }
 
-// age is that of the oldest unpublished transaction, in seconds. It grows on
-// while the pipeline is halted; where none is known then, it is that of the first one that
-// there may be. mu is held.
-func (r *reporter) age() float64 {
-	switch {
-	case r.oldest == 0 && r.st.State == Halted:
-		return time.Since(r.st.Since).Seconds()
-	case r.oldest == 0:
-		return 0
-	}
-	return max(0, time.Since(time.UnixMicro(r.oldest)).Seconds())
+// age is that of the oldest unpublished transaction, in seconds, if it is known. mu is held.
+func (r *reporter) age() (seconds float64, known bool) {
+	return r.backlog.age(r.st.State == Halted, r.st.Since)
 }
 
 func (r *reporter) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.st
-	st.OldestSeconds = r.age()
+	if seconds, known := r.age(); known {
+		st.OldestSeconds = &seconds
+	}
 	st.Topics = append([]TopicStatus(nil), st.Topics...)
 	return st
 }
@@ -151,7 +150,8 @@ func withoutCode(err error, f *fault.Error) string {
 
 func (r *reporter) starting(attempt int) {
 	r.mu.Lock()
-	r.st.Run = attempt
+	r.st.Run, r.st.NextRun = attempt, nil
+	r.backlog.begin()
 	clear(r.held)
 	halted := r.st.State == Halted
 	r.mu.Unlock()
@@ -197,6 +197,13 @@ func (r *reporter) draining() {
 
 func (r *reporter) stopped() { r.enter(Stopped, nil) }
 
+// pausing tells when the next run begins.
+func (r *reporter) pausing(until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.st.NextRun = &until
+}
+
 func (r *reporter) halted(err error) {
 	r.metrics.failed(err)
 	r.ended()
@@ -219,6 +226,7 @@ func (r *reporter) ended() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.resuming = time.Time{}
+	r.backlog.begin()
 }
 
 // waiting tells who holds a partition that is waited for.
@@ -282,7 +290,8 @@ func (r *reporter) publish(l *loop) {
 		}
 	}
 	r.st.Confirmed = formatLSN(l.state.Confirmed())
-	r.st.InFlightEvents, r.st.InFlightBytes, r.oldest = events, bytes, oldest
+	r.st.InFlightEvents, r.st.InFlightBytes = events, bytes
+	r.backlog.read(oldest, l.start.LSN, l.state.Confirmed())
 	r.st.Published, r.st.Topics = total, topics
 }
 

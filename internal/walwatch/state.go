@@ -36,6 +36,15 @@ type State struct {
 	Absent []string
 }
 
+// Lag is how many bytes of WAL are written and not confirmed. It is not known where there is
+// no slot, or one that confirms nothing.
+func (s State) Lag() (bytes int64, known bool) {
+	if !s.Slot.Exists || s.Slot.ConfirmedFlush == 0 {
+		return 0, false
+	}
+	return int64(s.Slot.LagBytes()), true
+}
+
 // Held is how much of the kept WAL is confirmed: the server keeps it as decoding
 // would begin there again, for a transaction that was open then. Up to 15 s of
 // WAL it is always; see docs/decisions/no-heartbeat.md.
