@@ -38,7 +38,7 @@ type Config struct {
 	// Default: nothing is too large.
 	CheckSize func(m *Send, maxBytes int) error
 	// MaxBytes and MaxEvents bound what is queued and in flight. A single batch
-	// may go over them. Defaults: 32 MiB, 65536.
+	// may go over them. Defaults: 16 MiB, 65536.
 	MaxBytes  int
 	MaxEvents int
 	// DeadLetters, if there is a dead-letter topic: the last of Topics then.
@@ -124,9 +124,9 @@ const (
 	keptArena = 256 << 10 // larger ones are not used again
 )
 
-// eventOverhead is what an event is counted with besides its text: what router,
-// producer and client hold for a message in flight, as heap profiles show it.
-const eventOverhead = 4096
+// eventOverhead is what an event is counted with besides its text: what router and
+// producer hold for one that waits or is in flight, rounded up.
+const eventOverhead = 512
 
 // New returns the state at the start of a run.
 func New(cfg Config) *State {
@@ -145,7 +145,7 @@ func New(cfg Config) *State {
 		s.checkSize = func(*Send, int) error { return nil }
 	}
 	if s.maxBytes <= 0 {
-		s.maxBytes = 32 << 20
+		s.maxBytes = 16 << 20
 	}
 	if s.maxEvents <= 0 {
 		s.maxEvents = 65536

@@ -97,7 +97,7 @@ type Capture struct {
 	// the pipeline halts; 1 to 1000000. Default: 10000.
 	ParkedLimit int
 	// InFlight (capture.in_flight) bounds the bytes read but not acknowledged,
-	// 64KiB to 16GiB. Default: 32MiB.
+	// 64KiB to 16GiB. Default: 16MiB.
 	InFlight int64
 	// Stall (capture.stall) is how long nothing may be acknowledged while
 	// something is in flight before the run starts over; at least 1s.

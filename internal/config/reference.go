@@ -46,7 +46,7 @@ var about = map[string]string{
 		"events of its aggregate, into the pipeline's dead-letter topic, and goes on with the others.",
 	"capture.parked_limit": "How many events may be parked. The pipeline halts at one more.",
 	"capture.in_flight": "How many bytes of events may be on their way to the broker, each event counted with twice its " +
-		"payload and 4 KiB. It bounds the daemon's memory: less than 128 MiB with the default, or as GOMEMLIMIT says.",
+		"payload and 512 bytes. It bounds the daemon's memory: less than 128 MiB with the default, or as GOMEMLIMIT or the control group says.",
 	"capture.stall": "If the broker acknowledges nothing for so long while something is in flight, the run starts over.",
 	"outbox.retention": "Partitions of the outbox are dropped when they are older, and wholly published. " +
 		"Rows that are still there are what a lost slot is repaired from.",

@@ -63,7 +63,7 @@ var settings = []*setting{
 	{key: "capture.parked_limit", def: "10000", field: func(c *Config) value {
 		return intValue{&c.Capture.ParkedLimit, 1, 1_000_000}
 	}},
-	{key: "capture.in_flight", def: "32MiB", field: func(c *Config) value {
+	{key: "capture.in_flight", def: "16MiB", field: func(c *Config) value {
 		return sizeValue{&c.Capture.InFlight, 64 << 10, 16 << 30}
 	}},
 	{key: "capture.stall", def: "60s", field: func(c *Config) value {

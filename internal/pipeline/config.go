@@ -36,7 +36,7 @@ type Config struct {
 	Schemas string
 	// Routes; none: an event's topic is its aggregate type.
 	Routes []router.RouteRule
-	// InFlight bounds the bytes read and not yet acknowledged. Default: 32 MiB.
+	// InFlight bounds the bytes read and not yet acknowledged. Default: 16 MiB.
 	InFlight int
 	// Stall ends a run in which nothing is acknowledged for so long. Default: 60 s.
 	Stall time.Duration
@@ -67,7 +67,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Publication, "runnel")
 	def(&c.Namespace, "public/runnel")
 	def(&c.Partitions, 4)
-	def(&c.InFlight, 32<<20)
+	def(&c.InFlight, 16<<20)
 	def(&c.Stall, time.Minute)
 	def(&c.ParkedLimit, 10_000)
 	def(&c.Recheck, 30*time.Second)

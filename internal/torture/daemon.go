@@ -56,7 +56,7 @@ func Daemon() error {
 	if err != nil {
 		return err
 	}
-	pipeline.LimitMemory(32 << 20) // as runnel run does, with the default
+	pipeline.LimitMemory(16 << 20) // as runnel run does, with the default
 	p, err := pipeline.New(s.pipeline(slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	if err != nil {
 		return err
