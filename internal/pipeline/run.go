@@ -170,11 +170,16 @@ func (r *run) registerEventTypes(ctx context.Context, catalog *schemas.Catalog) 
 	if !r.cfg.AutoApply {
 		return nil
 	}
-	types := slices.DeleteFunc(slices.Clone(catalog.Events()), func(e *schemas.EventType) bool {
-		return slices.ContainsFunc(r.topics, func(t topic) bool {
-			return t.codec != nil && t.local == r.routes.Explain(e.AggregateType, e.Name).Topic && slices.Contains(t.retired, e.Name)
-		})
-	})
+	retired := func(e *schemas.EventType) bool {
+		name := r.routes.Explain(e.AggregateType, e.Name).Topic
+		for i := range r.topics { // by index: the loop writes other fields
+			if t := &r.topics[i]; t.local == name && slices.Contains(t.retired, e.Name) {
+				return true
+			}
+		}
+		return false
+	}
+	types := slices.DeleteFunc(slices.Clone(catalog.Events()), retired)
 	db, err := r.connect(ctx)
 	if err != nil {
 		return err
