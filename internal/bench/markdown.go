@@ -105,7 +105,7 @@ func ReplaceFigures(name, report string) error {
 // markdown is a text in the making.
 type markdown struct{ strings.Builder }
 
-func (w *markdown) p(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+func (w *markdown) p(format string, args ...any) { fmt.Fprintf(&w.Builder, format+"\n", args...) }
 
 func (w *markdown) table(title string, columns ...string) {
 	w.p("\n### %s\n", title)
@@ -115,7 +115,7 @@ func (w *markdown) table(title string, columns ...string) {
 
 func (w *markdown) row(cells ...any) {
 	for _, c := range cells {
-		fmt.Fprintf(w, "| %v ", c)
+		fmt.Fprintf(&w.Builder, "| %v ", c)
 	}
 	w.p("|")
 }

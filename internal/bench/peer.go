@@ -136,7 +136,7 @@ type peer struct {
 func (r *rig) startPeer(s *source, name, system string) (*peer, error) {
 	folder, java := os.Getenv(peerFolder), os.Getenv(peerJava)
 	if folder == "" || java == "" {
-		return nil, errors.New("Debezium is not set up: run `make bench-peer`")
+		return nil, errors.New("the peer is not set up: run `make bench-peer`")
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
