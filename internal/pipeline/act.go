@@ -39,11 +39,7 @@ func (l *loop) send(hard context.Context) {
 			ln.since = now
 		}
 		ln.unacked++
-		l.outgoing = broker.Outgoing{
-			Key: m.Key, Payload: m.Payload, Properties: l.properties.Of(m),
-			EventTime: time.UnixMicro(m.OccurredAt), Schema: l.schema(m.Schema),
-		}
-		ln.send(hard, &l.outgoing)
+		ln.send(hard, l.outgoing.of(m, l.schema(m.Schema)))
 	}
 	l.sending.Store(nil)
 	ready.Sent()

@@ -98,6 +98,21 @@ func newLane(m *mailbox, id router.Lane, topic int, p broker.Partition) *lane {
 	return l
 }
 
+// outgoing is one message at a time as the broker gets it.
+type outgoing struct {
+	message    broker.Outgoing
+	properties router.PropertyBuffer
+}
+
+// of returns a message as it is sent, and as its size is checked before: the two must not
+// differ, or an event that is let pass would end every run. It is valid until the next call.
+func (o *outgoing) of(m *router.Send, schema *broker.Schema) *broker.Outgoing {
+	o.message = broker.Outgoing{
+		Key: m.Key, Payload: m.Payload, Properties: o.properties.Of(m), EventTime: time.UnixMicro(m.OccurredAt), Schema: schema,
+	}
+	return &o.message
+}
+
 // send hands a message to the partition's producer. It may block while too much
 // is in flight, until ctx ends.
 func (l *lane) send(ctx context.Context, m *broker.Outgoing) {

@@ -78,8 +78,7 @@ type loop struct {
 	group    *errgroup.Group               // runs the acquisitions
 	slots    chan struct{}                 // bounds them
 
-	outgoing   broker.Outgoing // is used again for every message
-	properties router.PropertyBuffer
+	outgoing outgoing
 
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane

@@ -361,3 +361,28 @@ func TestParkingKilled(t *testing.T) {
 		t.Errorf("only %v were parked", codes)
 	}
 }
+
+// TestSizesAgree: whatever an event's size is beside what its topic accepts, it is published
+// or parked at once: what the router lets pass, the producer does not refuse.
+func TestSizesAgree(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Park = true
+	w.init()
+	_, stop := w.start()
+	w.write(1, 20)
+	w.accounted("order", nil)
+	stop()
+	pulsartest.Admin(t, http.MethodPost, "/admin/v2/persistent/"+w.cfg.Namespace+"/order/maxMessageSize", 1000)
+	for n := 600; n < 900; n++ { // of aggregates of their own: none waits behind another
+		w.shipped(fmt.Sprintf("size-%d", n), strings.Repeat("x", n))
+	}
+	p, _ := w.start()
+	w.accounted("order", nil)
+	if parked := len(w.letters()); parked == 0 || parked == 300 {
+		t.Errorf("%d events of 300 are parked: all of them lie on one side", parked)
+	}
+	if run := p.Status().Run; run > 1 {
+		t.Errorf("the daemon began %d runs for it", run)
+	}
+}

@@ -258,13 +258,11 @@ func first(errs ...error) error {
 func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *loop {
 	start := r.source.At(r.source.StartLSN())
 	var (
-		name   = r.producerName()
-		sized  broker.Outgoing
-		buffer router.PropertyBuffer
+		name  = r.producerName()
+		sized outgoing
 	)
 	cfg := router.Config{Start: start, Gone: r.gone, DeadLetters: r.deadLetters(), Epoch: r.source.Epoch(), MaxBytes: r.cfg.InFlight, CheckSize: func(m *router.Send, limit int) error {
-		sized = broker.Outgoing{Key: m.Key, Payload: m.Payload, Properties: buffer.Of(m)}
-		return broker.CheckSize(&sized, name, limit)
+		return broker.CheckSize(sized.of(m, nil), name, limit)
 	}}
 	for _, t := range r.topics { // nothing else runs yet
 		cfg.Topics = append(cfg.Topics, router.Topic{Name: t.local, Partitions: t.partitions, Codec: t.codec})
