@@ -19,13 +19,18 @@ type Drain struct {
 	Allocs float64       // allocations per row; 0: not known
 }
 
-// The systems: Runnel; pg_recvlogical, which throws away what it gets; and that once more, to
-// show what two runs of one thing differ by.
+// The systems: Runnel; pg_recvlogical, which throws away what it gets; that once more, to show
+// what two runs of one thing differ by; and pg_recvlogical of a publication that lets no row
+// through, which shows what decoding costs without output.
 const (
 	systemRunnel  = "runnel"
 	systemLimit   = "limit"
 	systemControl = "control"
+	systemNothing = "nothing"
 )
+
+// nothing is the publication that lets no row through.
+const nothing = "create publication bench_nothing for table runnel.outbox where (seq < 0) with (publish = 'insert', publish_via_partition_root = true)"
 
 // DrainCase is a backlog, which every system drains anew in every round.
 type DrainCase struct {
@@ -47,8 +52,11 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := execute(ctx, s.url, nothing); err != nil {
+		return err
+	}
 	for round := range r.Rounds {
-		for _, system := range []string{systemLimit, systemControl} {
+		for _, system := range []string{systemLimit, systemControl, systemNothing} {
 			if err := execute(ctx, s.url, fmt.Sprintf("select pg_create_logical_replication_slot('%s_%s_%d', 'pgoutput')", name, system, round)); err != nil {
 				return err
 			}
@@ -73,9 +81,9 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 	}
 	r.Say("%s: %d rows written in %s", name, c.Rows, time.Since(began).Round(time.Millisecond))
 	for round := range r.Rounds {
-		systems := []string{systemLimit, systemRunnel, systemControl}
+		systems := []string{systemLimit, systemRunnel, systemNothing, systemControl}
 		if peers != nil {
-			systems = []string{systemLimit, systemRunnel, systemPeer, systemTuned, systemControl}
+			systems = []string{systemLimit, systemRunnel, systemPeer, systemTuned, systemNothing, systemControl}
 		}
 		if round%2 == 1 {
 			slices.Reverse(systems)
@@ -92,8 +100,12 @@ func (r *rig) drain(ctx context.Context, c *DrainCase) (err error) {
 			case systemPeer, systemTuned:
 				err = r.drainPeer(ctx, peers, peerName(c, system, round), c.Rows, &d)
 			default:
+				publication := "runnel"
+				if system == systemNothing {
+					publication = "bench_nothing"
+				}
 				var took, cpu time.Duration
-				took, cpu, err = s.receive(ctx, fmt.Sprintf("%s_%s_%d", name, system, round), end)
+				took, cpu, err = s.receive(ctx, fmt.Sprintf("%s_%s_%d", name, system, round), publication, end)
 				d.Rate, d.CPU = float64(c.Rows)/took.Seconds(), cpu/time.Duration(c.Rows)
 			}
 			if err != nil {

@@ -24,7 +24,7 @@ func findReceiver() (string, error) {
 
 // receive reads a slot up to the end by pg_recvlogical, which throws it away: how fast
 // Postgres decodes.
-func (s *source) receive(ctx context.Context, slot, end string) (took, cpu time.Duration, err error) {
+func (s *source) receive(ctx context.Context, slot, publication, end string) (took, cpu time.Duration, err error) {
 	path, err := findReceiver()
 	if err != nil {
 		return 0, 0, err
@@ -35,7 +35,7 @@ func (s *source) receive(ctx context.Context, slot, end string) (took, cpu time.
 		return 0, 0, err
 	}
 	cmd := exec.CommandContext(ctx, path, "-d", u, "-S", slot, "--start", "-f", os.DevNull, "-E", end, "-n", "-F", "0",
-		"-o", "proto_version=1", "-o", "publication_names=runnel", "-o", "binary=true")
+		"-o", "proto_version=1", "-o", "publication_names="+publication, "-o", "binary=true")
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+password)
 	began := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {

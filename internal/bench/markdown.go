@@ -54,6 +54,10 @@ func (r Report) drains(w *markdown) {
 			fmt.Sprintf("%.2f", median(of(c, systemRunnel, allocationsOf))), mib(slices.Max(of(c, systemRunnel, memoryOf))))
 	}
 	w.chart(r.Drains)
+	w.table("Decoding without output: `pg_recvlogical` of a publication whose filter lets no row through", "rows a transaction", "share of the limit's time", "rows/s")
+	for _, c := range r.Drains {
+		w.row(c.perTx(), ratio(rates(c, systemLimit)/rates(c, systemNothing)), whole(rates(c, systemNothing)))
+	}
 }
 
 // peers is about the cases that others took part in.
