@@ -133,12 +133,7 @@ func (c *course) start() *attempt {
 		a.loop.state.UseGenerations(c.routing)
 		a.loop.check = c.fence(a.conn).check
 	}
-	for i, t := range c.topics {
-		for p := range t.partitions {
-			a.loop.lanes = append(a.loop.lanes, newLane(a.loop.mail, router.Lane(len(a.loop.lanes)), i, broker.Partition{Topic: t.full, Index: p}))
-		}
-	}
-	a.loop.acquired = make(chan acquisition, len(a.loop.lanes))
+	a.loop.makeLanes()
 	ctx, stop := context.WithCancel(c.t.Context())
 	a.stop = stop
 	helpers := new(errgroup.Group)

@@ -98,6 +98,15 @@ func newLane(m *mailbox, id router.Lane, topic int, p broker.Partition) *lane {
 	return l
 }
 
+// makeLanes makes the lanes of the state, none of which is acquired.
+func (l *loop) makeLanes() {
+	for id := range router.Lane(l.state.Lanes()) {
+		t, partition := l.state.Partition(id)
+		l.lanes = append(l.lanes, newLane(l.mail, id, t, broker.Partition{Topic: l.topics[t].full, Index: partition}))
+	}
+	l.acquired, l.used = make(chan acquisition, len(l.lanes)), make([]atomic.Bool, len(l.topics))
+}
+
 // outgoing is one message at a time as the broker gets it.
 type outgoing struct {
 	message    broker.Outgoing

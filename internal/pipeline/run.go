@@ -278,11 +278,7 @@ func (r *run) newLoop(batches <-chan *router.Batch, helpers *errgroup.Group) *lo
 	for _, t := range r.saved.Tails {
 		l.saved[broker.Partition{Topic: t.Topic, Index: t.Partition}] = t
 	}
-	for id := range router.Lane(l.state.Lanes()) {
-		t, partition := l.state.Partition(id)
-		l.lanes = append(l.lanes, newLane(l.mail, id, t, broker.Partition{Topic: r.topics[t].full, Index: partition}))
-	}
-	l.acquired, l.used = make(chan acquisition, len(l.lanes)), make([]atomic.Bool, len(r.topics))
+	l.makeLanes()
 	l.onSlot = func(ctx, hard context.Context) error {
 		if err := r.takeHistory(ctx, hard, l); err != nil {
 			return err
