@@ -8,13 +8,17 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/runnel-cdc/runnel/capture"
+	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/catalogfile"
+	"github.com/runnel-cdc/runnel/internal/fault"
 	"github.com/runnel-cdc/runnel/outbox"
 	"github.com/runnel-cdc/runnel/router"
 	"github.com/runnel-cdc/runnel/schemas"
@@ -153,9 +157,15 @@ func (r *run) lookAtTopics(ctx context.Context) error {
 // lookAtOnce is how many topics are loaded at once beside what is published.
 const lookAtOnce = 2
 
+// provisioned are the faults of what a run makes, or looks for, where nothing is familiar.
+var provisioned = []*fault.Code{
+	ErrNotApplied, ErrOutboxVersion, capture.ErrNoOutbox, broker.ErrTopicMissing, broker.ErrPartitionCount, broker.ErrNamespacePolicy,
+	router.ErrUnknownEvent, router.ErrNoDeadLetters,
+}
+
 // inDoubt reports whether a run ended with what it has not looked for.
 func (r *run) inDoubt(err error) bool {
-	return r.familiar && (halts(err) || errors.Is(err, router.ErrUnknownEvent))
+	return r.familiar && slices.ContainsFunc(provisioned, func(c *fault.Code) bool { return errors.Is(err, c) })
 }
 
 // unusable is the error for a topic that was published to, and can't be any more.

@@ -325,7 +325,7 @@ func TestParkingKilled(t *testing.T) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		for n := 1; ctx.Err() == nil && n < 12_000; n += 100 {
+		for n := 1; ctx.Err() == nil && n < 100_000; n += 100 {
 			w.write(n, 100)
 			key := fmt.Sprint(n / 100 % 4) // the other aggregates go on
 			w.db.Exec(t, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload)
