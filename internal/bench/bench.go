@@ -121,8 +121,8 @@ func (r *rig) latencies(ctx context.Context, rep *Report) error {
 			if err != nil {
 				return fmt.Errorf("latency of %s at %d events/s: %w", system, rate, err)
 			}
-			r.Say("latency of %s at %d/s (%.0f/s were written), broker %s: p50 %s, p99 %s, p99.9 %s, max %s, %s CPU an event, of %d",
-				system, rate, l.Got, l.Broker, l.P50, l.P99, l.P999, l.Max, l.CPU, l.Events)
+			r.Say("latency of %s at %d/s (%.0f/s were written), broker %s: p50 %s, p99 %s since COMMIT was sent, %s and %s since it returned, %s CPU an event, of %d",
+				system, rate, l.Got, l.Broker, l.Sent.P50, l.Sent.P99, l.Done.P50, l.Done.P99, l.CPU, l.Events)
 			rep.Latencies = append(rep.Latencies, l)
 		}
 	}

@@ -17,19 +17,29 @@ import (
 	"github.com/runnel-cdc/runnel/internal/wire"
 )
 
-// Latency is the time from before an event's COMMIT was sent until a consumer had it, by one
-// clock.
+// Latency is the time from before an event's COMMIT was sent until a consumer had it, and from
+// when COMMIT had returned, by one clock.
 type Latency struct {
 	System string // systemRunnel or one of the peer
 	Broker string // how it is set: see brokers
 	Rate   int    // events a second, as they were to be written
 	Got    float64
 	Events int
-	P50    time.Duration
-	P99    time.Duration
-	P999   time.Duration
-	Max    time.Duration
+	Sent   Quantiles     // since COMMIT was sent
+	Done   Quantiles     // since COMMIT had returned; 0 for what was there before
 	CPU    time.Duration // of the daemon, per event
+}
+
+// Quantiles are of durations.
+type Quantiles struct{ P50, P99, P999, Max time.Duration }
+
+func quantiles(all []time.Duration) (q Quantiles) {
+	if len(all) == 0 {
+		return q
+	}
+	slices.Sort(all)
+	at := func(q float64) time.Duration { return all[min(len(all)-1, int(q*float64(len(all))))] }
+	return Quantiles{at(.5), at(.99), at(.999), all[len(all)-1]}
 }
 
 const (
@@ -139,6 +149,7 @@ type timed struct {
 	rate, perTx int
 	next        atomic.Int64
 	sent        []atomic.Int64 // nanoseconds since began
+	done        []atomic.Int64
 	received    []atomic.Int64 // 0: not yet
 	began       time.Time
 	all         chan struct{} // closed when want are received
@@ -153,7 +164,7 @@ func newTimed(rate int) (*timed, error) {
 	if rate > commitsAtMost && rate%commitsAtMost != 0 {
 		return nil, fmt.Errorf("a rate of %d is no multiple of %d", rate, commitsAtMost)
 	}
-	return &timed{rate: rate, perTx: per, sent: make([]atomic.Int64, n), received: make([]atomic.Int64, n),
+	return &timed{rate: rate, perTx: per, sent: make([]atomic.Int64, n), done: make([]atomic.Int64, n), received: make([]atomic.Int64, n),
 		all: make(chan struct{}), want: -1, began: time.Now()}, nil
 }
 
@@ -195,17 +206,16 @@ func (w *timed) await(ctx context.Context) error {
 
 // result leaves out the events of the beginning.
 func (w *timed) result() (l Latency) {
-	var all []time.Duration
+	var sent, done []time.Duration
+	first := w.sent[0].Load()
 	for k := range w.written() {
-		if sent := time.Duration(w.sent[k].Load()); sent-time.Duration(w.sent[0].Load()) >= latencyWarm {
-			all = append(all, time.Duration(w.received[k].Load())-sent)
+		if began := w.sent[k].Load(); time.Duration(began-first) >= latencyWarm {
+			received := w.received[k].Load()
+			sent = append(sent, time.Duration(received-began))
+			done = append(done, time.Duration(max(0, received-w.done[k].Load())))
 		}
 	}
-	slices.Sort(all)
-	at := func(q float64) time.Duration { return all[min(len(all)-1, int(q*float64(len(all))))] }
-	if l.Events = len(all); l.Events > 0 {
-		l.P50, l.P99, l.P999, l.Max = at(.5), at(.99), at(.999), all[len(all)-1]
-	}
+	l.Events, l.Sent, l.Done = len(sent), quantiles(sent), quantiles(done)
 	return l
 }
 
@@ -251,7 +261,7 @@ func (s *source) writeTimed(ctx context.Context, w *timed) error {
 func (s *source) writeAt(ctx context.Context, db *pgx.Conn, w *timed, t template) error {
 	first := w.next.Add(int64(w.perTx)) - int64(w.perTx)
 	last := first + int64(w.perTx) - 1
-	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, s.insert, first, last, s.event.Name, s.event.Fingerprint[:], t.payload, t.at); err != nil {
 			return err
 		}
@@ -261,6 +271,11 @@ func (s *source) writeAt(ctx context.Context, db *pgx.Conn, w *timed, t template
 		}
 		return nil
 	})
+	now := int64(time.Since(w.began))
+	for k := first; k <= last; k++ {
+		w.done[k].Store(now)
+	}
+	return err
 }
 
 // readTimed reads all partitions from their end on.

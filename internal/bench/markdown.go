@@ -80,9 +80,18 @@ func (r Report) latencies(w *markdown) {
 	if len(r.Latencies) == 0 {
 		return
 	}
-	w.table("From before COMMIT to a consumer's receipt", "broker", "", "events/s", "p50", "p99", "p99.9", "max", "CPU an event")
-	for _, l := range r.Latencies {
-		w.row(l.Broker, l.System, whole(l.Got), millis(l.P50), millis(l.P99), millis(l.P999), millis(l.Max), micros(l.CPU))
+	for _, t := range []struct {
+		title string
+		of    func(Latency) Quantiles
+	}{
+		{"From COMMIT, before it is sent, to a consumer's receipt", func(l Latency) Quantiles { return l.Sent }},
+		{"The same from when COMMIT has returned: Postgres' flush to disk is not in it", func(l Latency) Quantiles { return l.Done }},
+	} {
+		w.table(t.title, "broker", "", "events/s", "p50", "p99", "p99.9", "max", "CPU an event")
+		for _, l := range r.Latencies {
+			q := t.of(l)
+			w.row(l.Broker, l.System, whole(l.Got), millis(q.P50), millis(q.P99), millis(q.P999), millis(q.Max), micros(l.CPU))
+		}
 	}
 }
 
