@@ -72,7 +72,17 @@ func readAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record) (
 	}
 	a := &audit{pending: make(map[[16]byte]struct{})}
 	var m Missing
+	types := make(map[string]string) // each in memory once: of few kinds there are many
+	once := func(s *string) {
+		if known, ok := types[*s]; ok {
+			*s = known
+		} else if len(types) < 1000 {
+			types[*s] = *s
+		}
+	}
 	_, err = pgx.ForEachRow(rows, []any{&m.ID, &m.Seq, &m.AggregateType, &m.AggregateID, &m.EventType, &m.InsertedAt}, func() error {
+		once(&m.AggregateType)
+		once(&m.EventType)
 		a.rows = append(a.rows, m)
 		return nil
 	})

@@ -29,6 +29,7 @@ const (
 	manyBytes = 10 << 30
 	heldBytes = 1 << 30
 	heldAge   = 10 * time.Minute
+	youngAge  = 10 * time.Second // WAL was not kept for a transaction that is younger
 )
 
 // calm is the part of a threshold that a warning must fall below to be over, so
@@ -151,6 +152,9 @@ func (s State) held(scale float64, alarmed bool) *fault.Error {
 	h := s.Holder
 	old := h != nil && h.Age > heldAge && float64(s.Held()) > scale*heldBytes
 	if h == nil || !old && !(alarmed && s.mostlyHeld()) {
+		return nil
+	}
+	if h.Age > 0 && h.Age < youngAge { // it just happens to be there: the server has not noted yet that others have ended
 		return nil
 	}
 	since := ""

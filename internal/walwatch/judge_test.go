@@ -54,6 +54,8 @@ func TestWarnings(t *testing.T) {
 	session := Holder{XID: "7", PID: 42, Application: "shop", User: "o'brien", Database: "d"}
 	aged := session
 	aged.Age = time.Hour
+	young := session
+	young.Age = time.Second
 	for name, c := range map[string]struct {
 		s     State
 		codes string
@@ -69,6 +71,7 @@ func TestWarnings(t *testing.T) {
 		"unreserved":                         {state(2*gib, 2*gib, limited(gib, -1), status("unreserved")), "SLOT_AT_RISK", "'4096MB'"},
 		"lost":                               {state(0, 0, status("lost")), "SLOT_LOST", ""},
 		"held, at risk":                      {state(600*mib, mib, limited(gib, 424*mib), holder(session)), "SLOT_AT_RISK WAL_HELD_BY_TRANSACTION", `process 42, application "shop"`},
+		"held, somebody has just begun":      {state(600*mib, mib, limited(gib, 424*mib), holder(young)), "SLOT_AT_RISK", ""},
 		"held, by whom is not known":         {state(600*mib, mib, limited(gib, 424*mib)), "SLOT_AT_RISK", "End that transaction, or raise"},
 		"at risk by lag":                     {state(600*mib, 500*mib, limited(gib, 424*mib), holder(aged)), "SLOT_AT_RISK", ""},
 		"held, much":                         {state(11*gib, mib, holder(session)), "WAL_RETAINED WAL_HELD_BY_TRANSACTION", `as "o'brien" or a superuser`},
