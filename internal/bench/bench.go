@@ -139,5 +139,5 @@ func (r *rig) versions(ctx context.Context) (postgres, pulsar string, err error)
 		return "", "", err
 	}
 	defer client.Close()
-	return postgres, strings.TrimPrefix(client.ServerVersion(), "Pulsar Server-"), nil
+	return postgres, strings.TrimLeft(strings.TrimPrefix(client.ServerVersion(), "Pulsar Server"), "-"), nil
 }

@@ -44,7 +44,7 @@ func thisMachine() Machine {
 		m.Memory = v
 	}
 	if v, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		m.Kernel = strings.TrimSpace(string(v))
+		m.Kernel, _, _ = strings.Cut(strings.TrimSpace(string(v)), "-") // what follows is the distribution's
 	}
 	return m
 }
