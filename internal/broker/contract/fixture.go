@@ -1,7 +1,8 @@
 // Package contract is one suite of behaviour that every broker.Client must
 // show: Pulsar and the one in memory.
 //
-// Start with Run; each scenario is a function of its own below it. A scenario
+// Start with Run in contract.go, which lists the scenarios; each is a function of its
+// own, there or in the file of its kind: acquiring, foreign, stopping, reading. A scenario
 // states what the rest of Runnel may rely on, in the words of the design's
 // rules for publishing exactly once.
 package contract
