@@ -55,17 +55,24 @@ func (r *rig) startDaemon(s *source, pipeline, schemas string, env ...string) (*
 	cmd.Env = append(cmd.Environ(), "RUNNEL_POSTGRES_URL="+s.daemon, "RUNNEL_PULSAR_URL="+r.stack.PulsarURL,
 		"RUNNEL_PULSAR_ADMIN_URL="+r.stack.PulsarAdminURL, "RUNNEL_TOPICS_NAMESPACE="+namespace(pipeline), "NO_COLOR=1")
 	cmd.Env = append(cmd.Env, env...)
-	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	d.started = time.Now()
+	d.Process, err = launch(cmd, d.log)
+	return d, err
+}
+
+// launch starts a process that writes what it says to the end of a log.
+func launch(cmd *exec.Cmd, log string) (*child.Process, error) {
+	to, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }()
-	cmd.Stdout, cmd.Stderr = log, log
-	d.started = time.Now()
-	if d.Process, err = child.Start(cmd, nil); err != nil {
-		return nil, fmt.Errorf("start the daemon: %w", err)
+	defer func() { _ = to.Close() }()
+	cmd.Stdout, cmd.Stderr = to, to
+	p, err := child.Start(cmd, nil)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	return d, nil
+	return p, nil
 }
 
 func namespace(pipeline string) string { return "public/" + pipeline }

@@ -149,24 +149,17 @@ func (r *rig) startPeer(s *source, name, system string) (*peer, error) {
 	}
 	p := &peer{log: filepath.Join(r.dir, name+".log"),
 		stats: fmt.Sprintf("%s/admin/v2/persistent/%s/%s-partition-0/stats", r.stack.PulsarAdminURL, namespace(name), peerTopic)}
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = log.Close() }()
 	runner, err := filepath.Glob(filepath.Join(folder, "debezium-server-*runner.jar"))
 	if err != nil || len(runner) != 1 {
 		return nil, fmt.Errorf("%s holds no Debezium Server", folder)
 	}
 	// As its run.sh does, but as a child of our own.
 	cmd := exec.Command(java, "-Dquarkus.config.locations="+config, "-cp", strings.Join([]string{runner[0], "config/lib", "lib/*"}, ":"), "io.debezium.server.Main")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, log, log
+	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "DEBEZIUM_SOURCE_DATABASE_PASSWORD="+password)
 	p.started = time.Now()
-	if p.Process, err = child.Start(cmd, nil); err != nil {
-		return nil, fmt.Errorf("start Debezium: %w", err)
-	}
-	return p, nil
+	p.Process, err = launch(cmd, p.log)
+	return p, err
 }
 
 func (r *rig) peerConfig(u *url.URL, name string) string {

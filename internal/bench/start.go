@@ -73,9 +73,11 @@ func (r *rig) start(ctx context.Context, topics int) (res Start, err error) {
 		if _, err := db.Exec(ctx, `insert into runnel.outbox (aggregate_type, aggregate_id, event_type, encoding, payload) values ('a0', 'k', 'E0', 2, '{"n": 2}')`); err != nil {
 			return res, err
 		}
-		if d, err = r.startDaemon(s, name, folder, env); err != nil {
+		next, err := r.startDaemon(s, name, folder, env)
+		if err != nil {
 			return res, err
 		}
+		d = next
 		if err := d.await(up, func(st status) bool { return st.Published > 0 }); err != nil {
 			return res, err
 		}

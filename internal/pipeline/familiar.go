@@ -167,24 +167,3 @@ var provisioned = []*fault.Code{
 func (r *run) inDoubt(err error) bool {
 	return r.familiar && slices.ContainsFunc(provisioned, func(c *fault.Code) bool { return errors.Is(err, c) })
 }
-
-// unusable is the error for a topic that was published to, and can't be any more.
-func (r *run) unusable(t topic) error {
-	if t.partitions > 0 {
-		return ErrNotApplied.New("%s was published to, and has no schema any more", t.full).
-			Fix("Find out who deleted its schemas. With its former routes `runnel schemas apply` registers them anew.")
-	}
-	return deleted(t.full)
-}
-
-// loadRecorded is loadTopic for a topic that was published to with so many partitions; 0: it was not.
-func (r *run) loadRecorded(ctx context.Context, name string, events []*schemas.EventType, recorded int) (topic, error) {
-	t, err := r.loadTopic(ctx, name, events)
-	if errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded > 0 {
-		return t, deleted(t.full)
-	}
-	if err != nil {
-		return t, err
-	}
-	return t, r.keepCount(&t, recorded)
-}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -67,7 +68,7 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 		}
 	}
 	loaded := make([]topic, len(names))
-	var group errgroup.Group // whose context would end before the codecs do, which read on by it
+	var group errgroup.Group
 	group.SetLimit(loadAtOnce)
 	for i, name := range names {
 		full := wire.TopicName(r.cfg.Namespace, name)
@@ -106,6 +107,27 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 func deleted(topic string) error {
 	return broker.ErrTopicMissing.New("%s was published to, and is not there", topic).
 		Fix("Find out who deleted it, and whether it can be restored. Its events are in the outbox as long as its retention keeps them. Else make it anew, as `runnel schemas apply` does where routes lead to it; then do as TOPIC_TRUNCATED says.")
+}
+
+// unusable is the error for a topic that was published to, and can't be any more.
+func (r *run) unusable(t topic) error {
+	if t.partitions > 0 {
+		return ErrNotApplied.New("%s was published to, and has no schema any more", t.full).
+			Fix("Find out who deleted its schemas. With its former routes `runnel schemas apply` registers them anew.")
+	}
+	return deleted(t.full)
+}
+
+// loadRecorded is loadTopic for a topic that was published to with so many partitions; 0: it was not.
+func (r *run) loadRecorded(ctx context.Context, name string, events []*schemas.EventType, recorded int) (topic, error) {
+	t, err := r.loadTopic(ctx, name, events)
+	if errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded > 0 {
+		return t, deleted(t.full)
+	}
+	if err != nil {
+		return t, err
+	}
+	return t, r.keepCount(&t, recorded)
 }
 
 // loadTopic reads a topic that events of the catalog go to; or, with none, one that
