@@ -154,7 +154,7 @@ func (r *rig) startPeer(s *source, name, system string) (*peer, error) {
 		return nil, fmt.Errorf("%s holds no Debezium Server", folder)
 	}
 	// As its run.sh does, but as a child of our own.
-	cmd := exec.Command(java, "-Dquarkus.config.locations="+config, "-cp", strings.Join([]string{runner[0], "config/lib", "lib/*"}, ":"), "io.debezium.server.Main")
+	cmd := exec.Command(java, "-Djava.io.tmpdir="+r.dir, "-Dquarkus.config.locations="+config, "-cp", strings.Join([]string{runner[0], "config/lib", "lib/*"}, ":"), "io.debezium.server.Main")
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "DEBEZIUM_SOURCE_DATABASE_PASSWORD="+password)
 	p.started = time.Now()
