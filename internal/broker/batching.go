@@ -36,7 +36,11 @@ func (r *producer) mayFollow(version []byte) bool {
 // leave gives the open batch to the link. state is held.
 func (r *producer) leave() {
 	e := r.open
-	e.batch.Pad(r.flight.largest())
+	if r.flight.sent > 0 {
+		e.batch.Pad(r.flight.largest())
+	} else if r.owner.cfg.Compress {
+		e.batch.Compress() // what goes beside it has the size at least that it has without
+	}
 	e.sealed = e.batch.SealedSize()
 	r.open = nil
 	r.flight.sent++

@@ -37,6 +37,7 @@ type Config struct {
 	KeepAlive        time.Duration // a silent connection is dropped after twice this; default 5 s
 
 	MaxPending      int   // messages in flight per producer; default 16,384
+	Compress        bool  // batches of messages, by LZ4, where that makes them smaller
 	MaxPendingBytes int64 // payload bytes in flight per producer (one message may exceed it); default 32 MiB
 	ReceiveQueue    int   // messages fetched ahead per consumer or reader; default 1,000
 }

@@ -8,6 +8,9 @@ const Forever time.Duration = -1
 // Park is the value of Capture.Poison that parks events.
 const Park = "park"
 
+// LZ4 is the value of topics.compression that compresses.
+const LZ4 = "lz4"
+
 // HTTPOff is the value of Config.HTTP that serves nothing.
 const HTTPOff = "off"
 
@@ -135,6 +138,8 @@ type Topics struct {
 	// Retention (topics.retention) of messages; at least 1h, or Forever. It must
 	// exceed the longest lag of the slot. Default: forever.
 	Retention time.Duration
+	// Compression (topics.compression) of what is published: LZ4 or none. Default: LZ4.
+	Compression string
 	// Foreign (topics.foreign) are messages of other publishers that the daemon passes
 	// over, as FOREIGN_MESSAGE names them, separated by commas. Default: none.
 	Foreign string

@@ -58,6 +58,8 @@ var about = map[string]string{
 		"must stay in one partition.",
 	"topics.retention": "How long Pulsar keeps events. It must exceed the longest time that the daemon or a consumer may " +
 		"be away; a copy is rebuilt from what is kept.",
+	"topics.compression": "How batches of messages are compressed where that makes them smaller, on their way and in Pulsar: lz4, " +
+		"which every client reads, or none.",
 	"topics.foreign": "Messages in Runnel's topics that somebody else published, and that the daemon is to pass over for good: " +
 		"as FOREIGN_MESSAGE names them, separated by commas.",
 	"routes": "Which topic an event goes to: the first rule that matches decides. Without a match the topic is the " +

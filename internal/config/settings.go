@@ -90,6 +90,9 @@ var settings = []*setting{
 	{key: "topics.retention", def: "forever", field: func(c *Config) value {
 		return durationValue{p: &c.Topics.Retention, min: time.Hour, forever: true}
 	}},
+	{key: "topics.compression", def: LZ4, field: func(c *Config) value {
+		return choiceValue{&c.Topics.Compression, []string{LZ4, "none"}}
+	}},
 	{key: "topics.foreign", field: func(c *Config) value {
 		return textValue{&c.Topics.Foreign, "messages as FOREIGN_MESSAGE names them, separated by commas"}
 	}},

@@ -56,7 +56,7 @@ func (anyPath) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 func Broker(cfg *config.Config) broker.Config {
 	return broker.Config{
 		URL: cfg.Pulsar.URL, AdminURL: cfg.Pulsar.AdminURL, TokenFile: cfg.Pulsar.TokenFile, CAFile: cfg.Pulsar.CAFile,
-		Name: "runnel " + cfg.Name,
+		Name: "runnel " + cfg.Name, Compress: cfg.Topics.Compression == config.LZ4,
 		// Whatever it reads is read with the schema that it was written with.
 		Properties: readerinfo.Info{Name: "runnel", Reads: map[string]schemas.Fingerprint{}}.Properties(),
 	}

@@ -39,17 +39,21 @@ type Batch struct {
 	count  int
 
 	padding int // bytes that carry nothing
+
+	compress bool   // when it is sealed
+	plain    int    // bytes of messages before compression; 0: they are not compressed
+	spare    []byte // what compression writes to
 }
 
 const (
 	// headerRoom is what the headers take at most, without producer and key:
-	// sizes and SEND (51), magic, checksum and size (10), metadata (66).
-	headerRoom = 51 + 10 + 66
+	// sizes and SEND (51), magic, checksum and size (10), metadata (68).
+	headerRoom = 51 + 10 + 68
 
 	// Overhead is what a batch adds to its messages as the broker counts them
 	// against the maximum message size, at most: producer's name and first key
 	// come on top.
-	Overhead = 10 + 66
+	Overhead = 10 + 68
 
 	keptBatch = 1 << 20 // larger buffers are not kept
 
@@ -74,7 +78,10 @@ func (b *Batch) Free() {
 	if cap(b.buf) > keptBatch {
 		b.buf = nil
 	}
-	*b = Batch{buf: b.buf[:0], scrap: b.scrap[:0]}
+	if cap(b.spare) > keptBatch {
+		b.spare = nil
+	}
+	*b = Batch{buf: b.buf[:0], scrap: b.scrap[:0], spare: b.spare[:0]}
 	batches.Put(b)
 }
 
@@ -212,7 +219,13 @@ func (b *Batch) Add(sequence uint64, m *Message) {
 // seal writes the headers and returns the whole frame, which is valid until
 // Free. (spec, "Payload commands")
 func (b *Batch) seal(producer uint64, now time.Time) []byte {
+	if b.compress {
+		b.pack()
+	}
 	size := len(b.buf) - b.room
+	if b.plain > 0 {
+		size = b.plain
+	}
 	last := b.first + uint64(b.count) - 1
 
 	// SEND. With highest_sequence_id the broker's deduplication knows all of the
@@ -238,6 +251,9 @@ func (b *Batch) seal(producer uint64, now time.Time) []byte {
 	}
 	if b.key != "" {
 		s = appendBytes(s, 6, b.key) // partition_key: of the first, for Key_Shared subscriptions
+	}
+	if b.plain > 0 {
+		s = appendUint(s, 8, compressionLZ4) // compression
 	}
 	s = appendUint(s, 9, uint64(size))     // uncompressed_size
 	s = appendUint(s, 11, uint64(b.count)) // num_messages_in_batch: this is a batch, also of one

@@ -37,7 +37,7 @@ type conn struct {
 	producers   map[uint64]*Producer
 }
 
-// item is a frame to write: a command, or a producer's batch.
+// item is what to write: a command's frame, or a producer's batch.
 type item struct {
 	frame []byte
 	batch *Batch
@@ -159,7 +159,7 @@ func (c *conn) writeItem(out *bufio.Writer, it *item) error {
 		it.batch.Free()
 		return nil
 	}
-	_, err := out.Write(it.frame)
+	_, err := out.Write(it.batch.seal(it.of.id, time.Now())) // here, as it may be compressed: other goroutines go on
 	it.batch.Free()
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/pierrec/lz4/v4"
 
 	"github.com/runnel-cdc/runnel/internal/properties"
 )
@@ -237,8 +240,18 @@ func parseSend(body, rest []byte) (b stored, err error) {
 	}
 	size := binary.BigEndian.Uint32(rest)
 	b.meta, rest = fields(rest[4:4+size]), rest[4+size:]
-	if b.meta[9] != uint64(len(rest)) || b.meta[11] != send[3] || b.meta[2] != send[2] || b.meta[24] != send[6] {
+	if b.meta[11] != send[3] || b.meta[2] != send[2] || b.meta[24] != send[6] {
 		return b, errors.New("SEND and metadata differ")
+	}
+	if b.meta[8] == uint64(compressionLZ4) {
+		plain := make([]byte, b.meta[9].(uint64))
+		n, err := lz4.UncompressBlock(rest, plain)
+		if err != nil || n != len(plain) {
+			return b, fmt.Errorf("%d bytes of %d: %w", n, len(plain), err)
+		}
+		rest = plain
+	} else if b.meta[9] != uint64(len(rest)) {
+		return b, errors.New("another size than it says")
 	}
 	for len(rest) > 0 {
 		size := binary.BigEndian.Uint32(rest)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
-	"time"
 )
 
 // Schema is an AVRO schema, as it is registered.
@@ -150,7 +149,7 @@ func (p *Producer) Add(b *Batch, m *Message) (sequence uint64) {
 // Send queues a batch, which is not to be touched again. It never blocks: who sends bounds
 // what is on its way. Of a producer that has ended nothing is sent.
 func (p *Producer) Send(b *Batch) {
-	p.conn.put(item{frame: b.seal(p.id, time.Now()), batch: b, of: p})
+	p.conn.put(item{batch: b, of: p})
 }
 
 // Close gives the producer up and waits until the broker knows, or ctx ends.
