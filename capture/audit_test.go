@@ -1,27 +1,41 @@
 package capture
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"testing"
-	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
 	"github.com/runnel-cdc/runnel/internal/position"
 	"github.com/runnel-cdc/runnel/router"
 )
 
-func result(t *testing.T, r *running) Audit {
+// audited is an Audit with what it was about.
+type audited struct {
+	Audit
+	missing []Missing
+}
+
+func result(t *testing.T, r *running) audited {
 	t.Helper()
-	select {
-	case a, ok := <-r.Audited():
-		if !ok {
-			t.Fatalf("no result: %v", r.err)
-		}
-		return a
-	case <-time.After(patience):
-		t.Fatal("no result of the audit")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var a audited
+	var err error
+	a.Audit, err = r.Audit(ctx, a.collect)
+	if err != nil || a.Missing != int64(len(a.missing)) {
+		t.Fatalf("%+v, %v", a, err)
 	}
-	panic("unreachable")
+	return a
+}
+
+func (a *audited) collect(_ context.Context, rows []Missing) error {
+	a.missing = append(a.missing, rows...)
+	return nil
 }
 
 // bootstrapped leaves the fixture with n confirmed rows and an idle slot.
@@ -30,7 +44,7 @@ func bootstrapped(t *testing.T, f *fixture, n int) {
 	f.insert(t, 1, n, "bootstrap")
 	s := f.open(t)
 	r := follow(t, s)
-	if a := result(t, r); a.Rows != 0 || len(a.Missing) != 0 {
+	if a := result(t, r); a.Rows != 0 || len(a.missing) != 0 {
 		t.Fatalf("the bootstrap's own rows were followed: %+v", a)
 	}
 	r.await(n)
@@ -48,13 +62,13 @@ func TestAudit(t *testing.T) {
 	f.insert(t, 4, 8, "a")
 	r := follow(t, f.open(t))
 	a := result(t, r)
-	if a.Rows != 5 || len(a.Missing) != 0 || a.Truncated || a.Through == 0 {
+	if a.Rows != 5 || len(a.missing) != 0 || a.Partial || a.Through == 0 {
 		t.Fatalf("got %+v", a)
 	}
 	r.await(5)
 	r.mustStop()
-	if _, ok := <-r.Audited(); ok {
-		t.Fatal("a second result")
+	if a, err := r.Audit(t.Context(), nil); !errors.Is(err, ErrNotAudited) {
+		t.Fatalf("a second result: %+v, %v", a, err)
 	}
 }
 
@@ -76,10 +90,10 @@ func TestAuditOfJump(t *testing.T) {
 	f.insert(t, 6, 7, "seen")
 	r := follow(t, f.open(t))
 	a := result(t, r)
-	if a.Rows != 4 || len(a.Missing) != 2 {
+	if a.Rows != 4 || len(a.missing) != 2 {
 		t.Fatalf("got %+v", a)
 	}
-	for i, m := range a.Missing {
+	for i, m := range a.missing {
 		if m.AggregateID != "lost" || m.AggregateType != "order" || m.EventType != "OrderPlaced" || m.ID != f.ids(t, "seq")[3+i] {
 			t.Fatalf("got %+v", m)
 		}
@@ -96,29 +110,90 @@ func TestAuditOfRemade(t *testing.T) {
 	f.Exec(t, "select pg_create_logical_replication_slot($1, 'pgoutput')", f.config.Slot)
 	f.noLimit(t)
 	r := follow(t, f.open(t))
-	if a := result(t, r); len(a.Missing) != 1 || a.Missing[0].AggregateID != "lost" {
+	if a := result(t, r); len(a.missing) != 1 || a.missing[0].AggregateID != "lost" {
 		t.Fatalf("got %+v", a)
 	}
 	r.mustStop()
 }
 
-// TestAuditLimit follows the oldest only.
-func TestAuditLimit(t *testing.T) {
+// TestAuditGivesPages: of many rows, all are looked up, some at a time; an error ends it at once.
+func TestAuditGivesPages(t *testing.T) {
 	f := newFixture(t)
 	bootstrapped(t, f, 1)
-	f.insert(t, 2, 6, "a")
-	f.config.AuditLimit = 2
+	const n = 2*missingAtOnce + 10
+	f.insert(t, 2, n+1, "lost")
+	f.Exec(t, "select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.config.Slot)
+	f.noLimit(t)
+	var sizes []int
+	seen := make(map[[16]byte]bool)
 	r := follow(t, f.open(t))
-	if a := result(t, r); a.Rows != 2 || !a.Truncated || len(a.Missing) != 0 {
-		t.Fatalf("got %+v", a)
-	}
+	a, err := r.Audit(t.Context(), func(_ context.Context, rows []Missing) error {
+		sizes = append(sizes, len(rows))
+		for _, m := range rows {
+			seen[m.ID] = true
+		}
+		return nil
+	})
 	r.mustStop()
-	f.config.AuditLimit = -1
+	if err != nil || a.Rows != n || a.Missing != n || len(seen) != n || !slices.Equal(sizes, []int{missingAtOnce, missingAtOnce, 10}) {
+		t.Fatalf("got %+v, %v: pages %v of %d rows", a, err, sizes, len(seen))
+	}
 	r = follow(t, f.open(t))
-	if a := result(t, r); a.Rows != 0 || a.Through != 0 {
-		t.Fatalf("got %+v", a)
-	}
+	enough := errors.New("enough")
+	a, err = r.Audit(t.Context(), func(context.Context, []Missing) error { return enough })
 	r.mustStop()
+	if !errors.Is(err, enough) || a.Missing != missingAtOnce {
+		t.Fatalf("got %+v, %v", a, err)
+	}
+}
+
+// TestAuditCompares: whatever was shown, of what is to be shown and besides, just what was not is
+// missing, though of a block only sums are compared at first.
+func TestAuditCompares(t *testing.T) {
+	f := newFixture(t)
+	db := f.Conn(t)
+	const confirmed, last = 1_000, 12_000 // of three blocks
+	f.insert(t, 1, confirmed, "a")
+	base := pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text")
+	f.insert(t, confirmed+1, last, "a")
+	opened := pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text")
+	f.insert(t, last+1, last+500, "a")
+	ids := f.ids(t, "seq")
+	rapid.Check(t, func(t *rapid.T) {
+		seq := rapid.Int64Range(1, last+500)
+		a := &audit{base: base, opened: opened, settled: rapid.SampledFrom([]int64{0, 5_000}).Draw(t, "settled"), seen: newMarks()}
+		lost := make(map[int64]bool)
+		for _, n := range rapid.SliceOfN(seq, 0, 50).Draw(t, "lost") {
+			for i := range rapid.SampledFrom([]int64{1, 2, 5_000}).Draw(t, "and behind it") {
+				lost[n+i] = true
+			}
+		}
+		besides := rapid.Bool().Draw(t, "besides") // what is confirmed, or newer than the opening
+		var want []Missing
+		for n := int64(1); n <= last+500; n++ {
+			toFollow := n > confirmed && n <= last
+			if !lost[n] && (toFollow || besides) {
+				a.seen.add(n)
+			}
+			if lost[n] && toFollow && n > a.settled {
+				want = append(want, Missing{ID: ids[n-1], Seq: n})
+			}
+		}
+		var got audited
+		var err error
+		if got.Audit, err = a.compare(context.Background(), db, got.collect); err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(got.missing, func(a, b Missing) int { return cmp.Compare(a.Seq, b.Seq) })
+		if got.Rows != last-max(confirmed, a.settled) || got.Partial || len(got.missing) != len(want) {
+			t.Fatalf("of %d rows %d are missing; want %d", got.Rows, len(got.missing), len(want))
+		}
+		for i, m := range got.missing {
+			if m.ID != want[i].ID || m.Seq != want[i].Seq || m.AggregateID != "a" || m.InsertedAt.IsZero() {
+				t.Fatalf("got %+v, want %+v", m, want[i])
+			}
+		}
+	})
 }
 
 // TestProgress: what is saved is confirmed, the audit starts from it, and an
@@ -184,7 +259,7 @@ func TestProgress(t *testing.T) {
 	// The audit follows what is not visible in the saved snapshot.
 	f.insert(t, 6, 6, "a")
 	r = follow(t, f.open(t))
-	if a := result(t, r); a.Rows != 1 || len(a.Missing) != 0 {
+	if a := result(t, r); a.Rows != 1 || len(a.missing) != 0 {
 		t.Fatalf("got %+v", a)
 	}
 	r.mustStop()
@@ -225,14 +300,11 @@ func TestProgressIdle(t *testing.T) {
 	}
 }
 
-// TestStrikeOff: rows strike themselves off, and only the stream's passing of
-// the position ends the audit.
-func TestStrikeOff(t *testing.T) {
-	out := make(chan Audit, 1)
-	a := &audit{through: 150, rows: []Missing{{ID: [16]byte{1}}, {ID: [16]byte{2}}},
-		pending: map[[16]byte]struct{}{{1}: {}, {2}: {}}}
+// TestAuditEnds: only the stream's passing of the position ends the audit.
+func TestAuditEnds(t *testing.T) {
+	out := make(chan *audit, 1)
 	d := primed(t)
-	d.audit = a.report(out)
+	d.audit = &audit{through: 150, seen: newMarks(), result: out}
 	var b batcher
 	feed := func(ms ...[]byte) {
 		t.Helper()
@@ -242,12 +314,12 @@ func TestStrikeOff(t *testing.T) {
 			}
 		}
 	}
-	feed(beginMessage(100), insertMessage(1, rowCells(&router.Event{ID: [16]byte{2}})), commitMessage(100, 160))
+	feed(beginMessage(100), insertMessage(1, rowCells(&router.Event{Seq: 7})), commitMessage(100, 160))
 	if d.audit == nil || len(out) != 0 {
 		t.Fatal("ended before the stream was there: the end of a commit is not its LSN")
 	}
 	d.walEnd(150, &b)
-	if got := <-out; d.audit != nil || got.Rows != 2 || len(got.Missing) != 1 || got.Missing[0].ID != [16]byte{1} {
+	if got := <-out; d.audit != nil || !got.seen.has(7) || got.seen.has(6) {
 		t.Fatalf("got %+v", got)
 	}
 	feed(beginMessage(200), commitMessage(200, 210)) // costs nothing any more

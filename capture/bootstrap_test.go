@@ -157,7 +157,7 @@ func TestBeyondConsistentPoint(t *testing.T) {
 		}
 		r := start(t, s)
 		go func() { defer close(r.ended); r.consume() }()
-		if a := result(t, r); a.Rows != 5 || len(a.Missing) != 3 || a.Missing[0].ID != f.ids(t, "seq")[0] {
+		if a := result(t, r); a.Rows != 5 || len(a.missing) != 3 || a.missing[0].ID != f.ids(t, "seq")[0] {
 			t.Fatalf("got %+v", a)
 		}
 		if got := payloads(r.await(2)); got != "4 5" {
@@ -244,7 +244,7 @@ func TestPublicationGap(t *testing.T) {
 	r.mustStop()
 	next := follow(t, f.open(t))
 	a := result(t, next)
-	if len(a.Missing) != 2 || a.Missing[0].AggregateID != "lost" {
+	if len(a.missing) != 2 || a.missing[0].AggregateID != "lost" {
 		t.Fatalf("got %+v", a)
 	}
 	next.mustStop()

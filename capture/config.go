@@ -34,9 +34,6 @@ type Config struct {
 	// ConnectTimeout bounds each attempt to connect, unless URL sets
 	// connect_timeout. Default: 10 s.
 	ConnectTimeout time.Duration
-	// AuditLimit is how many outbox rows the audit follows. Default: 100,000;
-	// negative: no audit.
-	AuditLimit int
 	// Published reports whether anything of this pipeline is in its topics. It
 	// is asked before a slot that was never recorded is dropped and made anew.
 	// Default: only the source database's own records are asked.
@@ -104,9 +101,6 @@ func (c Config) withDefaults() (settings, error) {
 	c.StatusInterval = orDefault(c.StatusInterval, time.Second)
 	c.ReceiveTimeout = orDefault(c.ReceiveTimeout, 30*time.Second)
 	c.ConnectTimeout = orDefault(c.ConnectTimeout, 10*time.Second)
-	if c.AuditLimit == 0 {
-		c.AuditLimit = 100_000
-	}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = c.ConnectTimeout
 	}

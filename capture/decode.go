@@ -157,7 +157,7 @@ func (d *decoder) insert(m []byte, b *batcher) error {
 	b.bytes += len(m)
 	failpoint.Hit("capture.row") // mid-transaction
 	if d.audit != nil {
-		d.audit.strike(in.Event.ID)
+		d.audit.seen.add(in.Event.Seq)
 	}
 	return nil
 }

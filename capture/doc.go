@@ -21,5 +21,5 @@
 // Start with Source, then run.go (the loop), wire.go (framing), pace.go (when
 // to read), decode.go (pgoutput), slot.go (the slot's life) and lost.go (its
 // death), snapshot.go and bootstrap.go (rows from before it), publication.go,
-// audit.go, progress.go.
+// audit.go (and marks.go), progress.go.
 package capture

@@ -115,7 +115,7 @@ func TestRepairCutOff(t *testing.T) {
 				}
 				running := start(t, s)
 				go func() { defer close(running.ended); running.consume() }()
-				if a := result(t, running); len(a.Missing) != 0 {
+				if a := result(t, running); len(a.missing) != 0 {
 					t.Errorf("%+v", a)
 				}
 				again := running.await(7)

@@ -53,8 +53,7 @@ func (s *Source) Run(ctx context.Context, out chan<- *router.Batch) error {
 		settled: s.rec.done,
 	}
 	r.decoder.limit = s.limit
-	r.decoder.audit = s.missed.report(s.audited)
-	s.missed = nil
+	r.decoder.audit, s.audit = s.audit, nil
 	defer r.tick.Stop()
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -32,7 +32,7 @@ import (
 //     a slot beyond it was moved, or made anew, by somebody else. With Config.Held, nothing
 //     either of which it is not saved where it is.
 //
-// Confirm, Started, Audited and the getters are safe from any goroutine.
+// Confirm, Started, Audit and the getters are safe from any goroutine.
 type Source struct {
 	cfg settings
 
@@ -50,7 +50,7 @@ type Source struct {
 	damage  error   // why the slot is of no use; see Config.Repair
 	start   uint64  // lowest LSN that Run may replay
 	flushed uint64  // the slot's confirmed_flush when opened
-	missed  *audit  // what the stream must show; nil: nothing
+	audit   *audit  // what the stream must show
 
 	publication string // its state when opened, before it was checked
 
@@ -60,7 +60,7 @@ type Source struct {
 	tails          savedTails // under sqlMu
 	ran            atomic.Bool
 	started        chan struct{}
-	audited        chan Audit
+	audited        chan *audit // holds one, and is closed when Run ends
 }
 
 // Open connects, checks the server and the outbox, and makes the slot if none
@@ -73,7 +73,7 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{cfg: cfg, started: make(chan struct{}), audited: make(chan Audit, 1)}
+	s := &Source{cfg: cfg, started: make(chan struct{}), audited: make(chan *audit, 1)}
 	if err := s.open(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -133,7 +133,7 @@ func (s *Source) open(ctx context.Context) (err error) {
 	if s.cfg.Held == nil {
 		s.limit = max(s.rec.limit, s.flushed)
 	}
-	s.missed, err = readAudit(ctx, s.sql, s.cfg, s.rec)
+	s.audit, err = newAudit(ctx, s.sql, s.cfg, s.rec, s.audited)
 	return err
 }
 

@@ -3,9 +3,12 @@ package broker
 import (
 	"context"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/internal/broker/wire"
 	"github.com/runnel-cdc/runnel/internal/properties"
@@ -47,23 +50,18 @@ func TestBatchesFollowReceipts(t *testing.T) {
 	})
 }
 
-// Once a batch is full, Send waits for the receipt of the one before.
+// Batches that are full wait in line: Send does not, and one is on its way at a time.
 func TestFullBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o outcome
 		q, s := probed(t, 1000, &o)
 		defer q.Close()
 		q.limits.batch = 1000
-		sent := 0
-		go func() {
-			for n := 1; n <= 50; n++ {
-				q.Send(t.Context(), msg(10), o.done(n))
-				sent = n
-			}
-		}()
-		<-time.After(time.Minute)
-		if sent >= 50 || s.messages() != 1 || s.held() != sent-1 {
-			t.Fatalf("%d sent, batches of %v, %d held", sent, s.counts, s.held())
+		for n := 1; n <= 50; n++ {
+			q.Send(t.Context(), msg(10), o.done(n))
+		}
+		if s.messages() != 1 || s.held() != 49 || len(s.open) < 2 {
+			t.Fatalf("batches of %v, %d held in %d", s.counts, s.held(), len(s.open))
 		}
 		for entry := int64(1); s.count() > 0; entry++ {
 			if len(s.counts) != 1 {
@@ -72,8 +70,8 @@ func TestFullBatch(t *testing.T) {
 			s.acknowledge(1, entry)
 			synctest.Wait()
 		}
-		if sent != 50 || len(o.ids) != 51 {
-			t.Fatalf("%d sent, %d acknowledged", sent, len(o.ids))
+		if len(o.ids) != 51 {
+			t.Fatalf("%d acknowledged", len(o.ids))
 		}
 	})
 }
@@ -87,20 +85,16 @@ func TestBatchesOfTwoSchemas(t *testing.T) {
 		defer q.Close()
 		q.owner.cfg.MaxPendingBytes = 1 << 20
 		one, two := &Schema{Name: "aaaaaaaa"}, &Schema{Name: "bbbbbbbb"}
-		sent, largest := 0, 0
-		go func() {
-			for n := 1; n <= 2*maxBeside; n++ {
-				m := msg(1000 - 10*n%700)
-				if m.Schema = one; n%2 == 0 {
-					m.Schema = two
-				}
-				q.Send(t.Context(), m, o.done(n))
-				sent = n
+		largest := 0
+		for n := 1; n <= 2*maxBeside; n++ {
+			m := msg(1000 - 10*n%700)
+			if m.Schema = one; n%2 == 0 {
+				m.Schema = two
 			}
-		}()
-		<-time.After(time.Minute)
-		if len(s.counts) != maxBeside || sent != maxBeside+1 {
-			t.Fatalf("%d batches are on their way, %d sent, want %d", len(s.counts), sent, maxBeside)
+			q.Send(t.Context(), m, o.done(n))
+		}
+		if len(s.counts) != maxBeside || s.held() != maxBeside {
+			t.Fatalf("%d batches are on their way, want %d, and %d messages wait", len(s.counts), maxBeside, s.held())
 		}
 		for i, size := range s.sizes[1:] {
 			if largest = max(largest, size); size < largest {
@@ -118,13 +112,60 @@ func TestBatchesOfTwoSchemas(t *testing.T) {
 		for n, schema := range []*Schema{two, one} {
 			m := msg(1)
 			m.Schema = schema
-			go q.Send(t.Context(), m, o.done(1002+n))
-			synctest.Wait()
+			q.Send(t.Context(), m, o.done(1002+n))
 		}
-		if len(s.counts) != 1 || s.held() != 1 {
-			t.Fatalf("batches of %v beside a large one, and one of %d", s.counts, s.held())
+		if len(s.counts) != 1 || s.held() != 2 {
+			t.Fatalf("batches of %v beside a large one, and %d messages wait", s.counts, s.held())
 		}
 		s.acknowledgeAll(1000)
+		if len(o.ids) != 1+2*maxBeside+3 {
+			t.Fatalf("%d acknowledged", len(o.ids))
+		}
+	})
+}
+
+// Whatever is sent, and however the receipts come: of what is on its way beside each other no
+// batch is smaller than one before, and all leaves in order.
+func TestBatchesOfDrawnHistories(test *testing.T) {
+	versions := []*Schema{{Name: "aaaaaaaa"}, {Name: "bbbbbbbb"}}
+	rapid.Check(test, func(t *rapid.T) {
+		var o outcome
+		q, s := scriptedProducer(test, 1000)
+		defer q.Close()
+		q.owner.cfg.MaxPendingBytes, q.limits.batch = 1<<20, rapid.SampledFrom([]int{500, 5_000, 1 << 20}).Draw(t, "batch")
+		verified := make(chan struct{})
+		q.verify = func(context.Context, entryID) error { close(verified); return nil }
+		q.Send(context.Background(), msg(1), o.done(0))
+		s.acknowledge(1, 0)
+		<-verified
+		n, entry := 0, int64(0)
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			if s.count() > 0 && rapid.IntRange(0, 2).Draw(t, "step") == 0 {
+				entry++
+				s.acknowledge(1, entry)
+			} else {
+				m := msg(rapid.SampledFrom([]int{1, 100, 400, 6_000}).Draw(t, "bytes"))
+				m.Schema = rapid.SampledFrom(versions).Draw(t, "version")
+				n++
+				q.Send(context.Background(), m, o.done(n))
+			}
+			sizes := s.sizes[len(s.sizes)-s.count():]
+			for i := 1; i < len(sizes); i++ {
+				if sizes[i] < sizes[i-1] {
+					t.Fatalf("on their way: %d bytes behind %d, from %d", sizes[i], sizes[i-1], s.firsts)
+				}
+			}
+			if !slices.IsSorted(s.firsts) || s.count() == 0 && s.held() > 0 || s.count() > maxBeside {
+				t.Fatalf("%v are on their way, %d wait", s.firsts, s.held())
+			}
+		}
+		for s.count() > 0 {
+			entry++
+			s.acknowledge(1, entry)
+		}
+		if len(o.ids) != n+1 || s.held() != 0 || q.flight.count != 0 || q.flight.waiting != nil {
+			t.Fatalf("%d of %d acknowledged, %d wait", len(o.ids), n+1, s.held())
+		}
 	})
 }
 

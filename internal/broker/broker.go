@@ -103,6 +103,9 @@ type Producer interface {
 	// acknowledged. The implementation checks that its id directly follows
 	// the tail and reports ErrNotSettled otherwise.
 	Send(ctx context.Context, m *Outgoing, done func(MessageID, error))
+	// Resize says that broker and topic accept another size by now, as Tail.MaxMessageSize
+	// did. Not beside Send.
+	Resize(maxMessageSize int)
 	// Lost is closed when the producer stopped, for whatever reason but Close:
 	// the broker took the right away, the connection broke, or a callback
 	// reported an error.

@@ -22,17 +22,22 @@ var entries = sync.Pool{New: func() any { return new(entry) }}
 // recycle gives an entry back whose callbacks have run.
 func (e *entry) recycle() {
 	clear(e.done)
+	if cap(e.done) > 256 && len(e.done) < cap(e.done)/4 { // what a busy partition needs a calm one does not keep
+		e.done = nil
+	}
 	*e = entry{done: e.done[:0]}
 	entries.Put(e)
 }
 
-// flight is the queue of entries in order of sending; the last one may still be
-// open. A steady stream allocates nothing. Not safe for concurrent use.
+// flight is the queue of entries in order of sending: those that were given to the link, then
+// those that wait; the last one may still be open. A steady stream allocates nothing. Not safe
+// for concurrent use.
 type flight struct {
 	head, tail *entry
-	sent       int   // entries that were given to the link
-	count      int   // messages
-	bytes      int64 // of payload
+	waiting    *entry // the first that was not given to the link
+	sent       int    // entries that were
+	count      int    // messages
+	bytes      int64  // of payload
 }
 
 // open appends an entry.
@@ -45,6 +50,9 @@ func (f *flight) open(version []byte) *entry {
 		f.tail.next = e
 	}
 	f.tail = e
+	if f.waiting == nil {
+		f.waiting = e
+	}
 	return e
 }
 

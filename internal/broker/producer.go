@@ -29,23 +29,25 @@ type producer struct {
 	owner     *Pulsar
 	partition Partition
 	name      string
-	limits    limits
 	verify    func(ctx context.Context, probe entryID) error
 
 	delivering sync.Mutex // serialises callbacks; taken before state
 
-	state   sync.Mutex // guards the rest
-	link    link       // nil before start
-	flight  flight
-	schemas schemaVersions
-	message wire.Message // what is given to the link, again and again
-	first   bool         // the next message is the probe
-	probing bool         // what is in flight is the probe
-	last    MessageID
-	room    chan struct{} // not nil: a Send waits for it to be closed
-	cause   error
-	drained bool                     // end has taken what was in flight
-	late    []func(MessageID, error) // of messages that came after that
+	limits limits // its user's: Send, Resize
+
+	state     sync.Mutex // guards the rest
+	link      link       // nil before start
+	flight    flight
+	schemas   schemaVersions
+	message   wire.Message // what is given to the link, again and again
+	first     bool         // the next message is the probe
+	probing   bool         // what is in flight is the probe
+	verifying bool         // it is stored, and its place is being looked at
+	last      MessageID
+	room      chan struct{} // not nil: a Send waits for it to be closed
+	cause     error
+	drained   bool                     // end has taken what was in flight
+	late      []func(MessageID, error) // of messages that came after that
 
 	open *entry // the last of flight, if it may still grow
 
@@ -99,6 +101,11 @@ func (r *producer) start(l link, s *Schema) error {
 	return nil
 }
 
+// Resize implements Producer.
+func (r *producer) Resize(maxMessageSize int) {
+	r.limits = newLimits(maxMessageSize, len(r.name))
+}
+
 // Send implements Producer.
 func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, error)) {
 	size, err := r.limits.check(m)
@@ -119,7 +126,7 @@ func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, e
 		switch {
 		case !known:
 			r.askSchema(ctx, m.Schema)
-		case r.hasRoom(m, size, version):
+		case r.hasRoom(m):
 			r.join(m, size, version, done)
 			return
 		default:
@@ -128,8 +135,8 @@ func (r *producer) Send(ctx context.Context, m *Outgoing, done func(MessageID, e
 	}
 }
 
-// hasRoom reports whether m may be sent now. state is held.
-func (r *producer) hasRoom(m *Outgoing, size int, version []byte) bool {
+// hasRoom reports whether m may be taken now. state is held.
+func (r *producer) hasRoom(m *Outgoing) bool {
 	f, cfg := &r.flight, &r.owner.cfg
 	switch {
 	case f.count == 0:
@@ -137,7 +144,7 @@ func (r *producer) hasRoom(m *Outgoing, size int, version []byte) bool {
 	case r.probing, f.count >= cfg.MaxPending, f.bytes+int64(len(m.Payload)) > cfg.MaxPendingBytes:
 		return false
 	}
-	return r.fits(size, version) || r.mayFollow(version)
+	return true
 }
 
 // fits reports whether a message can join the open batch, or there is none.
@@ -149,7 +156,7 @@ func (r *producer) fits(size int, version []byte) bool {
 // join puts a message into the open batch, or a new one. state is held.
 func (r *producer) join(m *Outgoing, size int, version []byte, done func(MessageID, error)) {
 	if !r.fits(size, version) {
-		r.leave()
+		r.open = nil // it waits as it is
 	}
 	if r.first {
 		r.first, r.probing = false, true
@@ -160,13 +167,14 @@ func (r *producer) join(m *Outgoing, size int, version []byte, done func(Message
 		r.open.batch = r.link.NewBatch(version)
 	}
 	r.message = m.onWire()
+	r.message.Size = size
 	sequence := r.link.Add(r.open.batch, &r.message)
 	if opened {
 		r.open.first = sequence
 	}
 	r.message = wire.Message{} // m is its owner's again
 	r.flight.push(done, len(m.Payload))
-	r.joined()
+	r.dispatch()
 }
 
 // await waits for room. When ctx ends first the producer stops: whatever came

@@ -106,6 +106,26 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A receipt that comes twice is not taken for that of what is sent next.
+func TestProbeTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, s := scriptedProducer(t, 10)
+		defer q.Close()
+		verifying := make(chan struct{})
+		q.verify = func(context.Context, entryID) error { <-verifying; return nil }
+		var o outcome
+		q.Send(t.Context(), msg(1), o.done(1))
+		s.acknowledge(7, 3)
+		synctest.Wait()
+		q.Stored(wire.Receipt{Sequence: 0, Ledger: 7, Entry: 4})
+		close(verifying)
+		synctest.Wait()
+		if !errors.Is(q.Err(), ErrAckOrder) || len(o.errs) != 1 || !errors.Is(o.errs[1], ErrAckOrder) {
+			t.Fatalf("%v, callbacks %v", q.Err(), o.errs)
+		}
+	})
+}
+
 // probed returns a producer whose probe, message 0, is acknowledged at 1:0.
 func probed(t *testing.T, maxPending int, o *outcome) (*producer, *scripted) {
 	q, s := scriptedProducer(t, maxPending)

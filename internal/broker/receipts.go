@@ -24,6 +24,7 @@ func (r *producer) Stored(receipt wire.Receipt) {
 		r.stop(err)
 		r.state.Unlock()
 	case r.probing:
+		r.verifying = true
 		r.owner.pending.Add(1) // under state: end, which counts too, cannot have ended
 		r.state.Unlock()
 		// Verifying may ask the broker: not on the connection's goroutine.
@@ -44,6 +45,8 @@ func (r *producer) Stored(receipt wire.Receipt) {
 func (r *producer) inOrder(sequence uint64, at entryID) error {
 	last := entryID{r.last.Ledger, r.last.Entry}
 	switch {
+	case r.verifying: // the probe's came already, and nothing is behind it
+		return ErrAckOrder.New("%s: a second acknowledgement of the first message (id %s)", r.partition, at)
 	case r.flight.sent == 0 || sequence != r.flight.head.first:
 		return ErrAckOrder.New("%s: an acknowledgement (id %s) does not belong to the oldest message in flight", r.partition, at)
 	case at.Ledger < 0 || at.Entry < 0:
@@ -71,7 +74,9 @@ func (r *producer) failedAdd() error {
 func (r *producer) settle(at entryID) *entry {
 	r.last = MessageID{Ledger: at.Ledger, Entry: at.Entry}
 	e := r.flight.pop()
-	r.followReceipt()
+	if r.cause == nil {
+		r.dispatch()
+	}
 	r.wake()
 	return e
 }
@@ -102,7 +107,7 @@ func (r *producer) probed(at entryID) {
 		r.state.Unlock()
 		return
 	}
-	r.probing = false
+	r.probing, r.verifying = false, false
 	e := r.settle(at)
 	r.state.Unlock()
 	e.deliver(at)

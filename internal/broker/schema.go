@@ -14,20 +14,25 @@ func (s *Schema) onWire() *wire.Schema {
 // used; no schema has no version. Callers pass the same pointer for long runs of
 // messages; equal schemas behind new pointers do not add up.
 type schemaVersions struct {
-	last        *Schema
-	lastVersion []byte
-	all         map[Schema][]byte
+	last [2]struct { // those that were asked for last: writers with two versions take turns
+		schema  *Schema
+		version []byte
+	}
+	all map[Schema][]byte
 }
 
 func (c *schemaVersions) get(s *Schema) (version []byte, known bool) {
-	if s == c.last {
-		return c.lastVersion, true
+	for i := range c.last {
+		if c.last[i].schema == s { // of nil: no version
+			return c.last[i].version, true
+		}
 	}
 	if s == nil {
 		return nil, true
 	}
 	if version, known = c.all[*s]; known {
-		c.last, c.lastVersion = s, version
+		c.last[1] = c.last[0]
+		c.last[0].schema, c.last[0].version = s, version
 	}
 	return version, known
 }

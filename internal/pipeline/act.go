@@ -31,7 +31,6 @@ func (l *loop) send(hard context.Context) {
 	}
 	now := time.Now()
 	l.unacked += len(ready.Send)
-	l.sending.Store(&now)
 	for i := range ready.Send {
 		m := &ready.Send[i]
 		ln := l.lanes[m.Lane]
@@ -39,9 +38,11 @@ func (l *loop) send(hard context.Context) {
 			ln.since = now
 		}
 		ln.unacked++
+		l.handed++
+		l.sending.Store(l.handed)
 		ln.send(hard, l.outgoing.of(m, l.schema(m.Schema)))
 	}
-	l.sending.Store(nil)
+	l.sending.Store(0)
 	ready.Sent()
 }
 
@@ -202,6 +203,9 @@ func (l *loop) resize(r resize) {
 	for _, ln := range l.lanes {
 		if ln.topic == r.topic {
 			l.state.Resize(ln.id, r.maxBytes)
+			if ln.producer != nil {
+				ln.producer.Resize(r.maxBytes)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -120,16 +121,29 @@ func TestFamiliarStart(t *testing.T) {
 }
 
 // TestFamiliarAndHarmed: what was in order, and is not any more, is found though nothing is
-// written, and made again where the daemon may.
+// written. The daemon stays halted then, and makes it again where it may.
 func TestFamiliarAndHarmed(t *testing.T) {
 	t.Parallel()
 	w, _, stop := newPublished(t)
 	stop()
+	w.cfg.AutoApply = false
+	p, stop := w.start() // other settings: now these are familiar
+	reaches(t, p, pipeline.Streaming, "")
+	w.write(101, 10)
+	w.complete("order")
+	stop()
+
 	topic := strings.TrimPrefix(wire.TopicName(w.cfg.Namespace, "order"), "persistent://")
 	pulsartest.Admin(t, http.MethodDelete, "/admin/v2/schemas/"+topic+"/schema?force=true", nil)
-	w.cfg.AutoApply = false
-	p, stop := w.start() // other settings: it looks at once
-	reaches(t, p, pipeline.Halted, "SCHEMAS_NOT_APPLIED")
+	var log lines
+	w.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p, stop = w.start()
+	first := reaches(t, p, pipeline.Halted, "SCHEMAS_NOT_APPLIED").Run
+	pgtest.Eventually(t, 30*time.Second, func() bool { return p.Status().Run >= first+4 }, "it has looked again")
+	const again = "looking at everything again"
+	if n := strings.Count(log.String(), again); n != 1 {
+		t.Errorf("%d times %q, want once: what was in doubt stays in doubt", n, again)
+	}
 	stop()
 
 	w.cfg.AutoApply = true
@@ -139,6 +153,6 @@ func TestFamiliarAndHarmed(t *testing.T) {
 		versions, err := registry.Versions(t.Context(), wire.TopicName(w.cfg.Namespace, "order"))
 		return err == nil && len(versions) > 0
 	}, "the schema registered anew")
-	w.write(101, 10)
+	w.write(111, 10)
 	w.complete("order")
 }

@@ -83,7 +83,8 @@ type loop struct {
 	schemas map[*schemas.TopicSchema]*broker.Schema
 	dirty   []*lane
 	unacked int                                   // sent, not acknowledged, in all lanes
-	sending atomic.Pointer[time.Time]             // when the send under way began, by the monotonic clock as well; nil: none
+	handed  int64                                 // messages that were sent
+	sending atomic.Int64                          // which one is being sent; 0: none
 	onSlot  func(ctx, hard context.Context) error // run once, when the slot is known to be ours; may be nil
 	check   func(ctx context.Context) error       // of an acquired lane, before anything is sent: see fence; may be nil
 }
@@ -231,7 +232,8 @@ func (l *loop) step(hard context.Context, inputs []router.Input) error {
 // checkStall ends a run in which the broker does not answer.
 func (l *loop) checkStall() error {
 	for _, ln := range l.lanes {
-		if ln.unacked > 0 && time.Since(ln.since) > l.stall {
+		// Acknowledgements that were not taken yet have come.
+		if ln.unacked > 0 && time.Since(ln.since) > l.stall && ln.acks.Load() == 0 {
 			return ErrStalled.New("%d messages were sent and none was acknowledged for %s", ln.unacked, l.stall).At("%s", ln.partition)
 		}
 	}
@@ -243,17 +245,21 @@ func (l *loop) checkStall() error {
 func (l *loop) unblock(ctx, hard context.Context, cut func()) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	last, since := int64(0), time.Now()
 	for {
 		select {
 		case <-hard.Done():
 			return
 		case <-tick.C:
 		}
+		if sending := l.sending.Load(); sending == 0 || sending != last {
+			last, since = sending, time.Now()
+		}
 		limit := l.stall
 		if ctx.Err() != nil {
 			limit = min(limit, drainLimit)
 		}
-		if began := l.sending.Load(); began != nil && time.Since(*began) > limit {
+		if last != 0 && time.Since(since) > limit {
 			l.mail.fail(ErrStalled.New("a message could not be handed over for %s: the broker does not acknowledge those before it", limit))
 			cut()
 			return

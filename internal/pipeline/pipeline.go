@@ -84,7 +84,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.report.starting(attempt)
 		started := time.Now()
 		published, doubted, err := p.runOnce(ctx, doubt)
-		doubt = doubted
+		doubt = doubted || doubt && !published // until one that looks at everything has succeeded
 		if ctx.Err() != nil {
 			p.report.stopped()
 			if err != nil {

@@ -279,6 +279,9 @@ func deleteFrom(all []*add, q *producer) []*add {
 	return kept
 }
 
+// Resize implements broker.Producer: what the broker accepts is known here.
+func (q *producer) Resize(int) {}
+
 // Lost implements broker.Producer.
 func (q *producer) Lost() <-chan struct{} { return q.lost }
 

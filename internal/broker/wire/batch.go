@@ -15,6 +15,7 @@ type Message struct {
 	Payload    []byte // nil is an empty one
 	Properties properties.List
 	EventTime  int64 // milliseconds since 1970; 0: none
+	Size       int   // MessageSize, or an upper bound of it; 0: it is found out
 }
 
 // Batch is one entry of a topic in the making: messages of one schema, encoded
@@ -29,10 +30,10 @@ type Message struct {
 // their properties in the entry's own metadata, where some consumers find no
 // schema version.
 type Batch struct {
-	buf    []byte
-	room   int // bytes of buf before the first message
+	buf    *buffer // nil: no message yet
+	room   int     // bytes of buf before the first message
 	scrap  []byte
-	key    string // of the first message
+	key    []byte // of the first message: a copy, as the batch may leave much later
 	schema []byte // version
 	name   string // producer's
 	first  uint64 // sequence id of the first message
@@ -40,9 +41,8 @@ type Batch struct {
 
 	padding int // bytes that carry nothing
 
-	compress bool   // when it is sealed
-	plain    int    // bytes of messages before compression; 0: they are not compressed
-	spare    []byte // what compression writes to
+	compress bool // when it is sealed
+	plain    int  // bytes of messages before compression; 0: they are not compressed
 }
 
 const (
@@ -54,8 +54,6 @@ const (
 	// against the maximum message size, at most: producer's name and first key
 	// come on top.
 	Overhead = 10 + 68
-
-	keptBatch = 1 << 20 // larger buffers are not kept
 
 	magicChecksum = 0x0e01 // (spec, "Framing": a CRC32C follows)
 )
@@ -75,13 +73,10 @@ func NewBatch(producer string, schema []byte) *Batch {
 
 // Free gives the buffer back. Producer.Send does it for what it was given.
 func (b *Batch) Free() {
-	if cap(b.buf) > keptBatch {
-		b.buf = nil
+	if b.buf != nil {
+		b.buf.put()
 	}
-	if cap(b.spare) > keptBatch {
-		b.spare = nil
-	}
-	*b = Batch{buf: b.buf[:0], scrap: b.scrap[:0], spare: b.spare[:0]}
+	*b = Batch{scrap: b.scrap[:0], key: b.key[:0]}
 	batches.Put(b)
 }
 
@@ -90,16 +85,24 @@ func (b *Batch) Count() int { return b.count }
 
 // Size returns what the batch takes of the maximum message size at most, in bytes.
 func (b *Batch) Size() int {
-	return len(b.buf) - b.room + Overhead + len(b.name) + len(b.key)
+	return b.messages() + Overhead + len(b.name) + len(b.key)
+}
+
+// messages is the size of all of them.
+func (b *Batch) messages() int {
+	if b.buf == nil {
+		return 0
+	}
+	return len(b.buf.bytes) - b.room
 }
 
 // SealedSize returns what the broker will count against the maximum message size.
 func (b *Batch) SealedSize() int {
-	size := len(b.buf) - b.room
+	size := b.messages()
 	last := b.first + uint64(b.count) - 1
 	n := 2 + 4 + 4 + size // magic, checksum, size of the metadata
 	n += fieldSize(len(b.name)) + 1 + uvarintSize(b.first) + 1 + timeSize
-	if b.key != "" {
+	if len(b.key) > 0 {
 		n += fieldSize(len(b.key))
 	}
 	n += 1 + uvarintSize(uint64(size)) + 1 + uvarintSize(uint64(b.count))
@@ -131,8 +134,10 @@ func (b *Batch) Pad(size int) {
 			}
 		}
 		grown := b.paddingSize() + 8
-		b.buf = append(b.buf, make([]byte, grown)...)
-		copy(b.buf[b.room+grown:], b.buf[b.room:len(b.buf)-grown])
+		b.reserve(grown)
+		buf := b.buf.bytes
+		b.buf.bytes = buf[:len(buf)+grown]
+		copy(b.buf.bytes[b.room+grown:], buf[b.room:])
 		b.room += grown
 	}
 }
@@ -178,16 +183,35 @@ const (
 	tagValue       = 2<<3 | wireBytes
 )
 
+// reserve makes room for so many bytes more.
+func (b *Batch) reserve(n int) {
+	switch {
+	case b.buf == nil:
+		b.buf = takeBuffer(n)
+	case cap(b.buf.bytes)-len(b.buf.bytes) < n:
+		larger := takeBuffer(len(b.buf.bytes) + n)
+		larger.bytes = append(larger.bytes, b.buf.bytes...)
+		b.buf.put()
+		b.buf = larger
+	}
+}
+
 // Add encodes a message behind those that are there.
 func (b *Batch) Add(sequence uint64, m *Message) {
-	if b.count == 0 {
-		b.first, b.key = sequence, m.Key
-		b.room = headerRoom + len(b.name) + len(b.key)
-		b.buf = append(b.buf[:0], make([]byte, b.room)...)
+	size := m.Size
+	if size == 0 {
+		size = m.MessageSize(sequence)
 	}
+	if b.count == 0 {
+		b.first, b.key = sequence, append(b.key[:0], m.Key...)
+		b.room = headerRoom + len(b.name) + len(b.key)
+		b.reserve(b.room + size)
+		b.buf.bytes = b.buf.bytes[:b.room]
+	}
+	b.reserve(size)
 	b.count++
-	start := len(b.buf)
-	dst := append(b.buf, 0, 0, 0, 0)
+	start := len(b.buf.bytes)
+	dst := append(b.buf.bytes, 0, 0, 0, 0)
 	for i := range m.Properties {
 		p := &m.Properties[i]
 		dst = append(dst, tagProperty)
@@ -213,7 +237,7 @@ func (b *Batch) Add(sequence uint64, m *Message) {
 	dst = append(dst, tagSequence)
 	dst = binary.AppendUvarint(dst, sequence)
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
-	b.buf = append(dst, m.Payload...)
+	b.buf.bytes = append(dst, m.Payload...)
 }
 
 // seal writes the headers and returns the whole frame, which is valid until
@@ -222,7 +246,7 @@ func (b *Batch) seal(producer uint64, now time.Time) []byte {
 	if b.compress {
 		b.pack()
 	}
-	size := len(b.buf) - b.room
+	size := b.messages()
 	if b.plain > 0 {
 		size = b.plain
 	}
@@ -249,7 +273,7 @@ func (b *Batch) seal(producer uint64, now time.Time) []byte {
 		s = appendBytes(s, 1, "")
 		s = appendBytes(s, 2, make([]byte, b.padding))
 	}
-	if b.key != "" {
+	if len(b.key) > 0 {
 		s = appendBytes(s, 6, b.key) // partition_key: of the first, for Key_Shared subscriptions
 	}
 	if b.plain > 0 {
@@ -267,7 +291,7 @@ func (b *Batch) seal(producer uint64, now time.Time) []byte {
 	meta := s[command:]
 
 	start := b.room - (8 + command + 2 + 4 + 4 + len(meta))
-	frame := b.buf[start:]
+	frame := b.buf.bytes[start:]
 	at := frame
 	binary.BigEndian.PutUint32(at, uint32(len(frame)-4))
 	binary.BigEndian.PutUint32(at[4:], uint32(command))

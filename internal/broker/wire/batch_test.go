@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // Batches of whatever messages are read as they were written, and are no larger
-// than they say.
+// than they say. What they were read from may be used again at once.
 func TestBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := strings.Repeat("n", rapid.IntRange(1, 300).Draw(t, "name"))
@@ -26,12 +27,17 @@ func TestBatch(t *testing.T) {
 				Key: text.Draw(t, "key"), Payload: []byte(text.Draw(t, "payload")), EventTime: rapid.Int64().Draw(t, "time"),
 				Properties: properties.FromMap(rapid.MapOfN(text, text, 0, 5).Draw(t, "properties")),
 			}
-			before := b.Size()
+			want = append(want, storedMessage{m.Properties.Map(), m.Key, string(m.Payload), uint64(m.EventTime), first + i})
+			before, key := b.Size(), []byte(m.Key)
+			m.Key = unsafe.String(unsafe.SliceData(key), len(key))
+			if rapid.Bool().Draw(t, "size known") {
+				m.Size = m.MessageSize(1 << 62)
+			}
 			b.Add(first+i, &m)
+			clear(key)
 			if size := m.MessageSize(first + i); i > 0 && b.Size() != before+size {
 				t.Fatalf("a message of %d bytes adds %d", size, b.Size()-before)
 			}
-			want = append(want, storedMessage{m.Properties.Map(), m.Key, string(m.Payload), uint64(m.EventTime), first + i})
 		}
 		size, target := b.Size(), rapid.IntRange(0, 5000).Draw(t, "padded to")
 		if b.Pad(target); rapid.Bool().Draw(t, "compressed") {
@@ -50,7 +56,8 @@ func TestBatch(t *testing.T) {
 			t.Fatalf("%d, %v", kind, err)
 		}
 		got, err := parseSend(body, frame[8+binary.BigEndian.Uint32(frame[4:]):])
-		if err != nil || !reflect.DeepEqual(got.messages, want) || got.meta[1] != name {
+		key, _ := got.meta[6].(string)
+		if err != nil || !reflect.DeepEqual(got.messages, want) || got.meta[1] != name || key != want[0].key {
 			t.Fatalf("%v: %+v, want %+v", err, got, want)
 		}
 		if got.size != sealed && (!b.compress || got.size > sealed) {
@@ -58,6 +65,26 @@ func TestBatch(t *testing.T) {
 		}
 		b.Free()
 	})
+}
+
+// A batch takes at most four times what is in it, and what it had is used again.
+func TestBufferSizes(t *testing.T) {
+	for i, size := range sizes {
+		room := 8
+		if i > 0 {
+			room = sizes[i-1]
+		}
+		for _, n := range []int{room + 1, size} {
+			if b := takeBuffer(n); cap(b.bytes) < n || cap(b.bytes) != size {
+				t.Errorf("%d bytes in a buffer of %d", n, cap(b.bytes))
+			}
+		}
+	}
+	huge := takeBuffer(4 << 20)
+	huge.put()
+	if b := takeBuffer(sizes[len(sizes)-1]); len(b.bytes) != 0 || cap(b.bytes) > 2*sizes[len(sizes)-1] {
+		t.Errorf("a buffer of %d bytes was kept", cap(b.bytes))
+	}
 }
 
 // The headers have room for the largest of numbers.

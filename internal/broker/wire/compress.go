@@ -23,20 +23,21 @@ func (b *Batch) Compress() { b.compress = true }
 
 // pack compresses the messages.
 func (b *Batch) pack() {
-	messages := b.buf[b.room:]
+	messages := b.buf.bytes[b.room:]
 	if len(messages) < worthCompressing {
 		return
 	}
-	if need := b.room + lz4.CompressBlockBound(len(messages)); cap(b.spare) < need {
-		b.spare = make([]byte, need)
-	}
-	spare := b.spare[:cap(b.spare)]
+	// Room for what is worth it, and no more: the error is that it does not fit.
+	packed := takeBuffer(b.room + len(messages)/10*9)
 	c := compressors.Get().(*lz4.Compressor)
-	n, err := c.CompressBlock(messages, spare[b.room:])
+	n, err := c.CompressBlock(messages, packed.bytes[b.room:b.room+len(messages)/10*9])
 	compressors.Put(c)
-	if err != nil || n == 0 || n > len(messages)/10*9 { // the error is that it does not fit
+	if err != nil || n == 0 {
+		packed.put()
 		return
 	}
 	b.plain = len(messages)
-	b.buf, b.spare = spare[:b.room+n], b.buf
+	b.buf.put()
+	packed.bytes = packed.bytes[:b.room+n]
+	b.buf = packed
 }

@@ -52,6 +52,9 @@ const maxQueue = 1 << 16
 // written from where they are.
 const writeBuffer = 64 << 10
 
+// writeAtOnce bounds one write of a frame, in bytes, so that it is seen that it goes on.
+const writeAtOnce = 256 << 10
+
 // newConn serves a connection on which greetings have been exchanged.
 func newConn(raw net.Conn, cfg *Config) *conn {
 	c := &conn{
@@ -159,8 +162,18 @@ func (c *conn) writeItem(out *bufio.Writer, it *item) error {
 		it.batch.Free()
 		return nil
 	}
-	_, err := out.Write(it.batch.seal(it.of.id, time.Now())) // here, as it may be compressed: other goroutines go on
-	it.batch.Free()
+	defer it.batch.Free()
+	frame := it.batch.seal(it.of.id, time.Now()) // here, as it may be compressed: other goroutines go on
+	for len(frame) > writeAtOnce {
+		if _, err := out.Write(frame[:writeAtOnce]); err != nil {
+			return err
+		}
+		if paced, ok := socket(c.raw).(*pacedConn); ok {
+			paced.goesOn()
+		}
+		frame = frame[writeAtOnce:]
+	}
+	_, err := out.Write(frame)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -106,15 +107,31 @@ func exchangeGreetings(c net.Conn, name, token, proxyTo string) (Greeting, error
 type pacedConn struct {
 	net.Conn
 	limit time.Duration // 0: none. Set before the connection is shared
+	left  atomic.Int64  // when a large frame went on last, in nanoseconds since moment
 }
+
+// moment is what times are measured from, by the monotonic clock.
+var moment = time.Now()
+
+// goesOn says that of a large frame a part has left. Until the frame is through no PING leaves,
+// and so no PONG comes, though the peer is alive.
+func (c *pacedConn) goesOn() { c.left.Store(int64(time.Since(moment))) }
 
 func (c *pacedConn) Read(p []byte) (int, error) {
 	if c.limit == 0 {
 		return c.Conn.Read(p)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(c.limit))
-	n, err := c.Conn.Read(p)
-	return n, c.silent(err)
+	wait := c.limit
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(wait))
+		n, err := c.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if wait = c.limit - time.Since(moment) + time.Duration(c.left.Load()); wait <= 0 {
+			return 0, c.silent(err)
+		}
+	}
 }
 
 func (c *pacedConn) Write(p []byte) (written int, err error) {

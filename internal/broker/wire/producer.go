@@ -72,7 +72,9 @@ func (c *Client) Producer(ctx context.Context, r ProducerRequest, events Events)
 	case err != nil:
 		conn.drop(p)
 		return nil, err
-	case a.kind != cmdProducerSuccess, a.notReady, a.producer == "", r.Name != "" && a.producer != r.Name:
+	case a.kind != cmdProducerSuccess, a.notReady, a.producer == "", r.Name != "" && a.producer != r.Name,
+		r.Schema != nil && a.version == nil: // without one, readers would not know what the messages are
+
 		p.abandon()
 		return nil, fmt.Errorf("%w: an unexpected answer to PRODUCER", ErrProtocol)
 	}

@@ -104,15 +104,18 @@ func TestRefusedProducer(t *testing.T) {
 		answer func(*session, uint64)
 		want   error
 	}{
-		"busy":        {func(s *session, id uint64) { s.say(cmdError, refusalOf(id, ProducerFenced, "held")) }, &ServerError{}},
-		"only waits":  {func(s *session, id uint64) { s.say(cmdProducerSuccess, appendUint(producerSuccess(id, "me", 0), 6, 0)) }, ErrProtocol},
-		"misnamed":    {func(s *session, id uint64) { s.say(cmdProducerSuccess, producerSuccess(id, "you", 0)) }, ErrProtocol},
+		"busy":       {func(s *session, id uint64) { s.say(cmdError, refusalOf(id, ProducerFenced, "held")) }, &ServerError{}},
+		"only waits": {func(s *session, id uint64) { s.say(cmdProducerSuccess, appendUint(producerSuccess(id, "me", 0), 6, 0)) }, ErrProtocol},
+		"misnamed":   {func(s *session, id uint64) { s.say(cmdProducerSuccess, producerSuccess(id, "you", 0)) }, ErrProtocol},
+		"no version": {func(s *session, id uint64) {
+			s.say(cmdProducerSuccess, appendUint(appendBytes(appendUint(nil, 1, id), 2, "me"), 3, 0))
+		}, ErrProtocol},
 		"misanswered": {func(s *session, id uint64) { s.say(cmdSuccess, appendUint(nil, 1, id)) }, ErrProtocol},
 		"hung up":     {func(s *session, _ uint64) { _ = s.conn.Close() }, ErrDisconnected},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newFake(t, map[command]func(*session, []byte){cmdProducer: func(s *session, body []byte) { c.answer(s, fields(body)[3].(uint64)) }})
-			_, err := client(t, nil, b).Producer(t.Context(), ProducerRequest{Topic: topic, Name: "me"}, newHeard())
+			_, err := client(t, nil, b).Producer(t.Context(), ProducerRequest{Topic: topic, Name: "me", Schema: &Schema{Name: "F", JSON: "{}"}}, newHeard())
 			var refused *ServerError
 			if errors.As(c.want, &refused) {
 				if !errors.As(err, &refused) || refused.Code != ProducerFenced || err.Error() != "server error: ProducerFenced: held" {
@@ -309,6 +312,28 @@ func TestPacedWrites(t *testing.T) {
 	<-slow
 	if n, err := c.Write(make([]byte, 100)); n != 0 || err == nil || !strings.Contains(err.Error(), "no sign of life") {
 		t.Errorf("stuck: %d, %v", n, err)
+	}
+}
+
+// While a large frame goes on to leave, nothing need come: no PING is sent behind it. Once it
+// does not, the peer is given up.
+func TestPacedReads(t *testing.T) {
+	near, far := net.Pipe()
+	defer func() { _, _ = near.Close(), far.Close() }()
+	c := &pacedConn{Conn: near, limit: 200 * time.Millisecond}
+	began, goesOn := time.Now(), 500*time.Millisecond
+	go func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if time.Since(began) > goesOn {
+				return
+			}
+			c.goesOn()
+		}
+	}()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || !strings.Contains(err.Error(), "no sign of life") || time.Since(began) < goesOn {
+		t.Errorf("%d, %v after %s", n, err, time.Since(began))
 	}
 }
 
