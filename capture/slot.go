@@ -110,7 +110,7 @@ func (s *Source) inspect(st Slot) error {
 	case s.Moved():
 		return errOtherServer(fmt.Sprintf("recorded: system %s; the server: system %s", rec.systemID, s.systemID))
 	case rec.damage == damageRepair:
-		return ErrRepairUnfinished.New("slot %s of pipeline %s", s.cfg.Slot, s.cfg.Pipeline)
+		return ErrRepairUnfinished.New("a repair of slot %s, of pipeline %s, was begun and not ended", s.cfg.Slot, s.cfg.Pipeline)
 	case rec.damage != "":
 		return ErrGap.New("slot %s of pipeline %s did not stream what it should have", s.cfg.Slot, s.cfg.Pipeline)
 	case rec.slot != s.cfg.Slot:

@@ -25,7 +25,7 @@ var (
 		"Headers hold only text values; id, type and position are reserved: correct the writer. The row can't be changed: have it parked (set capture.poison to park, run `runnel schemas apply`, restart the daemon), and `runnel dlq list --pipeline` shows it, to be discarded.")
 	ErrTooLarge = fault.Define("EVENT_TOO_LARGE", fault.Runtime,
 		"An event is larger than the broker, or the topic's own policy, accepts.",
-		"Raise the topic's or the broker's maxMessageSize: the daemon looks again every 30 s while it is halted, and goes on by itself. Or have it parked (set capture.poison to park, run `runnel schemas apply`, restart the daemon).")
+		"Raise the topic's maxMessageSize (`pulsar-admin topicPolicies set-max-message-size TOPIC -m BYTES`), or the broker's: the daemon looks again every 30 s while it is halted, and goes on by itself. Or have it parked (set capture.poison to park, run `runnel schemas apply`, restart the daemon).")
 	ErrBehind = fault.Define("EVENT_BEHIND_PARKED", fault.Runtime,
 		"An earlier event of the same aggregate is parked, so this one waits behind it.",
 		"See the earlier one in `runnel dlq list --pipeline`, put right what it says, then `runnel dlq retry --pipeline`.")

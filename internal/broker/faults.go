@@ -30,7 +30,7 @@ var (
 		"Check pulsar.admin_url and the broker's log.")
 	ErrLost = fault.Define("PULSAR_CONNECTION_LOST", fault.Runtime,
 		"The connection to the broker was lost.",
-		"Nothing to do: the run starts over; if it goes on, check the broker and the network.")
+		"The daemon starts over by itself; give a command anew. If it goes on, check the broker and the network.")
 )
 
 // The faults of a namespace or a topic.
@@ -46,7 +46,7 @@ var (
 		"It can't be opened again, nor can other routes lead past it: what was on its way to it when it ended belongs there. Delete that partition alone (`pulsar-admin topics delete` with the name that the message has), and do as TOPIC_TRUNCATED says then: it goes on behind what is lost; copies that have read it are not affected.")
 	ErrNotReady = fault.Define("TOPIC_NOT_READY", fault.Runtime,
 		"The broker cannot serve the topic at the moment: it starts, moves the topic, or cannot store.",
-		"Nothing to do: the run starts over; if it goes on, check the broker's and the bookies' logs.")
+		"The daemon starts over by itself; give a command anew. If it goes on, check the broker's and the bookies' logs.")
 	ErrPartitionCount = fault.Define("PARTITION_COUNT", fault.Environment,
 		"The topic exists with another number of partitions.",
 		"The number is fixed for a topic's life. Of one that was published to, find out who deleted it and made it anew; of another, set topics.partitions to the topic's number.")

@@ -91,7 +91,7 @@ func TestDeadLetters(t *testing.T) {
 		l.result(&list, "dlq", "list", "--projection", "copy")
 		return len(list.Events) == 4 && list.Events[0].State == "parked"
 	}, "the first to be parked again")
-	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID); text != "1 event would be discarded; nothing was changed\n" {
+	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID); text != "1 event would be discarded with --yes; nothing was changed\n" {
 		t.Errorf("discard without --yes: %s", text)
 	}
 	if text := l.must("dlq", "discard", "--projection", "copy", "--id", first.ID, "--id", gone, "--yes"); text !=

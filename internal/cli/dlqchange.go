@@ -24,11 +24,19 @@ type dlqChangeResult struct {
 
 func (r dlqChangeResult) text(p *printer) {
 	if r.DryRun {
-		p.line("%s would be %s; nothing was changed", doctor.Count(r.Matched, "event"), r.Verb)
+		p.line("%s would be %s%s; nothing was changed", doctor.Count(r.Matched, "event"), r.Verb, withYes(r.Verb))
 	} else {
 		p.line("%s", r.What)
 	}
 	tellNotFound(p, r.NotFound)
+}
+
+// withYes says what takes a flag to be done.
+func withYes(verb string) string {
+	if verb == "discarded" {
+		return " with --yes"
+	}
+	return ""
 }
 
 // tellNotFound names events that were asked for and are not parked.

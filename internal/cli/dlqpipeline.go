@@ -188,7 +188,7 @@ type letterChangeResult struct {
 func (r letterChangeResult) text(p *printer) {
 	switch {
 	case r.DryRun:
-		p.line("%s would be %s; nothing was changed", doctor.Count(r.Matched, "event"), r.verb)
+		p.line("%s would be %s%s; nothing was changed", doctor.Count(r.Matched, "event"), r.verb, withYes(r.verb))
 		tellNotFound(p, r.NotFound)
 		return
 	case r.Released == 0:

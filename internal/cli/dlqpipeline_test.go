@@ -60,7 +60,7 @@ func TestPipelineDeadLetters(t *testing.T) {
 	if code, out, _ := l.run(t.Context(), "doctor", "--check", "parked"); code != 0 || !strings.Contains(out, "4 events of 2 aggregates") || !strings.Contains(out, "EVENTS_PARKED") {
 		t.Errorf("doctor: exit code %d, %s", code, out)
 	}
-	if text := l.must("dlq", "discard", "--pipeline", "--id", first.ID); text != "1 event would be discarded; nothing was changed\n" {
+	if text := l.must("dlq", "discard", "--pipeline", "--id", first.ID); text != "1 event would be discarded with --yes; nothing was changed\n" {
 		t.Errorf("discard without --yes: %s", text)
 	}
 	if text := l.must("dlq", "discard", "--pipeline", "--id", first.ID, "--id", gone, "--yes"); !strings.HasPrefix(text,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/config"
 	"github.com/runnel-cdc/runnel/internal/doctor"
 	"github.com/runnel-cdc/runnel/internal/pipeline"
@@ -25,6 +26,9 @@ type statusResult struct {
 	Slot       slotStatus        `json:"slot"`
 	Progress   *progressStatus   `json:"progress"` // null before the first confirmation
 	Partitions []partitionStatus `json:"partitions"`
+	// Oldest is when the oldest transaction began that is not known as confirmed, by the progress
+	// that was saved; null: there is none, or it is not known.
+	Oldest *time.Time `json:"oldest_unconfirmed_at"`
 	// Warnings are what is about to go wrong with the WAL, as the database tells.
 	Warnings []pipeline.Warning `json:"warnings"`
 }
@@ -95,8 +99,11 @@ func (r statusResult) text(p *printer) {
 		}
 		add("lag", "%s, %s kept on the server", lag, doctor.FormatBytes(int64(s.RetainedBytes)))
 	}
-	if d != nil {
+	switch {
+	case d != nil:
 		add("waiting", "%s", waitingText(d))
+	case r.Oldest != nil:
+		add("waiting", "the oldest may have been committed %s ago", doctor.FormatAge(*r.Oldest))
 	}
 	if d != nil && d.Parked != nil {
 		add("parked", "%s of %s, the first committed %s ago: see `runnel dlq list --pipeline`", doctor.Count(d.Parked.Events, "event"),
@@ -163,12 +170,15 @@ func waitingText(d *pipeline.Status) string {
 	switch {
 	case d.InFlightEvents == 0 && d.OldestSeconds == nil:
 		return "not known until the daemon has read what was committed before"
-	case d.InFlightEvents == 0 && d.State == pipeline.Halted:
-		return fmt.Sprintf("how much is not known while it is halted; the oldest may have been committed %.1f s ago", oldest)
 	case d.InFlightEvents == 0 && oldest == 0:
 		return "nothing"
+	case d.InFlightEvents == 0:
+		return fmt.Sprintf("how much is not known; the oldest may have been committed %.1f s ago", oldest)
 	}
 	text := doctor.Count(d.InFlightEvents, "event") + " read and not published yet"
+	if d.NextRun != nil { // nothing is being read
+		text = "at least " + doctor.Count(d.InFlightEvents, "event")
+	}
 	if d.OldestSeconds != nil {
 		text += fmt.Sprintf("; the oldest was committed %.1f s ago", oldest)
 	}
@@ -239,6 +249,13 @@ func (r *statusResult) readDatabase(ctx context.Context, conn *pgx.Conn, cfg *co
 		r.Progress = &progress
 	case !errors.Is(err, pgx.ErrNoRows):
 		return wire.QueryFault(err, "read the progress")
+	}
+	oldest, known, err := capture.ReadOldest(ctx, conn, cfg.Name)
+	if err != nil && !errors.Is(err, capture.ErrGrant) { // a role that may not look is not told
+		return err
+	}
+	if known && !oldest.IsZero() {
+		r.Oldest = &oldest
 	}
 	rows, err := conn.Query(ctx, `select topic, partition, ordinal, position from runnel.progress_partition
 		where pipeline = $1 order by topic, partition`, cfg.Name)

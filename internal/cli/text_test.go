@@ -36,7 +36,7 @@ func TestStatusOfHalt(t *testing.T) {
 	text := textOf(r.text)
 	for _, want := range []string{
 		"daemon    halted for 0s, run 3, tries again in 20s; version v1, up for 0s\n",
-		"waiting   1 event read and not published yet; the oldest was committed 2.5 s ago\n",
+		"waiting   at least 1 event; the oldest was committed 2.5 s ago\n",
 		"\nEVENT_TYPE_UNKNOWN position 7: no type Eaten\n→ Add it.\n",
 	} {
 		if !strings.Contains(text, want) {

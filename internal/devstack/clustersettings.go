@@ -70,6 +70,9 @@ metadataStoreSessionTimeoutMillis=%d
 managedLedgerDefaultEnsembleSize=%[4]d
 managedLedgerDefaultWriteQuorum=%[4]d
 managedLedgerDefaultAckQuorum=%d
+# A bookie that failed five times in a minute is not asked for half an hour otherwise, and without a
+# spare one nothing can be written until then.
+bookkeeperClientHealthCheckQuarantineTimeInSeconds=10
 brokerServicePort=%d
 webServicePort=%d
 `, clusterName, metadata, c.o.Session.Milliseconds(), c.o.Ensemble, c.o.Ack, port, web)

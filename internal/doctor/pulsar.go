@@ -167,6 +167,8 @@ func checkTopics(ctx context.Context, s *Session) (string, error) {
 	for _, name := range names {
 		t, err := s.pulsar.CheckTopic(ctx, name)
 		switch {
+		case errors.Is(err, broker.ErrTopicMissing) && published[name] > 0:
+			faults = append(faults, pipeline.Deleted(name))
 		case err != nil:
 			faults = append(faults, err)
 		case t.Partitions == 0:

@@ -7,12 +7,20 @@ import (
 )
 
 // backlog is what is known of the oldest transaction that is committed and not confirmed.
-// Where nothing is, that is told, and not taken for none: a run that has just begun has read
-// nothing of what was committed while none was there.
+//
+// The loop knows best, once it has read what was committed before the run began. Until then, and
+// while there is no run, the source database is asked, by the progress that was saved: it may
+// name what was published within a second of that. Where it does not answer, nothing is older than
+// when nothing was waiting last. So the age never stands still, nor vanishes, while something
+// waits: at worst it is too high.
 type backlog struct {
-	oldest int64  // its commit time, microseconds since 1970; 0: none is known
+	oldest int64  // its commit time as the loop knows it, microseconds since 1970; 0: none is known
 	end    uint64 // of the server's WAL, when it was first asked for in this run; 0: it was not yet
 	upToIt bool   // all up to end was confirmed in this run: what is committed later is read as it comes
+
+	asked time.Time // of the oldest row that is not known as confirmed, by the database; zero: none
+	known bool      // asked is
+	clear time.Time // when nothing was waiting last; zero: it is not known
 }
 
 // measured takes the end of the server's WAL.
@@ -30,20 +38,42 @@ func (b *backlog) read(oldest int64, start, confirmed uint64) {
 	if oldest != 0 || b.upToIt || confirmed > start {
 		b.oldest = oldest
 	}
+	if b.oldest == 0 && b.upToIt {
+		b.clear = time.Now()
+	}
 }
+
+// unknown reports whether the database should be asked.
+func (b *backlog) unknown() bool { return b.oldest == 0 && !b.upToIt }
+
+// answered takes what the database says: the zero time when nothing waits.
+func (b *backlog) answered(oldest time.Time) {
+	b.asked, b.known = oldest, true
+	if oldest.IsZero() {
+		b.clear = time.Now()
+	}
+}
+
+// silent is called when the database does not answer.
+func (b *backlog) silent() { b.asked, b.known = time.Time{}, false }
 
 // begin is called before a run, and after it.
 func (b *backlog) begin() { b.end, b.upToIt = 0, false }
 
-// age is that of the oldest transaction, in seconds, and whether it is known. It grows on while
-// the pipeline is halted; where none is known then, it is that of the first one that there may
-// be since.
-func (b *backlog) age(halted bool, since time.Time) (seconds float64, known bool) {
+// age is that of the oldest transaction, in seconds, and whether it is known.
+func (b *backlog) age() (seconds float64, known bool) {
+	var since time.Time
 	switch {
 	case b.oldest != 0:
 		since = time.UnixMicro(b.oldest)
-	case !halted:
-		return 0, b.upToIt
+	case b.upToIt, b.known && b.asked.IsZero():
+		return 0, true
+	case b.known:
+		since = b.asked
+	case b.clear.IsZero():
+		return 0, false
+	default:
+		since = b.clear
 	}
 	return max(0, time.Since(since).Seconds()), true
 }

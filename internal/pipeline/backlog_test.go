@@ -11,36 +11,49 @@ import (
 )
 
 // What is not known is not told as nothing: what is left from an earlier run, or was written
-// while none was there, is known once this one has come to it.
+// while none was there, is known once this one has come to it, and asked for before.
 func TestBacklog(t *testing.T) {
 	var b backlog
-	expect := func(what string, halted bool, want time.Duration, known bool) {
+	expect := func(what string, want time.Duration, known bool) {
 		t.Helper()
-		seconds, ok := b.age(halted, time.Now().Add(-time.Minute))
+		seconds, ok := b.age()
 		if ok != known || known && (seconds < want.Seconds() || seconds > want.Seconds()+30) {
 			t.Errorf("%s: %v, known: %v; want %v, %v", what, seconds, ok, want, known)
 		}
 	}
 	hourAgo := time.Now().Add(-time.Hour).UnixMicro()
-	expect("before the first run", false, 0, false)
-	expect("halted at once", true, time.Minute, true)
+	expect("before anything is asked", 0, false)
+	b.answered(time.Now().Add(-time.Minute))
+	expect("halted at once", time.Minute, true)
+	b.silent()
+	expect("the database is away", 0, false)
 	b.begin()
 	b.read(0, 100, 150)
-	expect("some is confirmed, the end is not known", false, 0, false)
+	expect("some is confirmed, the end is not known", 0, false)
 	b.measured(200)
 	b.measured(300)
 	b.read(0, 100, 199)
-	expect("not up to the end", false, 0, false)
+	expect("not up to the end", 0, false)
+	b.answered(time.Now().Add(-time.Minute))
+	expect("not up to the end, and asked for", time.Minute, true)
 	b.read(hourAgo, 100, 199)
-	expect("a transaction", false, time.Hour, true)
+	expect("a transaction", time.Hour, true)
 	b.read(0, 100, 200)
-	expect("up to the end", false, 0, true)
+	expect("up to the end", 0, true)
+	b.clear = time.Now().Add(-2 * time.Minute) // some time goes by
+	b.begin()
+	b.silent()
+	expect("the database went away when nothing was waiting", 2*time.Minute, true)
+	b.answered(time.Time{})
+	expect("it is back, and nothing waits", 0, true)
 	b.read(hourAgo, 100, 400)
 	b.begin()
 	b.read(0, 400, 400)
-	expect("of the run before", false, time.Hour, true)
+	expect("of the run before", time.Hour, true)
+	b.answered(time.Now().Add(-time.Minute))
+	expect("of the run before, which is more exact", time.Hour, true)
 	b.read(0, 400, 401)
-	expect("that is confirmed", false, 0, false)
+	expect("that is confirmed", time.Minute, true)
 }
 
 // Numbers that there are none of are absent: before the server is asked, and without a slot.

@@ -33,7 +33,7 @@ var (
 		"Check that the daemon is connected to the right database; do not delete the slot.")
 	ErrTruncated = fault.Define("TOPIC_TRUNCATED", fault.Runtime,
 		"A partition has lost messages that were in it: the topic was deleted, or made anew.",
-		"Find out who deleted it. Copies that have read it are not affected, but can't be rebuilt from it; others will say that events are missing. The message names the first partition that was found; others of the topic may lack something too. If it can't be brought back, one statement lets all partitions of the topic go on behind what each has lost, run as the daemon's role; it is tried again by itself:\n  SELECT runnel.accept_lost('the_pipeline', 'persistent://tenant/namespace/topic');")
+		"Find out who deleted it. Copies that have read it are not affected, but can't be rebuilt from it, as what was in it is not published a second time; others will say that events are missing. The message names the first partition that was found; others of the topic may lack something too. If it can't be brought back, one statement lets all partitions of the topic go on behind what each has lost, run as the daemon's role; it is tried again by itself:\n  SELECT runnel.accept_lost('the_pipeline', 'persistent://tenant/namespace/topic');")
 	ErrNoEvents = fault.Define("CATALOG_WITHOUT_EVENTS", fault.Input,
 		"The folder of schemas holds no event.",
 		"An event is a record with the property \"aggregate\", which names its aggregate type.")

@@ -48,7 +48,7 @@ func newMetrics(version string, oldest func() (float64, bool)) *metrics {
 			Help: "Bytes of events queued or sent and not acknowledged."}),
 	}
 	age := ageMetric{prometheus.NewDesc("runnel_oldest_unpublished_seconds",
-		"Age of the oldest committed transaction received and not confirmed; while halted without one, the time since the halt; absent while not known.", nil, nil), oldest}
+		"Age of the oldest committed transaction that is not published, or an upper bound of it while no run has come to it; absent while nothing is known.", nil, nil), oldest}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "runnel_build_info",
 		Help: "Always 1; the labels tell the version.", ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)

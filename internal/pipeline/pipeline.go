@@ -169,7 +169,7 @@ func (p *Pipeline) runOnce(ctx context.Context, doubt bool) (published, doubted 
 
 func logHalt(log *slog.Logger, err error, again time.Duration) {
 	if f := fault.Find(err); f != nil {
-		log.Error("halted", "code", f.Code.ID, "error", err, "remedy", f.WhatToDo(), "looks_again_in", again)
+		log.Error("halted", "code", f.Code.ID, "error", err, "remedy", f.WhatToDo(), "looks_again_within", again)
 		return
 	}
 	log.Error("halted", "error", err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/walwatch"
 )
 
@@ -96,7 +97,23 @@ func (r *run) pollLag(ctx context.Context) error {
 			return err
 		}
 		r.report.retention(st, r.log)
+		if !r.report.backlogUnknown() {
+			return nil
+		}
+		oldest, known, err := capture.ReadOldest(ctx, db, r.cfg.Name)
+		if err != nil || !known {
+			return err
+		}
+		r.report.oldestUnconfirmed(oldest)
 		return nil
+	}
+	measure := ask
+	ask = func(ctx context.Context) error {
+		err := measure(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.report.unmeasured()
+		}
+		return err
 	}
 	_ = ask(ctx) // at once, for it is not known; an error comes again
 	return every(ctx, lagInterval, ask)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -58,6 +59,29 @@ func (r *reporter) retention(st walwatch.State, log *slog.Logger) {
 	r.mu.Unlock()
 }
 
+// unmeasured tells that the source database does not answer: what it said last is of then.
+func (r *reporter) unmeasured() {
+	r.metrics.retention.forget()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.st.LagBytes = nil
+	r.backlog.silent()
+}
+
+// backlogUnknown reports whether the database should be asked what waits.
+func (r *reporter) backlogUnknown() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.backlog.unknown()
+}
+
+// oldestUnconfirmed takes the database's answer; the zero time when nothing waits.
+func (r *reporter) oldestUnconfirmed(began time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.backlog.answered(began)
+}
+
 // walMetrics tell of the WAL that the server keeps. What there is only with a slot,
 // or with a limit, is absent without one, and before it is measured: no number would be
 // right for an alert.
@@ -82,28 +106,29 @@ func newWALMetrics(registry prometheus.Registerer) *walMetrics {
 	return m
 }
 
+// forget makes all of them absent.
+func (m *walMetrics) forget() {
+	for _, g := range []*prometheus.GaugeVec{m.lag, m.retained, m.held, m.inactive, m.safe, m.limit, m.status} {
+		g.Reset()
+	}
+}
+
 func (m *walMetrics) set(st walwatch.State) {
-	m.lag.Reset()
+	m.forget()
 	if lag, known := st.Lag(); known {
 		m.lag.WithLabelValues().Set(float64(lag))
 	}
-	m.retained.Reset()
-	m.held.Reset()
-	m.inactive.Reset()
 	if st.Slot.Exists {
 		m.retained.WithLabelValues().Set(float64(st.Slot.RetainedBytes()))
 		m.held.WithLabelValues().Set(float64(st.Held()))
 		m.inactive.WithLabelValues().Set(st.Inactive.Seconds())
 	}
-	m.safe.Reset()
 	if st.Safe != nil {
 		m.safe.WithLabelValues().Set(float64(*st.Safe))
 	}
-	m.limit.Reset()
 	if st.Limit >= 0 {
 		m.limit.WithLabelValues().Set(float64(st.Limit))
 	}
-	m.status.Reset()
 	if st.Slot.WALStatus != "" {
 		m.status.WithLabelValues(st.Slot.WALStatus).Set(1)
 	}

@@ -59,7 +59,7 @@ func (r *run) takeRoutes(ctx context.Context, f *fence) ([]router.Generation, er
 			return nil, err
 		}
 		failpoint.Hit("pipeline.routed") // recorded, and not in the database
-		r.log.Info("the history topic holds the routes", "generation", newest.Generation, "after", newest.After)
+		r.log.Info("the routes are recorded that decide behind a position", "generation", newest.Generation, "position", newest.After)
 	}
 	if len(stored) == 0 || stored[len(stored)-1].Generation < newest.Generation {
 		text, err := json.Marshal(all)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pglogrepl"
 
 	"github.com/runnel-cdc/runnel/capture"
 	"github.com/runnel-cdc/runnel/internal/broker"
@@ -25,7 +24,7 @@ func (r *run) auditStart(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && audit.Partial {
-		r.log.Warn("too much is unpublished for all of it to be looked for in the stream", "rows", audit.Rows, "through", pglogrepl.LSN(audit.Through))
+		r.log.Warn("too much is unpublished for all of it to be looked for in the stream", "rows", audit.Rows, "through", formatLSN(audit.Through))
 	}
 	return err
 }

@@ -41,10 +41,12 @@ type Status struct {
 	Confirmed string `json:"confirmed_lsn,omitempty"`
 	// LagBytes is null before it is measured, and while there is no slot.
 	LagBytes *int64 `json:"lag_bytes"`
-	// OldestSeconds is null while it is not known: until a run has read what was committed
-	// before it began.
+	// OldestSeconds is null where nothing is known, as while the source database has not answered
+	// since the daemon was started. Beside a run it may be too high: what was published within a
+	// second of the last saved progress counts, and while the database does not answer, it is the
+	// time since nothing was waiting.
 	OldestSeconds  *float64      `json:"oldest_unpublished_seconds"`
-	InFlightEvents int           `json:"in_flight_events"`
+	InFlightEvents int           `json:"in_flight_events"` // read and not published; beside a run, when the last one ended
 	InFlightBytes  int           `json:"in_flight_bytes"`
 	Published      uint64        `json:"published"` // events, in this run
 	Topics         []TopicStatus `json:"topics,omitempty"`
@@ -107,7 +109,7 @@ func newReporter(cfg Config) *reporter {
 
 // age is that of the oldest unpublished transaction, in seconds, if it is known. mu is held.
 func (r *reporter) age() (seconds float64, known bool) {
-	return r.backlog.age(r.st.State == Halted, r.st.Since)
+	return r.backlog.age()
 }
 
 func (r *reporter) status() Status {

@@ -102,11 +102,11 @@ func (r *run) loadTopics(ctx context.Context, c *schemas.Catalog) error {
 	return nil
 }
 
-// deleted is the error for a topic that was published to, and that events still go to, or
+// Deleted is the error for a topic that was published to, and that events still go to, or
 // did when they were decided.
-func deleted(topic string) error {
+func Deleted(topic string) error {
 	return broker.ErrTopicMissing.New("%s was published to, and is not there", topic).
-		Fix("Find out who deleted it, and whether it can be restored. Its events are in the outbox as long as its retention keeps them. Else make it anew, as `runnel schemas apply` does where routes lead to it; then do as TOPIC_TRUNCATED says.")
+		Fix("Find out who deleted it, and whether it can be restored. What was in it is not published a second time: its rows are in the outbox as long as its retention keeps them, for you to read. Else make it anew, as `runnel schemas apply` does where routes lead to it; then do as TOPIC_TRUNCATED says.")
 }
 
 // unusable is the error for a topic that was published to, and can't be any more.
@@ -115,14 +115,14 @@ func (r *run) unusable(t topic) error {
 		return ErrNotApplied.New("%s was published to, and has no schema any more", t.full).
 			Fix("Find out who deleted its schemas. With its former routes `runnel schemas apply` registers them anew.")
 	}
-	return deleted(t.full)
+	return Deleted(t.full)
 }
 
 // loadRecorded is loadTopic for a topic that was published to with so many partitions; 0: it was not.
 func (r *run) loadRecorded(ctx context.Context, name string, events []*schemas.EventType, recorded int) (topic, error) {
 	t, err := r.loadTopic(ctx, name, events)
 	if errors.Is(err, ErrNotApplied) && isTopicMissing(err) && recorded > 0 {
-		return t, deleted(t.full)
+		return t, Deleted(t.full)
 	}
 	if err != nil {
 		return t, err
