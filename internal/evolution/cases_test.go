@@ -294,6 +294,24 @@ func TestWaiverThatMisses(t *testing.T) {
 	}
 }
 
+// A topic that was there once is not made anew without a word.
+func TestDeletedTopicIsNamed(t *testing.T) {
+	c := catalog(t, record("A", id))
+	s := registered(t, c)
+	full := s.Topics[0].Full
+	s.Topics[0] = Topic{Name: s.Topics[0].Name, Full: full}
+	for published, want := range map[int]bool{0: false, 4: true} {
+		s.Published = map[string]int{full: published}
+		p, err := Make(c, s, Settings{}, Whole, today)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(strings.Join(p.Notes, "\n"), full+" is gone though"); told != want {
+			t.Errorf("published to %d partitions: %q", published, p.Notes)
+		}
+	}
+}
+
 // What others have done to a topic is found.
 func TestDriftOfOthers(t *testing.T) {
 	first, second := catalog(t, record("A", id)), catalog(t, record("A", id+","+coupon))

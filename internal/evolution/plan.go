@@ -226,6 +226,9 @@ func (p *Plan) topic(c *schemas.Catalog, s *State, t *Topic, withdrawn []withdra
 	switch {
 	case !t.Exists:
 		p.create(t, s.Target.Partitions)
+		if s.Published[t.Full] > 0 {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s is gone though a pipeline was ready to publish to it: find out first who deleted it, and whether it can be restored.", t.Full))
+		}
 	case t.Partitions == 0:
 		return broker.ErrTopicMissing.New("the topic exists, but is not partitioned").At("%s", t.Full).
 			Fix("Delete the topic, or route the events to another one: Runnel's topics are partitioned from the start.")

@@ -5,7 +5,7 @@
 //	lookup.go    conn.go       producer.go
 //	which        greeting,     PRODUCER, SEND, receipts  ◀── Events: what the broker says
 //	broker       keepalive        │
-//	             reader ◀──┐   batch.go    messages, encoded as they come
+//	             reader ◀──┐   batch.go    messages, encoded as they come; buffer.go, compress.go
 //	             writer ◀──┼──────┘
 //	                       └─ fields.go, commands.go, answers.go: bytes
 //
