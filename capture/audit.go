@@ -3,6 +3,8 @@ package capture
 import (
 	"context"
 	"errors"
+	"math"
+	"math/bits"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,8 +38,7 @@ var ErrNotAudited = errors.New("the stream ended before the start was audited")
 // Audit waits until the stream has passed the WAL position of the opening, and then compares
 // what it showed with what is in the outbox. Call it once, beside Run.
 //
-// look is given the missing rows, up to 50,000 at a time, roughly in the order in which they
-// were written. They are no fault yet: they may have been published and confirmed after progress
+// look is given the missing rows, up to 50,000 at a time, in the order of their transactions. They are no fault yet: they may have been published and confirmed after progress
 // was last saved. Whoever can read the topics must look them up. An error of look ends the audit.
 func (s *Source) Audit(ctx context.Context, look func(context.Context, []Missing) error) (Audit, error) {
 	select {
@@ -107,83 +108,97 @@ const (
 		  and xid < pg_snapshot_xmax($2::text::pg_snapshot) and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
 		  and seq > $3 and seq < $4`
 
-	// Of a block three sums say whether the stream showed just these rows. Where it showed
-	// others too, which are confirmed or newer, they differ, and the rows are read.
-	sumsQuery = `select seq >> 12, count(*), sum(seq & 4095)::bigint, sum((seq & 4095) * (seq & 4095))::bigint ` +
-		toFollow + ` group by 1`
+	// wordsQuery reads their seqs as marks has them, a word for 64.
+	wordsQuery = `select seq >> 6, bit_or(1::bigint << (seq & 63)::int) ` + toFollow + ` group by 1`
 
-	// Not sorted: there may be millions.
-	rowsQuery = `select id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, ''), inserted_at ` +
-		toFollow + ` and seq >> 12 = any($5)`
+	// rowsQuery reads some of them behind a place, by the order of their transactions, which
+	// roughly is the one in which they were published.
+	rowsQuery = `select xid::text, id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, ''), inserted_at ` +
+		toFollow + ` and seq >> 6 = any($5) and xid >= $6::text::xid8 and (xid > $6::text::xid8 or seq > $7) order by xid, seq limit $8`
 
 	// missingAtOnce bounds what the audit holds in memory, about 10 MB.
 	missingAtOnce = 50_000
 )
 
-// compare reads the outbox, and gives look what of it the stream did not show.
+// compare reads the outbox, and gives look what of it the stream did not show. While look is at
+// work no statement is under way: its lock would hold up housekeeping, and that all writers.
 func (a *audit) compare(ctx context.Context, conn *pgx.Conn, look func(context.Context, []Missing) error) (Audit, error) {
 	result := Audit{Through: a.through, Partial: a.seen.full()}
-	// The role, or the database, may have a limit that a large outbox exceeds.
-	if _, err := conn.Exec(ctx, `set statement_timeout = 0; set lock_timeout = 0`); err != nil {
-		return Audit{}, queryFault(err, "prepare the session")
+	if err := prepareLong(ctx, conn); err != nil {
+		return Audit{}, err
 	}
 	bounds := []any{a.base, a.opened, a.settled, a.seen.end}
-	rows, err := conn.Query(ctx, sumsQuery, bounds...)
+	rows, err := conn.Query(ctx, wordsQuery, bounds...)
 	if err != nil {
 		return Audit{}, queryFault(err, "read the outbox")
 	}
-	var differing []int64
-	var block int64
-	var want sums
-	_, err = pgx.ForEachRow(rows, []any{&block, &want.count, &want.seqs, &want.squares}, func() error {
-		result.Rows += want.count
-		if a.seen.sums(block) != want {
-			differing = append(differing, block)
+	var lacking []int64
+	var number, word int64
+	_, err = pgx.ForEachRow(rows, []any{&number, &word}, func() error {
+		result.Rows += int64(bits.OnesCount64(uint64(word)))
+		if uint64(word)&^a.seen.word(number) != 0 {
+			lacking = append(lacking, number)
 		}
 		return nil
 	})
 	if err != nil {
 		return Audit{}, queryFault(err, "read the outbox")
 	}
-	if len(differing) > 0 {
-		result.Missing, err = a.missing(ctx, conn, append(bounds, differing), look)
+	last := place{xid: "0", seq: math.MinInt64}
+	for more := len(lacking) > 0; more; {
+		var page []Missing
+		if page, more, err = a.missing(ctx, conn, append(bounds[:4:4], lacking), &last); err != nil {
+			return result, err
+		}
+		result.Missing += int64(len(page))
+		if len(page) > 0 {
+			if err := look(ctx, page); err != nil {
+				return result, err
+			}
+		}
 	}
-	return result, err
+	return result, nil
 }
 
-// missing gives look the rows of some blocks that the stream did not show. They are read as
-// they are looked up.
-func (a *audit) missing(ctx context.Context, conn *pgx.Conn, arguments []any, look func(context.Context, []Missing) error) (n int64, err error) {
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel() // of rows that are not wanted any more none is waited for
-	rows, err := conn.Query(reading, rowsQuery, arguments...)
+// prepareLong takes away limits that the role or the database may have, and that a large outbox
+// exceeds; and asks for no more of the server than one process.
+func prepareLong(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'lock_timeout',
+		'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout', 'max_parallel_workers_per_gather')`)
+	if err == nil {
+		_, err = conn.Exec(ctx, `set work_mem = '64MB'`)
+	}
 	if err != nil {
-		return 0, queryFault(err, "read the outbox")
+		return queryFault(err, "prepare the session")
 	}
-	var page []Missing
+	return nil
+}
+
+// place is that of a row in the order of rowsQuery.
+type place struct {
+	xid string
+	seq int64
+}
+
+// missing reads some of the rows whose words lack something, and returns those that the stream
+// did not show. more is false behind the last.
+func (a *audit) missing(ctx context.Context, conn *pgx.Conn, arguments []any, last *place) (page []Missing, more bool, err error) {
+	rows, err := conn.Query(ctx, rowsQuery, append(arguments, last.xid, last.seq, missingAtOnce)...)
+	if err != nil {
+		return nil, false, queryFault(err, "read the outbox")
+	}
+	read := 0
 	var m Missing
-	give := func() error {
-		n += int64(len(page))
-		err := look(ctx, page)
-		if page = page[:0]; err != nil {
-			cancel()
+	_, err = pgx.ForEachRow(rows, []any{&last.xid, &m.ID, &m.Seq, &m.AggregateType, &m.AggregateID, &m.EventType, &m.InsertedAt}, func() error {
+		read++
+		last.seq = m.Seq
+		if !a.seen.has(m.Seq) {
+			page = append(page, m)
 		}
-		return err
-	}
-	_, err = pgx.ForEachRow(rows, []any{&m.ID, &m.Seq, &m.AggregateType, &m.AggregateID, &m.EventType, &m.InsertedAt}, func() error {
-		if a.seen.has(m.Seq) {
-			return nil
-		}
-		if page = append(page, m); len(page) < missingAtOnce {
-			return nil
-		}
-		return give()
+		return nil
 	})
 	if err != nil {
-		return n, queryFault(err, "look for what the stream did not show")
+		return nil, false, queryFault(err, "read the outbox")
 	}
-	if len(page) > 0 {
-		err = give()
-	}
-	return n, err
+	return page, read == missingAtOnce, nil
 }

@@ -148,11 +148,11 @@ func TestAuditGivesPages(t *testing.T) {
 }
 
 // TestAuditCompares: whatever was shown, of what is to be shown and besides, just what was not is
-// missing, though of a block only sums are compared at first.
+// missing.
 func TestAuditCompares(t *testing.T) {
 	f := newFixture(t)
 	db := f.Conn(t)
-	const confirmed, last = 1_000, 12_000 // of three blocks
+	const confirmed, last = 1_000, 12_000
 	f.insert(t, 1, confirmed, "a")
 	base := pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text")
 	f.insert(t, confirmed+1, last, "a")

@@ -99,7 +99,10 @@ func queryFault(err error, what string) error {
 		return ErrGrant.Wrap(pgText(pg), "%s", what)
 	case "42P01", "3F000", "42703":
 		return ErrNoOutbox.Wrap(pgText(pg), "%s", what)
-	case "53400":
+	case "53400": // of temporary files, too
+		if !strings.Contains(pg.Message, "replication slot") {
+			break
+		}
 		return ErrNoSlot.Wrap(pgText(pg), "%s", what)
 	case "55006":
 		return ErrSlotBusy.Wrap(pgText(pg), "%s", what)

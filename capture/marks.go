@@ -1,8 +1,9 @@
 package capture
 
 import (
+	"maps"
 	"math"
-	"math/bits"
+	"slices"
 )
 
 const (
@@ -19,13 +20,10 @@ type marks struct {
 	blocks map[int64]*markBlock // by seq >> blockBits
 	newest int64                // the block that was marked last
 	last   *markBlock
-	end    int64 // there was no room for this one; math.MaxInt64: there was for all
+	end    int64 // there was no room for some from here on; math.MaxInt64: there was for all
 }
 
 type markBlock [1 << blockBits / 64]uint64
-
-// sums are what the rows of a block are compared by, of the lower bits of their seqs.
-type sums struct{ count, seqs, squares int64 }
 
 func newMarks() marks {
 	return marks{blocks: make(map[int64]*markBlock), end: math.MaxInt64}
@@ -36,8 +34,7 @@ func (m *marks) add(seq int64) {
 	if block := seq >> blockBits; m.last == nil || block != m.newest {
 		b := m.blocks[block]
 		if b == nil {
-			if len(m.blocks) == maxBlocks {
-				m.end = min(m.end, seq)
+			if len(m.blocks) == maxBlocks && !m.makeRoom(block) {
 				return
 			}
 			b = new(markBlock)
@@ -49,6 +46,18 @@ func (m *marks) add(seq int64) {
 	m.last[low>>6] |= 1 << (low & 63)
 }
 
+// makeRoom forgets the highest block for a lower one: only what is newest is not known then. It
+// reports whether there is room.
+func (m *marks) makeRoom(block int64) bool {
+	highest := slices.Max(slices.Collect(maps.Keys(m.blocks)))
+	forgotten := max(block, highest)
+	m.end = min(m.end, forgotten<<blockBits)
+	if forgotten == highest {
+		delete(m.blocks, highest)
+	}
+	return forgotten == highest
+}
+
 // full reports whether something could not be marked.
 func (m *marks) full() bool { return m.end != math.MaxInt64 }
 
@@ -57,18 +66,11 @@ func (m *marks) has(seq int64) bool {
 	return b != nil && b[low>>6]&(1<<(low&63)) != 0
 }
 
-func (m *marks) sums(block int64) (s sums) {
-	b := m.blocks[block]
+// word is the marks of 64 seqs, the number-th of them.
+func (m *marks) word(number int64) uint64 {
+	b := m.blocks[number>>(blockBits-6)]
 	if b == nil {
-		return s
+		return 0
 	}
-	for i, word := range b {
-		for ; word != 0; word &= word - 1 {
-			low := int64(i<<6 + bits.TrailingZeros64(word))
-			s.count++
-			s.seqs += low
-			s.squares += low * low
-		}
-	}
-	return s
+	return b[number&(blockMask>>6)]
 }

@@ -24,37 +24,45 @@ func TestMarks(t *testing.T) {
 				t.Fatalf("%d is marked: %v", seq, m.has(seq))
 			}
 		}
-		sum := make(map[int64]sums)
+		words := make(map[int64]uint64)
 		for seq := range want {
-			s, low := sum[seq>>12], seq&4095
-			sum[seq>>12] = sums{s.count + 1, s.seqs + low, s.squares + low*low}
+			words[seq>>6] |= 1 << (seq & 63)
 		}
-		for block, want := range sum {
-			if got := m.sums(block); got != want {
-				t.Fatalf("of block %d: %+v, want %+v", block, got, want)
+		for number, want := range words {
+			if got := m.word(number); got != want {
+				t.Fatalf("word %d: %x, want %x", number, got, want)
 			}
 		}
-		if m.full() || m.sums(math.MaxInt64) != (sums{}) {
-			t.Fatal("there is room, and of another block nothing is marked")
+		if m.full() {
+			t.Fatal("there is room")
 		}
 	})
 }
 
-// TestMarksFull: beyond the bound nothing is claimed of what had no room.
+// TestMarksFull: beyond the bound it is the newest of which nothing is claimed, in whatever order
+// they come.
 func TestMarksFull(t *testing.T) {
 	m := newMarks()
 	for i := range int64(maxBlocks) {
-		m.add(i << blockBits)
+		m.add((i + 10) << blockBits)
 	}
 	if m.full() {
 		t.Fatal("full too early")
 	}
-	const first = int64(maxBlocks) << blockBits
+	const first = int64(maxBlocks+10) << blockBits
 	m.add(first + 5_000)
 	m.add(first + 3)
 	m.add(first + 9_000)
-	m.add(1)
-	if m.end != first+3 || !m.full() || m.has(first+3) || !m.has(1) || len(m.blocks) != maxBlocks {
+	if m.end != first || !m.full() || m.has(first+3) || len(m.blocks) != maxBlocks {
+		t.Fatalf("%d blocks, up to %d", len(m.blocks), m.end)
+	}
+	m.add(7) // of a transaction that was open for long
+	if m.end != first-1<<blockBits || !m.has(7) || !m.has(10<<blockBits) || m.has(m.end) || len(m.blocks) != maxBlocks {
+		t.Fatalf("%d blocks, up to %d", len(m.blocks), m.end)
+	}
+	m.add(8)
+	m.add(first - 1<<blockBits + 4) // is forgotten
+	if m.end != first-1<<blockBits || !m.has(8) || len(m.blocks) != maxBlocks {
 		t.Fatalf("%d blocks, up to %d", len(m.blocks), m.end)
 	}
 }

@@ -159,7 +159,7 @@ func (l *loop) watch(hard context.Context, producer broker.Producer, p broker.Pa
 // only when somebody says so. What was saved is durable in no other place then: it can't be
 // compared.
 func (l *loop) heldBy(ln *lane, tail broker.Tail) (router.Acquired, error) {
-	l.topics[ln.topic].maxBytes = tail.MaxMessageSize
+	l.resize(resize{ln.topic, tail.MaxMessageSize}) // the topic's other partitions learn it too
 	a := router.Acquired{Lane: ln.id, Tail: tail.Stamp, ReadBack: tail.ReadBack, MaxBytes: tail.MaxMessageSize, Lost: tail.Lost}
 	trims := l.trims && l.topics[ln.topic].codec != nil // the dead-letter topic keeps everything
 	if first := tail.First; trims && first.Ordinal > 1 && a.Lost.Less(first.Position) && l.start.Less(first.Position) {

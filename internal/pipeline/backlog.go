@@ -8,11 +8,11 @@ import (
 
 // backlog is what is known of the oldest transaction that is committed and not confirmed.
 //
-// The loop knows best, once it has read what was committed before the run began. Until then, and
-// while there is no run, the source database is asked, by the progress that was saved: it may
-// name what was published within a second of that. Where it does not answer, nothing is older than
-// when nothing was waiting last. So the age never stands still, nor vanishes, while something
-// waits: at worst it is too high.
+// The loop knows best, of what it was sent, once it has read what was committed before the run began.
+// Until then, and while there is no run, the source database is asked, by the progress that was saved:
+// it may name what was published within a second of that. Where it does not answer, nothing is older than
+// when all was confirmed last. So while a run has not come to it, the age does not stand still, nor
+// vanish, where something waits: at worst it is too high.
 type backlog struct {
 	oldest int64  // its commit time as the loop knows it, microseconds since 1970; 0: none is known
 	end    uint64 // of the server's WAL, when it was first asked for in this run; 0: it was not yet
@@ -20,13 +20,19 @@ type backlog struct {
 
 	asked time.Time // of the oldest row that is not known as confirmed, by the database; zero: none
 	known bool      // asked is
-	clear time.Time // when nothing was waiting last; zero: it is not known
+
+	clear  time.Time // all that was committed by then is confirmed; zero: it is not known
+	next   uint64    // an end of the server's WAL; once it is confirmed, clear is nextAt. 0: none
+	nextAt time.Time
 }
 
 // measured takes the end of the server's WAL.
 func (b *backlog) measured(end uint64) {
 	if b.end == 0 {
 		b.end = end
+	}
+	if b.next == 0 {
+		b.next, b.nextAt = end, time.Now()
 	}
 }
 
@@ -38,17 +44,21 @@ func (b *backlog) read(oldest int64, start, confirmed uint64) {
 	if oldest != 0 || b.upToIt || confirmed > start {
 		b.oldest = oldest
 	}
-	if b.oldest == 0 && b.upToIt {
-		b.clear = time.Now()
+	if b.next > 0 && confirmed >= b.next {
+		b.clear, b.next = b.nextAt, 0
 	}
 }
 
 // unknown reports whether the database should be asked.
-func (b *backlog) unknown() bool { return b.oldest == 0 && !b.upToIt }
+func (b *backlog) unknown() bool { return !b.upToIt }
 
-// answered takes what the database says: the zero time when nothing waits.
+// answered takes what the database says: the zero time when nothing waits. What is older than that
+// was confirmed, maybe by another daemon.
 func (b *backlog) answered(oldest time.Time) {
 	b.asked, b.known = oldest, true
+	if oldest.IsZero() || b.oldest != 0 && oldest.After(time.UnixMicro(b.oldest)) {
+		b.oldest = 0
+	}
 	if oldest.IsZero() {
 		b.clear = time.Now()
 	}
@@ -58,7 +68,7 @@ func (b *backlog) answered(oldest time.Time) {
 func (b *backlog) silent() { b.asked, b.known = time.Time{}, false }
 
 // begin is called before a run, and after it.
-func (b *backlog) begin() { b.end, b.upToIt = 0, false }
+func (b *backlog) begin() { b.end, b.next, b.upToIt = 0, 0, false }
 
 // age is that of the oldest transaction, in seconds, and whether it is known.
 func (b *backlog) age() (seconds float64, known bool) {

@@ -16,6 +16,7 @@ const (
 	limitsInterval = 2 * time.Second
 	lagInterval    = time.Second
 	missedAnswers  = 10
+	oldestLimit    = time.Second
 )
 
 // every calls ask at an interval until ctx ends, or until it has failed too
@@ -100,11 +101,7 @@ func (r *run) pollLag(ctx context.Context) error {
 		if !r.report.backlogUnknown() {
 			return nil
 		}
-		oldest, known, err := capture.ReadOldest(ctx, db, r.cfg.Name)
-		if err != nil || !known {
-			return err
-		}
-		r.report.oldestUnconfirmed(oldest)
+		r.askOldest(ctx, db)
 		return nil
 	}
 	measure := ask
@@ -117,4 +114,18 @@ func (r *run) pollLag(ctx context.Context) error {
 	}
 	_ = ask(ctx) // at once, for it is not known; an error comes again
 	return every(ctx, lagInterval, ask)
+}
+
+// askOldest asks the database what waits. It matters less than what else is measured, which goes on
+// when this can't be read: while somebody locks the outbox, say.
+func (r *run) askOldest(ctx context.Context, db *pgx.Conn) {
+	limited, cancel := context.WithTimeout(ctx, oldestLimit)
+	defer cancel()
+	oldest, known, err := capture.ReadOldest(limited, db, r.cfg.Name)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		r.report.oldestUnknown()
+	case err == nil && known:
+		r.report.oldestUnconfirmed(oldest)
+	}
 }

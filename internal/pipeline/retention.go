@@ -75,6 +75,13 @@ func (r *reporter) backlogUnknown() bool {
 	return r.backlog.unknown()
 }
 
+// oldestUnknown tells that the database has not said what waits.
+func (r *reporter) oldestUnknown() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.backlog.silent()
+}
+
 // oldestUnconfirmed takes the database's answer; the zero time when nothing waits.
 func (r *reporter) oldestUnconfirmed(began time.Time) {
 	r.mu.Lock()

@@ -20,7 +20,10 @@ import (
 func (r *run) auditStart(ctx context.Context) error {
 	l := lookup{run: r, near: r.source.At(r.saved.ConfirmedLSN), first: make(map[broker.Partition]position.Position)}
 	audit, err := r.source.Audit(ctx, l.page)
-	if ctx.Err() != nil || errors.Is(err, capture.ErrNotAudited) {
+	if errors.Is(err, capture.ErrNotAudited) {
+		<-ctx.Done() // the run ends: nothing may be saved over what was not audited
+	}
+	if ctx.Err() != nil {
 		return nil
 	}
 	if err == nil && audit.Partial {
@@ -33,7 +36,7 @@ func (r *run) auditStart(ctx context.Context) error {
 type lookup struct {
 	*run
 	near  position.Position                      // what is saved: most were published behind it
-	first map[broker.Partition]position.Position // of the page before: the rows come roughly as they were published
+	first map[broker.Partition]position.Position // found of the page before: rows come roughly as they were published
 }
 
 // page looks for some rows. They are wherever the routes of their time sent them, so every
@@ -226,6 +229,6 @@ func (r *run) lostWith(m capture.Missing, p broker.Partition, e ends, saved capt
 func formatID(id [16]byte) string { return uuid.UUID(id).String() }
 
 func gap(example capture.Missing, n int) error {
-	return capture.ErrGap.New("%d committed events are in the outbox, but neither in the slot's stream nor in their topics; one of them is %s of type %s and aggregate %s %s",
+	return capture.ErrGap.New("%d committed events at least are in the outbox, but neither in the slot's stream nor in their topics; one of them is %s of type %s and aggregate %s %s",
 		n, formatID(example.ID), example.EventType, example.AggregateType, example.AggregateID)
 }

@@ -67,7 +67,7 @@ func TestBatch(t *testing.T) {
 	})
 }
 
-// A batch takes at most four times what is in it, and what it had is used again.
+// A batch takes the smallest buffer that will do, and one that is huge is not kept.
 func TestBufferSizes(t *testing.T) {
 	for i, size := range sizes {
 		room := 8

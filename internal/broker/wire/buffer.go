@@ -3,7 +3,7 @@ package wire
 import "sync"
 
 // buffers are what batches are built in: kept by size, so that a partition of a few messages does not
-// hold what a busy one has left, and a batch takes at most four times what is in it.
+// hold what a busy one has left, and a large batch takes little more than four times what is in it.
 var buffers [4]sync.Pool
 
 // sizes are those of buffers. The last takes a full batch, with its headers.
