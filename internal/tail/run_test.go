@@ -180,6 +180,7 @@ func TestFollow(t *testing.T) {
 			})
 		}()
 		f.more[1] <- message(1, 3, 2, "A", "k")
+		synctest.Wait() // it is shown before what another partition gets
 		f.more[0] <- message(0, 4, 2, "B", "k")
 		f.more[0] <- message(0, 5, 3, "A", "k")
 		synctest.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 
 	"github.com/runnel-cdc/runnel/internal/broker"
 	"github.com/runnel-cdc/runnel/internal/position"
@@ -85,10 +86,28 @@ func waits(s *scene) {
 func takesOver(s *scene) {
 	p, _ := s.acquire(position.Position{})
 	a := newAcks()
-	s.send(p, a, 1, 100, true)
-	a.inOrder(s, 1, 100)
+	s.send(p, a, 1, 50, true)
+	a.inOrder(s, 1, 50)
 	second := s.Connect(s.T, "second")
-	q, at, err := second.Acquire(s.ctx, s.request(stamp(51).Position), func(string) { go p.Close() })
+	told := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(told) })
+	var q broker.Producer
+	var at broker.Tail
+	var err error
+	acquired := make(chan struct{})
+	go func() {
+		defer close(acquired)
+		q, at, err = second.Acquire(s.ctx, s.request(stamp(51).Position), func(string) { tell() })
+	}()
+	select { // the first one goes on while the second one waits
+	case <-told:
+	case <-acquired:
+		s.Fatalf("a second producer beside the first: %v", err)
+	}
+	s.send(p, a, 51, 100, true)
+	a.inOrder(s, 1, 100)
+	p.Close()
+	<-acquired
 	if err != nil {
 		s.Fatal(err)
 	}
