@@ -176,7 +176,7 @@ func (r *Runner) torture(ctx context.Context, m *Mutant) (found string, caught b
 
 // test runs a test, and returns the names of what failed.
 func (r *Runner) test(ctx context.Context, m *Mutant) (string, error) {
-	args := []string{"go", "test", "-count=1", "-trimpath", "-run", "^" + m.Test + "$", m.Package}
+	args := []string{"go", "test", "-v", "-count=1", "-trimpath", "-run", "^" + m.Test + "$", m.Package}
 	if m.Servers {
 		with := []string{"go", "run", "./internal/devstack/cmd/withstack"}
 		if r.PG != "" {
@@ -189,6 +189,8 @@ func (r *Runner) test(ctx context.Context, m *Mutant) (string, error) {
 	switch {
 	case err == nil && strings.Contains(out, "no tests to run"):
 		return "", fmt.Errorf("%s has no %s", m.Package, m.Test)
+	case err == nil && strings.Contains(out, "--- SKIP: "+m.Test):
+		return "", fmt.Errorf("%s skips %s: it lacks the trailer \"Needs: servers\"", m.Package, m.Test)
 	case err == nil:
 		return "", nil
 	case !errors.As(err, &exit) || !strings.Contains(out, "--- FAIL: "+m.Test):
