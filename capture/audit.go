@@ -38,8 +38,9 @@ var ErrNotAudited = errors.New("the stream ended before the start was audited")
 // Audit waits until the stream has passed the WAL position of the opening, and then compares
 // what it showed with what is in the outbox. Call it once, beside Run.
 //
-// look is given the missing rows, up to 50,000 at a time, in the order of their transactions. They are no fault yet: they may have been published and confirmed after progress
-// was last saved. Whoever can read the topics must look them up. An error of look ends the audit.
+// look is given the missing rows, up to 50,000 at a time, in the order of their transactions.
+// They are no fault yet: they may have been published and confirmed after progress was last
+// saved. Whoever can read the topics must look them up. An error of look ends the audit.
 func (s *Source) Audit(ctx context.Context, look func(context.Context, []Missing) error) (Audit, error) {
 	select {
 	case a, ok := <-s.audited:
@@ -65,6 +66,7 @@ type audit struct {
 	settled int64  // no row up to this seq is looked for
 	through uint64
 	seen    marks
+	atOnce  int // rows of a page
 	result  chan<- *audit
 }
 
@@ -80,7 +82,7 @@ func newAudit(ctx context.Context, conn *pgx.Conn, cfg settings, rec *record, re
 	if err != nil {
 		return nil, err
 	}
-	a := &audit{base: saved.snapshot, settled: rec.settledSeq, seen: newMarks(), result: result}
+	a := &audit{base: saved.snapshot, settled: rec.settledSeq, seen: newMarks(), atOnce: missingAtOnce, result: result}
 	if !rec.inferred && saved.lsn <= rec.consistentPoint {
 		a.base = rec.snapshot
 	}
@@ -112,11 +114,14 @@ const (
 	wordsQuery = `select seq >> 6, bit_or(1::bigint << (seq & 63)::int) ` + toFollow + ` group by 1`
 
 	// rowsQuery reads some of them behind a place, by the order of their transactions, which
-	// roughly is the one in which they were published.
+	// roughly is the one in which they were published. "Is true" keeps Postgres from making a join
+	// of the list, for which it would read and sort all rows for each page: it is hashed, and the
+	// index is followed until there are enough. Outbox.xid is no text, which the output's xid is.
 	rowsQuery = `select xid::text, id, seq, coalesce(aggregate_type, ''), coalesce(aggregate_id, ''), coalesce(event_type, ''), inserted_at ` +
-		toFollow + ` and seq >> 6 = any($5) and xid >= $6::text::xid8 and (xid > $6::text::xid8 or seq > $7) order by xid, seq limit $8`
+		toFollow + ` and (seq >> 6 in (select unnest($5::bigint[]))) is true and xid >= $6::text::xid8 and (xid > $6::text::xid8 or seq > $7) order by outbox.xid, seq limit $8`
 
-	// missingAtOnce bounds what the audit holds in memory, about 10 MB.
+	// missingAtOnce bounds what the audit holds of rows in memory: about 10 MB. Besides it has
+	// their words, 8 bytes for up to 64 rows.
 	missingAtOnce = 50_000
 )
 
@@ -183,7 +188,7 @@ type place struct {
 // missing reads some of the rows whose words lack something, and returns those that the stream
 // did not show. more is false behind the last.
 func (a *audit) missing(ctx context.Context, conn *pgx.Conn, arguments []any, last *place) (page []Missing, more bool, err error) {
-	rows, err := conn.Query(ctx, rowsQuery, append(arguments, last.xid, last.seq, missingAtOnce)...)
+	rows, err := conn.Query(ctx, rowsQuery, append(arguments, last.xid, last.seq, a.atOnce)...)
 	if err != nil {
 		return nil, false, queryFault(err, "read the outbox")
 	}
@@ -200,5 +205,5 @@ func (a *audit) missing(ctx context.Context, conn *pgx.Conn, arguments []any, la
 	if err != nil {
 		return nil, false, queryFault(err, "read the outbox")
 	}
-	return page, read == missingAtOnce, nil
+	return page, read == a.atOnce, nil
 }

@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
 	"github.com/runnel-cdc/runnel/internal/pgtest"
@@ -147,21 +151,54 @@ func TestAuditGivesPages(t *testing.T) {
 	}
 }
 
+// toTenfold has the server use up xids until the next one of more digits is so far away, unless
+// that takes too many.
+func toTenfold(t *testing.T, f *fixture, away int64) {
+	t.Helper()
+	next := pgtest.Value[int64](t, f.DB, "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+	tenfold := int64(10)
+	for tenfold <= next {
+		tenfold *= 10
+	}
+	if n := tenfold - next - away; n > 0 && n < 500_000 {
+		f.Exec(t, fmt.Sprintf("do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$", n))
+	}
+}
+
 // TestAuditCompares: whatever was shown, of what is to be shown and besides, just what was not is
 // missing.
 func TestAuditCompares(t *testing.T) {
 	f := newFixture(t)
 	db := f.Conn(t)
-	const confirmed, last = 1_000, 12_000
+	const confirmed, last = 1_000, 12_200
 	f.insert(t, 1, confirmed, "a")
 	base := pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text")
-	f.insert(t, confirmed+1, last, "a")
+	// Every other transaction is older than the one before it, and has higher seqs.
+	toTenfold(t, f, 20)
+	for n := confirmed + 1; n <= last; n += 400 {
+		tx, err := db.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "select pg_current_xact_id()"); err != nil {
+			t.Fatal(err)
+		}
+		f.insert(t, n, n+199, "a")
+		if _, err := tx.Exec(t.Context(), insertSQL, n+200, n+399, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	opened := pgtest.Value[string](t, f.DB, "select pg_current_snapshot()::text")
 	f.insert(t, last+1, last+500, "a")
 	ids := f.ids(t, "seq")
+	xids := pgtest.Values[int64](t, f.DB, "select xid::text::bigint from runnel.outbox order by seq")
 	rapid.Check(t, func(t *rapid.T) {
 		seq := rapid.Int64Range(1, last+500)
-		a := &audit{base: base, opened: opened, settled: rapid.SampledFrom([]int64{0, 5_000}).Draw(t, "settled"), seen: newMarks()}
+		a := &audit{base: base, opened: opened, settled: rapid.SampledFrom([]int64{0, 5_000}).Draw(t, "settled"), seen: newMarks(),
+			atOnce: rapid.SampledFrom([]int{137, 200, 400, missingAtOnce}).Draw(t, "at once")}
 		lost := make(map[int64]bool)
 		for _, n := range rapid.SliceOfN(seq, 0, 50).Draw(t, "lost") {
 			for i := range rapid.SampledFrom([]int64{1, 2, 5_000}).Draw(t, "and behind it") {
@@ -184,7 +221,7 @@ func TestAuditCompares(t *testing.T) {
 		if got.Audit, err = a.compare(context.Background(), db, got.collect); err != nil {
 			t.Fatal(err)
 		}
-		slices.SortFunc(got.missing, func(a, b Missing) int { return cmp.Compare(a.Seq, b.Seq) })
+		slices.SortStableFunc(want, func(a, b Missing) int { return cmp.Compare(xids[a.Seq-1], xids[b.Seq-1]) })
 		if got.Rows != last-max(confirmed, a.settled) || got.Partial || len(got.missing) != len(want) {
 			t.Fatalf("of %d rows %d are missing; want %d", got.Rows, len(got.missing), len(want))
 		}
@@ -194,6 +231,41 @@ func TestAuditCompares(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAuditPlan: the list of words is hashed in whatever plan Postgres makes. It would compare each
+// row with each of them if it were an array, from the sixth page on, when it no longer knows the list.
+// And xids are compared as the numbers that they are.
+func TestAuditPlan(t *testing.T) {
+	f := newFixture(t)
+	db := f.Conn(t)
+	f.insert(t, 1, 20_000, "a")
+	f.Exec(t, "analyze runnel.outbox")
+	for _, sql := range []string{
+		"set work_mem = '64MB'", "prepare page (text, text, bigint, bigint, bigint[], text, bigint, int) as " + rowsQuery,
+	} {
+		if _, err := db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		if _, err := db.Exec(t.Context(), "set plan_cache_mode = "+mode); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := db.Query(t.Context(), "explain execute page ('1:1:', '9000000:9000000:', 0, 9000000, '{1"+strings.Repeat(",2", 70_000)+"}', '0', 0, 50000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(plan, "\n")
+		sorted := regexp.MustCompile(`Sort Key: .*`).FindString(text)
+		if !strings.Contains(text, "hashed SubPlan") || sorted == "" || strings.Contains(sorted, "text") {
+			t.Errorf("%s:\n%s", mode, text)
+		}
+	}
 }
 
 // TestProgress: what is saved is confirmed, the audit starts from it, and an

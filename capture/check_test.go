@@ -180,7 +180,7 @@ func TestStreamErrors(t *testing.T) {
 	if err := streamFault(&pgconn.PgError{Code: "57P01", Message: "terminating connection"}, "s"); fault.Find(err) != nil || Halts(err) {
 		t.Fatalf("got %v", err)
 	}
-	mustCode(t, queryFault(&pgconn.PgError{Code: "53400", Message: "all replication slots are in use"}, "create slot"), ErrNoSlot)
+	mustCode(t, queryFault(&pgconn.PgError{Code: "53400", Message: "alle Replikations-Slots sind in Benutzung", Routine: "ReplicationSlotCreate"}, "create slot"), ErrNoSlot)
 }
 
 // TestBadInput: each set-up that is wrong, on the real server.

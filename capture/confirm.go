@@ -186,6 +186,9 @@ func (r *run) recorded(err error) error {
 	r.recording = nil
 	if err == nil {
 		r.settled = r.settled || w.done
+		if w.done {
+			r.busyAt = time.Now() // with what was read from the table
+		}
 		r.limit, r.decoder.limit = w.limit, w.limit
 	}
 	return err

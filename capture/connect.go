@@ -100,7 +100,7 @@ func queryFault(err error, what string) error {
 	case "42P01", "3F000", "42703":
 		return ErrNoOutbox.Wrap(pgText(pg), "%s", what)
 	case "53400": // of temporary files, too
-		if !strings.Contains(pg.Message, "replication slot") {
+		if !strings.HasPrefix(pg.Routine, "ReplicationSlot") { // messages are translated
 			break
 		}
 		return ErrNoSlot.Wrap(pgText(pg), "%s", what)

@@ -29,8 +29,12 @@ func newMarks() marks {
 	return marks{blocks: make(map[int64]*markBlock), end: math.MaxInt64}
 }
 
-// add marks a seq, in constant time.
+// add marks a seq. It looks at all blocks where it must forget one, which happens once for a
+// block; else it takes constant time.
 func (m *marks) add(seq int64) {
+	if seq >= m.end {
+		return // nobody asks for it
+	}
 	if block := seq >> blockBits; m.last == nil || block != m.newest {
 		b := m.blocks[block]
 		if b == nil {

@@ -56,6 +56,9 @@ func TestMarksFull(t *testing.T) {
 	if m.end != first || !m.full() || m.has(first+3) || len(m.blocks) != maxBlocks {
 		t.Fatalf("%d blocks, up to %d", len(m.blocks), m.end)
 	}
+	if n := testing.AllocsPerRun(100_000, func() { m.add(first + 9_000) }); n != 0 {
+		t.Fatalf("%v allocations for each row that is not marked", n)
+	}
 	m.add(7) // of a transaction that was open for long
 	if m.end != first-1<<blockBits || !m.has(7) || !m.has(10<<blockBits) || m.has(m.end) || len(m.blocks) != maxBlocks {
 		t.Fatalf("%d blocks, up to %d", len(m.blocks), m.end)

@@ -14,13 +14,14 @@ import (
 func ReadOldest(ctx context.Context, conn *pgx.Conn, pipeline string) (oldest time.Time, known bool, err error) {
 	var at *time.Time
 	// A snapshot shows all below its xmax but what was in progress then. Rows that came from
-	// another server are settled.
+	// another server are settled; their xids may be beyond all of this one's.
 	err = conn.QueryRow(ctx, `with saved as materialized (
 			select g.snapshot as shot, p.settled_seq as settled
 			from runnel.pipeline p join runnel.progress g on g.pipeline = p.name
 			where p.name = $1 and g.snapshot is not null and p.system_id = (select system_identifier::text from pg_control_system()))
 		select exists (select from saved), least(
 			(select inserted_at from runnel.outbox where xid >= (select pg_snapshot_xmax(shot) from saved)
+				and xid < pg_snapshot_xmax(pg_current_snapshot())
 				and seq > (select settled from saved) order by xid limit 1),
 			(select min(o.inserted_at) from (select pg_snapshot_xip(shot) as xid, settled from saved) open
 				join runnel.outbox o on o.xid = open.xid and o.seq > open.settled))`, pipeline).Scan(&known, &at)

@@ -18,22 +18,16 @@ import (
 //  3. read the tail, and back to what will be replayed;
 //  4. the first message proves by its place that nothing slipped in between.
 func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(holder string)) (Producer, Tail, error) {
-	var size int
-	before, asking := errgroup.WithContext(ctx)
-	before.Go(func() error { return p.checkPartition(asking, r.Partition) })
-	before.Go(func() (err error) {
-		size, err = p.MaxMessageSize(asking, r.Partition.Topic)
-		return err
-	})
-	if err := before.Wait(); err != nil {
+	if err := p.checkPartition(ctx, r.Partition); err != nil {
 		return nil, Tail{}, err
 	}
-	q := newProducer(p, r.Partition, r.Producer, newLimits(size, len(r.Producer)))
+	q := newProducer(p, r.Partition, r.Producer, limits{})
 	if err := p.exclusive(ctx, r, q, waiting); err != nil {
 		return nil, Tail{}, err
 	}
 	failpoint.Hit("broker.exclusive")
 
+	var size int // asked for now: the wait may have been long
 	var settled ledgerStats
 	checks, checking := errgroup.WithContext(ctx)
 	checks.Go(func() error { return p.checkDeduplication(checking, r.Partition) })
@@ -41,7 +35,12 @@ func (p *Pulsar) Acquire(ctx context.Context, r AcquireRequest, waiting func(hol
 		settled, err = p.settle(checking, r.Partition)
 		return err
 	})
+	checks.Go(func() (err error) {
+		size, err = p.MaxMessageSize(checking, r.Partition.Topic)
+		return err
+	})
 	err := checks.Wait()
+	q.Resize(size)
 	failpoint.Hit("broker.settled")
 	var tail Tail
 	if err == nil {

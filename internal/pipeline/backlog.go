@@ -26,13 +26,13 @@ type backlog struct {
 	nextAt time.Time
 }
 
-// measured takes the end of the server's WAL.
-func (b *backlog) measured(end uint64) {
+// measured takes the end of the server's WAL, which was asked for at a time.
+func (b *backlog) measured(end uint64, at time.Time) {
 	if b.end == 0 {
 		b.end = end
 	}
 	if b.next == 0 {
-		b.next, b.nextAt = end, time.Now()
+		b.next, b.nextAt = end, at
 	}
 }
 
@@ -52,15 +52,15 @@ func (b *backlog) read(oldest int64, start, confirmed uint64) {
 // unknown reports whether the database should be asked.
 func (b *backlog) unknown() bool { return !b.upToIt }
 
-// answered takes what the database says: the zero time when nothing waits. What is older than that
+// answered takes what the database says, which was asked at a time: the zero time when nothing waits. What is older than that
 // was confirmed, maybe by another daemon.
-func (b *backlog) answered(oldest time.Time) {
+func (b *backlog) answered(oldest, at time.Time) {
 	b.asked, b.known = oldest, true
 	if oldest.IsZero() || b.oldest != 0 && oldest.After(time.UnixMicro(b.oldest)) {
 		b.oldest = 0
 	}
 	if oldest.IsZero() {
-		b.clear = time.Now()
+		b.clear = at
 	}
 }
 

@@ -23,18 +23,18 @@ func TestBacklog(t *testing.T) {
 	}
 	hourAgo := time.Now().Add(-time.Hour).UnixMicro()
 	expect("before anything is asked", 0, false)
-	b.answered(time.Now().Add(-time.Minute))
+	b.answered(time.Now().Add(-time.Minute), time.Now())
 	expect("halted at once", time.Minute, true)
 	b.silent()
 	expect("the database is away", 0, false)
 	b.begin()
 	b.read(0, 100, 150)
 	expect("some is confirmed, the end is not known", 0, false)
-	b.measured(200)
-	b.measured(300)
+	b.measured(200, time.Now())
+	b.measured(300, time.Now())
 	b.read(0, 100, 199)
 	expect("not up to the end", 0, false)
-	b.answered(time.Now().Add(-time.Minute))
+	b.answered(time.Now().Add(-time.Minute), time.Now())
 	expect("not up to the end, and asked for", time.Minute, true)
 	b.read(hourAgo, 100, 199)
 	expect("a transaction", time.Hour, true)
@@ -47,15 +47,15 @@ func TestBacklog(t *testing.T) {
 	b.begin()
 	b.silent()
 	expect("the database went away when all up to then was confirmed", 2*time.Minute, true)
-	b.answered(time.Time{})
+	b.answered(time.Time{}, time.Now())
 	expect("it is back, and nothing waits", 0, true)
 	b.read(hourAgo, 100, 400)
 	b.begin()
 	b.read(0, 400, 400)
 	expect("of the run before", time.Hour, true)
-	b.answered(time.Now().Add(-2 * time.Hour))
+	b.answered(time.Now().Add(-2*time.Hour), time.Now())
 	expect("of the run before, which is more exact", time.Hour, true)
-	b.answered(time.Now().Add(-time.Minute))
+	b.answered(time.Now().Add(-time.Minute), time.Now())
 	expect("of the run before, which another daemon has published", time.Minute, true)
 }
 
@@ -88,7 +88,7 @@ func TestLagUnknown(t *testing.T) {
 		{"with one that confirms nothing", &walwatch.State{Limit: -1, Slot: capture.Slot{Exists: true, CurrentLSN: 100}}, nil, len(names) - 2},
 	} {
 		if c.state != nil {
-			r.retention(*c.state, slog.New(slog.DiscardHandler))
+			r.retention(*c.state, time.Now(), slog.New(slog.DiscardHandler))
 		}
 		if st := r.status(); (st.LagBytes == nil) != (c.lag == nil) || c.lag != nil && *st.LagBytes != *c.lag || st.OldestSeconds != nil || len(shown()) != c.shown {
 			t.Errorf("%s: %+v, metrics %q", c.what, st, shown())

@@ -92,16 +92,20 @@ func (r *run) pollLag(ctx context.Context) error {
 				return err
 			}
 		}
+		began := time.Now()
 		st, err := walwatch.Read(ctx, db, r.cfg.Slot)
 		if err != nil {
 			hangUp()
 			return err
 		}
-		r.report.retention(st, r.log)
+		r.report.retention(st, began, r.log)
 		if !r.report.backlogUnknown() {
 			return nil
 		}
 		r.askOldest(ctx, db)
+		if db.IsClosed() { // a statement was cut off
+			hangUp()
+		}
 		return nil
 	}
 	measure := ask
@@ -119,6 +123,7 @@ func (r *run) pollLag(ctx context.Context) error {
 // askOldest asks the database what waits. It matters less than what else is measured, which goes on
 // when this can't be read: while somebody locks the outbox, say.
 func (r *run) askOldest(ctx context.Context, db *pgx.Conn) {
+	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, oldestLimit)
 	defer cancel()
 	oldest, known, err := capture.ReadOldest(limited, db, r.cfg.Name)
@@ -126,6 +131,6 @@ func (r *run) askOldest(ctx context.Context, db *pgx.Conn) {
 	case err != nil && ctx.Err() == nil:
 		r.report.oldestUnknown()
 	case err == nil && known:
-		r.report.oldestUnconfirmed(oldest)
+		r.report.oldestUnconfirmed(oldest, began)
 	}
 }

@@ -29,7 +29,7 @@ func Warnings(all []*fault.Error) []Warning {
 // retention takes what the server tells of the WAL that it keeps, and logs each
 // warning when it begins and when it is over. It is called by one goroutine at a
 // time: a run's, or that of the pause between two.
-func (r *reporter) retention(st walwatch.State, log *slog.Logger) {
+func (r *reporter) retention(st walwatch.State, at time.Time, log *slog.Logger) {
 	r.metrics.retention.set(st)
 	all := st.Warnings(func(code *fault.Code) bool { return r.warned[code] })
 	now := make(map[*fault.Code]bool, len(all))
@@ -54,7 +54,7 @@ func (r *reporter) retention(st walwatch.State, log *slog.Logger) {
 	if lag, known := st.Lag(); known {
 		r.st.LagBytes = &lag
 	}
-	r.backlog.measured(st.Slot.CurrentLSN)
+	r.backlog.measured(st.Slot.CurrentLSN, at)
 	r.st.Warnings = Warnings(all)
 	r.mu.Unlock()
 }
@@ -82,11 +82,11 @@ func (r *reporter) oldestUnknown() {
 	r.backlog.silent()
 }
 
-// oldestUnconfirmed takes the database's answer; the zero time when nothing waits.
-func (r *reporter) oldestUnconfirmed(began time.Time) {
+// oldestUnconfirmed takes the database's answer, which was asked at a time: the zero time when nothing waits.
+func (r *reporter) oldestUnconfirmed(oldest, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.backlog.answered(began)
+	r.backlog.answered(oldest, at)
 }
 
 // walMetrics tell of the WAL that the server keeps. What there is only with a slot,

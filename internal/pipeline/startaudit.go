@@ -40,8 +40,8 @@ type lookup struct {
 }
 
 // page looks for some rows. They are wherever the routes of their time sent them, so every
-// partition that this pipeline knows is looked at: those to which today's routes lead them first,
-// of which only what it takes to find them is read. Near the saved progress first, then
+// partition that this pipeline knows is looked at: the dead letters, and those to which today's
+// routes lead them, first; of these only what it takes to find them is read. Near the saved progress first, then
 // everywhere: a transaction may have been invisible to the saved snapshot long after its commit
 // record was written.
 func (l *lookup) page(ctx context.Context, rows []capture.Missing) error {
@@ -49,7 +49,14 @@ func (l *lookup) page(ctx context.Context, rows []capture.Missing) error {
 	for _, m := range rows {
 		missing[formatID(m.ID)] = m
 	}
-	for p, n := range l.likely(rows) {
+	for _, p := range l.everyPartition() { // those elsewhere would be looked for where they are not
+		if l.isDeadLetters(p) {
+			if err := l.strikePublished(ctx, p, l.near, missing, len(missing)); err != nil {
+				return err
+			}
+		}
+	}
+	for p, n := range l.likely(missing) {
 		from, known := l.first[p]
 		if !known {
 			from = l.near
@@ -79,7 +86,7 @@ func (l *lookup) page(ctx context.Context, rows []capture.Missing) error {
 }
 
 // likely counts to which partitions today's routes lead the rows.
-func (l *lookup) likely(rows []capture.Missing) map[broker.Partition]int {
+func (l *lookup) likely(rows map[string]capture.Missing) map[broker.Partition]int {
 	sizes := make(map[string]int)
 	for _, p := range l.everyPartition() {
 		sizes[p.Topic]++
