@@ -64,6 +64,13 @@ func (m *Member) launch() (process, error) {
 	return p, m.c.stack.guard.kill(p, "KILL")
 }
 
+// Ended reports that the server is not there: it was killed, or has ended by itself.
+func (m *Member) Ended() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.p.alive()
+}
+
 // Pause stops the server's process where it is, with its connections open.
 func (m *Member) Pause() error { return m.signal(syscall.SIGSTOP) }
 

@@ -195,19 +195,28 @@ func (o *outages) play(f outage) {
 	}
 	during := o.watch(f.lasts+time.Minute, func(int) bool { return time.Since(began) > f.lasts }, "it lasted")
 	ended, harmed, written := time.Now(), o.daemon.published(), o.rows()-rows
+	whole, recovered := context.WithCancel(context.Background())
+	defer recovered()
+	var up time.Duration
 	var servers errgroup.Group
-	servers.Go(f.end)
+	servers.Go(func() error {
+		if err := f.end(); err != nil {
+			return err
+		}
+		up = time.Since(ended)
+		return o.supervise(whole)
+	})
 	after := o.watch(5*time.Minute, func(n int) bool { return n > harmed+100 }, "events pass again by themselves")
 	on := time.Since(ended)
-	if err := servers.Wait(); err != nil {
-		o.t.Fatal(err)
-	}
-	up := time.Since(ended)
 	stop()
 	o.last()
 	end := o.w.walEnd()
 	o.watch(5*time.Minute, func(int) bool { return o.w.confirmed(end) }, "everything is confirmed")
 	drained := time.Since(ended)
+	recovered()
+	if err := servers.Wait(); err != nil {
+		o.t.Fatal(err)
+	}
 
 	total := o.rows()
 	o.last()
@@ -230,6 +239,30 @@ func (o *outages) play(f outage) {
 		o.t.Errorf("%d events were written", written)
 	}
 	pgtest.Eventually(o.t, time.Minute, func() bool { return o.daemon.status().State == pipeline.Streaming }, "it streams")
+}
+
+// supervise starts bookies that have ended by themselves, until ctx ends: whoever runs bookies
+// has them started again. One whose disk stands still without a spare runs out of memory: the
+// broker closes the ledger and sends the same to it in another one, some fifty times a second.
+func (o *outages) supervise(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, bookie := range o.cluster.Bookies {
+			if !bookie.Ended() {
+				continue
+			}
+			o.t.Logf("%s has ended by itself and is started again", bookie.Name())
+			if err := bookie.Start(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
 }
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }

@@ -106,14 +106,16 @@ func takesOver(s *scene) {
 	}
 	s.send(p, a, 51, 100, true)
 	a.inOrder(s, 1, 100)
+	const limit = 1 << 20
+	s.SetMaxMessageSize(s.T, s.topic, limit)
 	p.Close()
 	<-acquired
 	if err != nil {
 		s.Fatal(err)
 	}
 	defer q.Close()
-	if at.Stamp != stamp(100) || at.ReadBack != digest(51, 100) {
-		s.Fatalf("tail %+v", at)
+	if at.Stamp != stamp(100) || at.ReadBack != digest(51, 100) || at.MaxMessageSize != limit {
+		s.Fatalf("tail %+v, want what was there when the wait was over", at)
 	}
 	late := newAcks()
 	p.Send(s.ctx, s.message(101), late.done(101))
