@@ -9,10 +9,11 @@ import (
 
 const (
 	// behindLimit is how long after a commit its rows may be sent before the
-	// stream counts as running behind.
-	behindLimit = 50 * time.Millisecond
+	// stream counts as running behind. Where daemon and servers share cores that are
+	// busy, being woken for each row is what keeps it there.
+	behindLimit = 5 * time.Millisecond
 	// gatherTime is how long reading then waits for gatherBytes to arrive.
-	gatherTime  = 4 * time.Millisecond
+	gatherTime  = 2 * time.Millisecond
 	gatherBytes = chunkSize / 4
 )
 

@@ -49,8 +49,9 @@ type rig struct {
 // brokers are the ways in which the broker is set: what differs from deploy's.
 var brokers = []struct{ name, settings string }{
 	{"set for latency", ""},
-	// A read at the end of a topic waits up to so many milliseconds for more.
-	{"default", "managedLedgerNewEntriesCheckDelayInMillis=10"},
+	// A read at the end of a topic waits up to so many milliseconds for more, and the journal
+	// for other entries.
+	{"default", "managedLedgerNewEntriesCheckDelayInMillis=10\njournalFlushWhenQueueEmpty=false"},
 }
 
 func newRig(ctx context.Context, o Options, broker, settings string) (*rig, error) {
