@@ -13,8 +13,8 @@ const (
 	// busy, being woken for each row is what keeps it there.
 	behindLimit = 5 * time.Millisecond
 	// gatherTime is how long reading then waits for gatherBytes to arrive.
-	gatherTime  = 2 * time.Millisecond
-	gatherBytes = chunkSize / 4
+	gatherTime  = 4 * time.Millisecond
+	gatherBytes = chunkSize * 3 / 4
 )
 
 // pacer lets the stream gather while it runs behind. The server sends each row

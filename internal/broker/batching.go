@@ -3,7 +3,8 @@ package broker
 import "bytes"
 
 // When a batch leaves: when nothing of this producer is on its way. Idle, a message leaves
-// at once; under load, a batch grows until the receipt of the one before has come.
+// at once, with those that are sent in the same breath (Outgoing.More); under load, a batch
+// grows until the receipt of the one before has come.
 //
 // Batches that are full wait in line meanwhile, so that whoever sends need not.
 //
@@ -33,7 +34,7 @@ func (r *producer) dispatch() {
 // mayLeave reports whether the first batch that waits may leave. state is held.
 func (r *producer) mayLeave(e *entry) bool {
 	if r.flight.sent == 0 {
-		return true
+		return e != r.open || !r.more
 	}
 	return e.next != nil && !bytes.Equal(e.version, e.next.version) &&
 		r.flight.sent < maxBeside && r.flight.largest()-e.batch.SealedSize() <= maxPadding

@@ -50,6 +50,43 @@ func TestBatchesFollowReceipts(t *testing.T) {
 	})
 }
 
+// What is sent in one breath leaves in one batch, unless it fills more, or has to wait for room.
+func TestMoreFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o outcome
+		q, s := probed(t, 10, &o)
+		defer q.Close()
+		send := func(from, to int) {
+			for n := from; n <= to; n++ {
+				m := msg(10)
+				m.More = n < to
+				q.Send(t.Context(), m, o.done(n))
+			}
+		}
+		send(1, 5)
+		if !slices.Equal(s.counts, []int{5}) {
+			t.Fatalf("batches of %v", s.counts)
+		}
+		s.acknowledge(1, 1)
+		go send(6, 20) // there is room for ten
+		synctest.Wait()
+		if !slices.Equal(s.counts, []int{10}) {
+			t.Fatalf("batches of %v while a message waits for room", s.counts)
+		}
+		s.acknowledge(1, 2)
+		synctest.Wait()
+		if !slices.Equal(s.counts, []int{5}) {
+			t.Fatalf("batches of %v then", s.counts)
+		}
+		s.acknowledge(1, 3)
+		q.limits.batch = 200
+		send(21, 30)
+		if len(s.counts) != 1 || s.counts[0] < 2 || s.held() == 0 {
+			t.Fatalf("batches of %v, where one is full, and %d messages wait", s.counts, s.held())
+		}
+	})
+}
+
 // Batches that are full wait in line: Send does not, and one is on its way at a time.
 func TestFullBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -138,7 +175,7 @@ func TestBatchesOfDrawnHistories(test *testing.T) {
 		q.Send(context.Background(), msg(1), o.done(0))
 		s.acknowledge(1, 0)
 		<-verified
-		n, entry := 0, int64(0)
+		n, entry, more := 0, int64(0), false
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			if s.count() > 0 && rapid.IntRange(0, 2).Draw(t, "step") == 0 {
 				entry++
@@ -146,7 +183,8 @@ func TestBatchesOfDrawnHistories(test *testing.T) {
 			} else {
 				m := msg(rapid.SampledFrom([]int{1, 100, 400, 6_000}).Draw(t, "bytes"))
 				m.Schema = rapid.SampledFrom(versions).Draw(t, "version")
-				n++
+				m.More = rapid.Bool().Draw(t, "more follow")
+				n, more = n+1, m.More
 				q.Send(context.Background(), m, o.done(n))
 			}
 			sizes := s.sizes[len(s.sizes)-s.count():]
@@ -155,10 +193,12 @@ func TestBatchesOfDrawnHistories(test *testing.T) {
 					t.Fatalf("on their way: %d bytes behind %d, from %d", sizes[i], sizes[i-1], s.firsts)
 				}
 			}
-			if !slices.IsSorted(s.firsts) || s.count() == 0 && s.held() > 0 || s.count() > maxBeside {
+			if !slices.IsSorted(s.firsts) || s.count() == 0 && s.held() > 0 && !more || s.count() > maxBeside {
 				t.Fatalf("%v are on their way, %d wait", s.firsts, s.held())
 			}
 		}
+		n++
+		q.Send(context.Background(), msg(1), o.done(n))
 		for s.count() > 0 {
 			entry++
 			s.acknowledge(1, entry)

@@ -41,6 +41,9 @@ type Outgoing struct {
 	Properties properties.List
 	EventTime  time.Time
 	Schema     *Schema
+	// More says that the same producer's next Send follows at once: the message may wait
+	// for it, to leave with it.
+	More bool
 }
 
 // AcquireRequest asks for the one right to publish to a partition.

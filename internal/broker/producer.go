@@ -50,6 +50,7 @@ type producer struct {
 	late      []func(MessageID, error) // of messages that came after that
 
 	open *entry // the last of flight, if it may still grow
+	more bool   // and will, before whoever sends does anything else
 
 	lost chan struct{} // closed by fail, after cause is set
 	gone chan struct{} // closed when the broker holds the producer no more
@@ -174,6 +175,7 @@ func (r *producer) join(m *Outgoing, size int, version []byte, done func(Message
 	}
 	r.message = wire.Message{} // m is its owner's again
 	r.flight.push(done, len(m.Payload))
+	r.more = m.More
 	r.dispatch()
 }
 
@@ -184,6 +186,7 @@ func (r *producer) await(ctx context.Context) {
 		r.room = make(chan struct{})
 	}
 	room := r.room
+	r.goOn()
 	r.state.Unlock()
 	select {
 	case <-room:
@@ -197,6 +200,7 @@ func (r *producer) await(ctx context.Context) {
 // askSchema learns a schema's version from the broker. state is held, but not
 // while it asks.
 func (r *producer) askSchema(ctx context.Context, s *Schema) {
+	r.goOn()
 	r.state.Unlock()
 	version, err := r.link.AskSchema(ctx, s.onWire())
 	r.state.Lock()
@@ -208,6 +212,12 @@ func (r *producer) askSchema(ctx context.Context, s *Schema) {
 	default:
 		r.stop(clientFault(err, "%s: sending", r.partition))
 	}
+}
+
+// goOn has leave what waits for more, as that is a while off. state is held.
+func (r *producer) goOn() {
+	r.more = false
+	r.dispatch()
 }
 
 // wake wakes those who wait for room. state is held.

@@ -32,15 +32,21 @@ func (l *loop) send(hard context.Context) {
 	now := time.Now()
 	l.unacked += len(ready.Send)
 	for i := range ready.Send {
+		l.lanes[ready.Send[i].Lane].toSend++
+	}
+	for i := range ready.Send {
 		m := &ready.Send[i]
 		ln := l.lanes[m.Lane]
+		ln.toSend--
 		if ln.unacked == 0 {
 			ln.since = now
 		}
 		ln.unacked++
 		l.handed++
 		l.sending.Store(l.handed)
-		ln.send(hard, l.outgoing.of(m, l.schema(m.Schema)))
+		out := l.outgoing.of(m, l.schema(m.Schema))
+		out.More = ln.toSend > 0
+		ln.send(hard, out)
 	}
 	l.sending.Store(0)
 	ready.Sent()

@@ -19,6 +19,7 @@ type lane struct {
 	topic     int
 	producer  broker.Producer
 	emptied   bool      // it held nothing of what was saved when it was acquired
+	toSend    int       // of those that are being handed over; the loop's
 	unacked   int       // sent, not acknowledged; the loop's
 	since     time.Time // of the last acknowledgement, or of the first send after none was due; the loop's
 	acks      atomic.Int64

@@ -22,8 +22,9 @@ import (
 // has sent. What is not acknowledged by then is found by the next run.
 const drainLimit = 10 * time.Second
 
-// sendAtOnce is how many messages of a batch may wait to be handed out.
-const sendAtOnce = 128
+// sendAtOnce is how many messages of a batch may wait to be handed out: what is handed out
+// together leaves together. It is 7 ms of 150,000 events a second.
+const sendAtOnce = 1024
 
 // acquireAtOnce bounds the acquisitions under way.
 const acquireAtOnce = 16
