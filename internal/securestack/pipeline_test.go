@@ -2,8 +2,10 @@ package securestack_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -190,6 +192,22 @@ func TestTroubleWithCredentials(t *testing.T) {
 
 	// So is the projection's.
 	grant(t, w.cfg.Namespace, consumer)
+	eventually(t, "the broker to disconnect the projection", func() bool {
+		var stats struct {
+			Subscriptions map[string]struct {
+				Consumers []json.RawMessage `json:"consumers"`
+			} `json:"subscriptions"`
+		}
+		if err := json.Unmarshal(admin(t, http.MethodGet, "/persistent/"+w.cfg.Namespace+"/order/partitioned-stats", nil), &stats); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range stats.Subscriptions {
+			if len(s.Consumers) > 0 {
+				return false
+			}
+		}
+		return len(stats.Subscriptions) > 0
+	})
 	before := w.count()
 	w.write(20)
 	eventually(t, "the events to be published", func() bool {
